@@ -1,0 +1,26 @@
+"""The whole loop on the embedded data set `movers`, with small networks.
+
+    make demo
+    python run.py --config=configs/demo.py --workdir=runs/demo
+
+Cost: under 15 minutes on two CPU cores, training and evaluation. No download, no data set.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import davis
+
+
+def get_config() -> ConfigDict:
+    """``davis.py:small`` but for what follows; all of it ours."""
+    config = davis.get_config("small")
+    config.data.train = "movers:train"
+    config.data.image_size = (96, 160)
+    config.bootstrap.warm_up_epochs = 0.5
+    config.bootstrap.dynamic_epochs = 2.0
+    config.bootstrap.static_epochs = 2.5
+    config.bootstrap.joint_epochs = 0.75
+    config.eval.data = "movers:test"
+    config.eval.flows_per_frame = 2
+    config.eval.protocol = "all_frames"
+    return config

@@ -1,0 +1,198 @@
+"""The TFDS side: from intermediate files to a data set of records in array_record shards.
+
+One builder serves every data set; `movers`, `davis2016` and `folder` subclass it to give it a name.
+TensorFlow is not involved: images go in as encoded bytes.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.proto import tf_example_pb2
+from tqdm import tqdm
+
+from data_prep.frames import FrameSource
+from data_prep.video import pairs, read_details, read_record
+from dystab_jax.records import VERSION
+
+SHARD_BYTES = 256 << 20
+"""A shard is closed when it exceeds this; TFDS holds one shard in memory while writing it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a data set consists of.
+
+    Attributes:
+      videos: all of them, each once.
+      train: names of the videos of split "train"; its records never hold masks.
+      truth: split to names of videos; its records are those of the frames that have a mask.
+      notes: what the user should know, e.g. parts of the data set that are absent.
+    """
+
+    videos: tuple[FrameSource, ...]
+    train: tuple[str, ...]
+    truth: dict[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Records of one intermediate file that lie together in a shard."""
+
+    path: Path
+    details: dict[str, Any]
+    pairs: tuple[tuple[int, int], ...]
+
+
+class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Writes the records of prepared videos; see `dystab_jax.records` for the fields."""
+
+    VERSION = tfds.core.Version(VERSION)
+    # Nothing is downloaded. TFDS would look for checksums, with a package that it does not require.
+    url_infos = None
+
+    def __init__(
+        self,
+        *,
+        plan: Plan | None = None,
+        intermediates: dict[str, Path] | None = None,
+        shard_bytes: int = SHARD_BYTES,
+        progress: bool = False,
+        **options: Any,
+    ):
+        """Keeps what writing needs; a builder made without it can only read.
+
+        Args:
+          plan: the data set.
+          intermediates: video name to its file; videos of the plan may be absent.
+          shard_bytes: see `SHARD_BYTES`.
+          progress: whether to show a progress bar.
+          options: of the TFDS builder.
+        """
+        self._plan, self._intermediates = plan, intermediates
+        self._shard_bytes, self._progress = shard_bytes, progress
+        super().__init__(file_format="array_record", **options)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features
+        flow = partial(
+            features.Image, shape=(None, None, 1), dtype=np.uint16, encoding_format="png"
+        )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Ordered frame pairs with optical flow both ways (DyStaB-JAX records).",
+            disable_shuffling=True,
+            features=features.FeaturesDict(
+                {
+                    "image": features.Image(shape=(None, None, 3)),
+                    "flow_forward": flow(),
+                    "flow_backward": flow(),
+                    "mask": features.Text(),  # PNG bytes; an Image feature cannot be empty
+                    "video": features.Text(),
+                    "frame": np.int32,
+                    "frame_name": features.Text(),
+                    "gap": np.int32,
+                    "height": np.int32,
+                    "width": np.int32,
+                    "estimator": features.Text(),
+                    "group": features.Text(),
+                }
+            ),
+        )
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return _RepeatableWriter(self.info.file_format)
+
+    def _shard_iterators_per_split(self, dl_manager: tfds.download.DownloadManager):
+        if self._plan is None:
+            raise ValueError(
+                f"{self.name} is written by `python -m data_prep.prepare --dataset={self.name}`"
+            )
+        splits = {"train": self._plan.train} | self._plan.truth
+        shards = {}
+        for split, names in splits.items():
+            pieces = self._pieces(split, names)
+            if pieces:
+                self._write_index(split, pieces)
+                shards[split] = [partial(self._examples, split, part) for part in self._cut(pieces)]
+        return shards
+
+    def _pieces(self, split: str, names: Iterable[str]) -> list[_Piece]:
+        pieces = []
+        for name in names:
+            path = self._intermediates.get(name)
+            if path is None:
+                continue
+            details = read_details(path)
+            frames = details["masked"] if split in self._plan.truth else None
+            if frames is None:
+                frames = range(len(details["frame_names"]))
+            if frames:
+                pieces.append(_Piece(path, details, tuple(pairs(details, frames))))
+        return pieces
+
+    def _write_index(self, split: str, pieces: Sequence[_Piece]) -> None:
+        shown = ("video", "frame_names", "groups")
+        videos = [
+            {name: piece.details[name] for name in shown} | {"records": piece.pairs}
+            for piece in pieces
+        ]
+        (Path(self.data_dir) / f"index-{split}.json").write_text(json.dumps(videos))
+
+    def _cut(self, pieces: Iterable[_Piece]) -> list[list[_Piece]]:
+        """Cuts the row of records into shards by the size of what they hold."""
+        shards: list[list[_Piece]] = [[]]
+        filled = 0
+        for piece in pieces:
+            with zipfile.ZipFile(piece.path) as archive:
+                size = {entry.filename: entry.file_size for entry in archive.infolist()}
+            start = 0
+            for position, (t, gap) in enumerate(piece.pairs):
+                bytes_here = (
+                    size[f"image/{t}"] + size[f"flow/{t}_{t + gap}"] + size[f"flow/{t + gap}_{t}"]
+                )
+                if filled and filled + bytes_here > self._shard_bytes:
+                    if position > start:
+                        shards[-1].append(
+                            _Piece(piece.path, piece.details, piece.pairs[start:position])
+                        )
+                    shards.append([])
+                    start, filled = position, 0
+                filled += bytes_here
+            shards[-1].append(_Piece(piece.path, piece.details, piece.pairs[start:]))
+        return shards
+
+    def _examples(self, split: str, shard: list[_Piece]) -> Iterator[tuple[int, dict[str, Any]]]:
+        truth = split in self._plan.truth
+        total = sum(len(piece.pairs) for piece in shard)
+        number = 0
+        with tqdm(total=total, desc=f"writing {split}", disable=not self._progress) as bar:
+            for piece in shard:
+                with zipfile.ZipFile(piece.path) as archive:
+                    for t, gap in piece.pairs:
+                        yield number, read_record(archive, piece.details, t, gap, truth)
+                        number += 1
+                        bar.update()
+
+
+class _RepeatableWriter(tfds.core.ExampleWriter):
+    """Writes the same bytes for the same records.
+
+    TFDS serialises an example as a protobuf map, whose order changes from process to process unless
+    asked otherwise. The payload is compressed already, so the container need not try again.
+    """
+
+    def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> None:
+        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+        for _, data in examples:
+            example = tf_example_pb2.Example.FromString(data)
+            writer.write(example.SerializeToString(deterministic=True))
+        writer.close()

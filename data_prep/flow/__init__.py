@@ -1,0 +1,5 @@
+"""Optical-flow estimators by the name that ``--flow`` takes."""
+
+from data_prep.flow.dis import Dis
+
+ESTIMATORS = {Dis.name: Dis}

@@ -1,0 +1,328 @@
+"""Prepares a data set: reads the videos, estimates optical flow, writes TFDS records.
+
+    python -m data_prep.prepare --dataset=movers --data_dir=data
+    python -m data_prep.prepare --dataset=folder --source=my_videos --data_dir=data
+    python -m data_prep.prepare --dataset=davis2016 --source=DAVIS --data_dir=data
+
+Videos are worked on in parallel, each leaving one file under DATA_DIR/DATASET/.partial. A run that
+was interrupted, by whatever means, continues there, and ends in the same bytes as one that was not.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import importlib
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import absl.logging
+import cv2
+from tqdm import tqdm
+
+from data_prep.flow import ESTIMATORS
+from data_prep.video import Recipe
+from data_prep.workers import alone, prepare_videos
+from dystab_jax.records import dataset_directory
+
+DATASETS = ("movers", "davis2016", "folder")
+FORMAT = 1
+"""Raised when records or intermediates change in a way that makes old ones unusable."""
+
+
+class BadVideosError(ValueError):
+    """Some videos could not be prepared; the others are done and kept for the next run."""
+
+
+def prepare(
+    *,
+    dataset: str,
+    data_dir: str | Path,
+    source: str | Path | None = None,
+    name: str | None = None,
+    masks: str | Path | None = None,
+    max_gap: int = 3,
+    flow: str = "dis",
+    flow_size: str = "640x384",
+    jobs: int | None = None,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Prepares one data set, or finds it prepared.
+
+    Args:
+      dataset: "movers", "davis2016" or "folder".
+      data_dir: where prepared data sets lie.
+      source: the original data; not for movers.
+      name: of a folder data set; default: the last part of source.
+      masks: truth of a folder data set, MASKS/VIDEO/FRAME.png.
+      max_gap: pairs are 1 to max_gap frames apart, in both directions.
+      flow: the estimator's name.
+      flow_size: "WIDTHxHEIGHT" to which frames are shrunk (never enlarged) for flow, or "native".
+      jobs: videos at once; default: one per processor. 1 stays in this process.
+      overwrite: replace a data set prepared with other settings.
+      skip_bad: leave videos out that cannot be prepared, rather than fail after the others.
+      progress: show progress bars and messages.
+
+    Returns:
+      The data set's directory; `dystab_jax.records.open_source` opens it.
+
+    Raises:
+      FileNotFoundError, ValueError: something is wrong with the arguments or the source.
+      BadVideosError: (a ValueError) with single videos.
+    """
+    say = _speaker(progress)
+    recipe = _recipe(flow, max_gap, flow_size)
+    source, masks = _sources(dataset, source, masks)
+    name = _name(dataset, source, name)
+    settings = {
+        "format": FORMAT,
+        "dataset": dataset,
+        "source": source and str(source),
+        "masks": masks and str(masks),
+        "max_gap": max_gap,
+        "flow": flow,
+        "flow_size": flow_size,
+    }
+    target = dataset_directory(data_dir, dataset, name)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    work = Path(data_dir) / dataset / ".partial" / f"{name or dataset}-{digest}"
+    if target.exists() and not overwrite:
+        _check_finished(target, settings)
+        if work.is_dir():  # left by a run killed at its very end; or at work, with --overwrite
+            with contextlib.suppress(ValueError), alone(work):
+                _remove(work)
+        say(f"{target} is prepared already; --overwrite would do it again")
+        return target
+
+    # Imported here: TFDS takes a second to import, and worker processes import this module.
+    module = importlib.import_module(f"data_prep.{dataset}")
+    arguments = [path for path in (source, masks) if path is not None]
+    plan = module.plan(*arguments)
+    for note in plan.notes:
+        say(f"note: {note}")
+
+    _make_directory(work)
+    with alone(work):
+        finished, bad = prepare_videos(plan.videos, recipe, work, jobs, progress)
+        if bad and not (skip_bad and finished):
+            raise BadVideosError(_describe(bad, finished, skip_bad))
+        for video, message in bad.items():
+            say(f"left out: {video}: {message}")
+        staging = work / "staging"
+        shutil.rmtree(staging, ignore_errors=True)
+        written = _write(module, plan, finished, staging, name, progress)
+        report = settings | {"left_out": sorted(bad), "opencv": cv2.__version__}
+        (written / "preparation.json").write_text(json.dumps(report, indent=2))
+        _move_into_place(written, target, work)
+        _remove(work)
+    say(f"prepared {len(finished)} videos in {target}")
+    return target
+
+
+def _write(
+    module: Any,
+    plan: Any,
+    finished: dict[str, Path],
+    staging: Path,
+    name: str | None,
+    progress: bool,
+) -> Path:
+    """Runs the module's TFDS builder on the intermediate files; returns what it wrote."""
+    import tensorflow_datasets as tfds
+
+    config = tfds.core.BuilderConfig(name=name) if name else None
+    with _quiet(tfds):
+        builder = module.BUILDER(
+            data_dir=staging, config=config, plan=plan, intermediates=finished, progress=progress
+        )
+        builder.download_and_prepare()
+    return Path(builder.data_dir)
+
+
+@contextlib.contextmanager
+def _quiet(tfds: Any) -> Iterator[None]:
+    """Silences TFDS, which announces downloads and warns of configurations it does not know."""
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl.logging.set_verbosity(verbosity)
+
+
+def _check_finished(target: Path, settings: dict[str, Any]) -> None:
+    path = target / "preparation.json"
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{target} exists, but {path.name} in it cannot be read ({error}); remove it or use "
+            "--overwrite"
+        ) from error
+    changed = [
+        f"{key} {found.get(key)!r}, now {value!r}"
+        for key, value in settings.items()
+        if found.get(key) != value
+    ]
+    if changed:
+        raise ValueError(
+            f"{target} was prepared with other settings ({'; '.join(changed)}); use --overwrite to "
+            "replace it, or another --data_dir or --name"
+        )
+
+
+def _remove(work: Path) -> None:
+    """Removes the intermediate files, and the directory of all intermediates when it is empty."""
+    shutil.rmtree(work, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        work.parent.rmdir()
+
+
+def _move_into_place(written: Path, target: Path, work: Path) -> None:
+    """Renames the finished directory; an older one goes only when the new one is complete."""
+    _make_directory(target.parent)
+    replaced = work / "replaced"
+    shutil.rmtree(replaced, ignore_errors=True)
+    if target.exists():
+        os.replace(target, replaced)
+    os.replace(written, target)
+
+
+def _describe(bad: dict[str, str], finished: dict[str, Path], skip_bad: bool) -> str:
+    lines = [f"{len(bad)} of {len(bad) + len(finished)} videos cannot be prepared:"]
+    lines += [f"  {name}: {message}" for name, message in bad.items()]
+    if not finished:
+        lines.append("nothing else is left to prepare")
+    elif not skip_bad:
+        lines.append(
+            f"The other {len(finished)} are done and kept: repair the files and run the same "
+            "command again, or add --skip_bad to leave these videos out."
+        )
+    return "\n".join(lines)
+
+
+def _recipe(flow: str, max_gap: int, flow_size: str) -> Recipe:
+    if flow not in ESTIMATORS:
+        raise ValueError(f"no flow estimator {flow!r}; there are: {sorted(ESTIMATORS)}")
+    if max_gap < 1:
+        raise ValueError(f"max_gap is {max_gap}; it must be at least 1")
+    if flow_size == "native":
+        return Recipe(flow, max_gap, None)
+    match = re.fullmatch(r"(\d+)x(\d+)", flow_size)
+    size = tuple(map(int, match.groups())) if match else (0, 0)
+    if min(size) < 12:
+        raise ValueError(
+            f"flow_size is {flow_size!r}; expected WIDTHxHEIGHT, at least 12x12, or native"
+        )
+    return Recipe(flow, max_gap, size)
+
+
+def _sources(
+    dataset: str, source: str | Path | None, masks: str | Path | None
+) -> tuple[Path | None, Path | None]:
+    if dataset not in DATASETS:
+        raise ValueError(f"no data set {dataset!r}; there are: {list(DATASETS)}")
+    if dataset == "movers" and source is not None:
+        raise ValueError(f"movers is drawn, it has no source; got --source={source}")
+    if dataset != "movers" and source is None:
+        raise ValueError(f"{dataset} needs --source, the directory of the original data")
+    if dataset != "folder" and masks is not None:
+        raise ValueError(f"--masks is for --dataset=folder; {dataset} knows where its truth lies")
+    return source and Path(source).resolve(), masks and Path(masks).resolve()
+
+
+def _name(dataset: str, source: Path | None, name: str | None) -> str | None:
+    if dataset != "folder":
+        if name is not None:
+            raise ValueError(f"--name is for --dataset=folder; {dataset} has its own name")
+        return None
+    chosen = name or (source.stem if source.is_file() else source.name)
+    if not re.fullmatch(r"\w[\w.-]*", chosen, re.ASCII):
+        raise ValueError(
+            f"{chosen!r} cannot be the name of a data set; choose one of letters, digits, _ - . "
+            "with --name"
+        )
+    return chosen
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be written: {error.strerror}; check --data_dir"
+        ) from error
+
+
+def _speaker(progress: bool) -> Any:
+    def say(text: str) -> None:
+        if progress:
+            tqdm.write(text, file=sys.stderr)
+
+    return say
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--dataset", required=True, choices=DATASETS, help="which data set")
+    add("--data_dir", required=True, help="where prepared data sets lie, e.g. data")
+    add(
+        "--source",
+        help="the original data. davis2016: the directory that holds JPEGImages, Annotations and "
+        "ImageSets. folder: a directory of video files (mp4, avi, mov, webm) and folders of frames "
+        "(jpg, png, bmp, ppm, webp), or a single one of these. movers: none, it is drawn",
+    )
+    add("--name", help="folder only: name of the data set (default: last part of --source)")
+    add(
+        "--masks",
+        help="folder only: truth as MASKS/VIDEO/FRAME.png, non-zero = object, for some or all "
+        "frames (those of a video file are named 00000, 00001, ...); makes a split val",
+    )
+    add("--max_gap", type=int, default=3, help="frames between the two of a pair (default: 3)")
+    add("--flow", default="dis", choices=sorted(ESTIMATORS), help="estimator (default: dis)")
+    add(
+        "--flow_size",
+        default="640x384",
+        help="WIDTHxHEIGHT to which frames are shrunk for flow, never enlarged, turned for upright "
+        "videos; or native (default: 640x384)",
+    )
+    add("--jobs", type=int, help="videos worked on at once (default: one per processor)")
+    add("--overwrite", action="store_true", help="replace what was prepared with other settings")
+    add("--skip_bad", action="store_true", help="leave out videos that cannot be prepared")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns 0, 1 (some videos cannot be prepared) or 2 (nothing was done)."""
+    try:
+        prepare(**vars(_parser().parse_args(arguments)))
+    except BadVideosError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

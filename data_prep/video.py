@@ -1,0 +1,180 @@
+"""One video from frames to flow: the unit of work of preparing, and its intermediate file.
+
+The intermediate is a plain zip: ``image/T`` and ``mask/T`` for each frame T, ``flow/T_S`` for the
+flow from frame T to frame S, and ``video.json``. Each flow is estimated and kept once, though two
+records hold it: u12 of (T, S) is u21 of (S, T). The file appears under its name only when complete.
+"""
+
+import json
+import os
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data_prep.flow import ESTIMATORS
+from data_prep.frames import Frame, FrameSource
+from dystab_jax.records import encode_flow, encode_mask
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How flow is computed.
+
+    Attributes:
+      estimator: a key of `data_prep.flow.ESTIMATORS`.
+      max_gap: pairs are 1 to max_gap frames apart.
+      flow_size: (width, height) to which frames are shrunk for it; None: their own size.
+    """
+
+    estimator: str = "dis"
+    max_gap: int = 3
+    flow_size: tuple[int, int] | None = (640, 384)
+
+    def working_size(self, width: int, height: int) -> tuple[int, int]:
+        """Size of the flow of a frame, (width, height): turned for upright frames, never enlarged.
+
+        A plain resize: where the proportions differ, so do the two scales.
+        """
+        if self.flow_size is None:
+            return width, height
+        wide, high = self.flow_size if width >= height else self.flow_size[::-1]
+        return min(wide, width), min(high, height)
+
+
+def prepare_video(
+    source: FrameSource,
+    recipe: Recipe,
+    target: Path,
+    on_frame: Callable[[], Any] = lambda: None,
+) -> None:
+    """Reads a video, estimates its flows and writes the intermediate file.
+
+    Memory does not grow with the length of the video: one frame and max_gap small ones are held.
+
+    Args:
+      source: the video.
+      recipe: how flow is computed.
+      target: the intermediate file.
+      on_frame: called after each frame.
+
+    Raises:
+      ValueError, FileNotFoundError: something is wrong with the video; names the file.
+    """
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            details = _write_frames(source, recipe, archive, on_frame)
+            archive.writestr(zipfile.ZipInfo("video.json"), json.dumps(details))
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_frames(
+    source: FrameSource, recipe: Recipe, archive: zipfile.ZipFile, on_frame: Callable[[], Any]
+) -> dict[str, Any]:
+    estimator = ESTIMATORS[recipe.estimator]()
+    details: dict[str, Any] = {"video": source.name, "frame_names": [], "groups": [], "masked": []}
+    recent: deque[np.ndarray] = deque(maxlen=recipe.max_gap)
+
+    def store(name: str, data: bytes) -> None:
+        archive.writestr(zipfile.ZipInfo(name), data)  # a ZipInfo has no date: same bytes each time
+
+    for t, frame in enumerate(source.read()):
+        height, width = frame.image.shape[:2]
+        if t == 0:
+            details |= {"height": height, "width": width}
+        _check_size(frame, source, details)
+        details["frame_names"].append(frame.name)
+        details["groups"].append(frame.group)
+        store(f"image/{t}", frame.encoded)
+        if frame.mask is not None:
+            details["masked"].append(t)
+            store(f"mask/{t}", encode_mask(frame.mask))
+        size = recipe.working_size(width, height)
+        image = frame.image
+        if size != (width, height):
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        for gap, earlier in enumerate(reversed(recent), 1):
+            try:
+                forward = encode_flow(estimator.estimate(earlier, image))
+                backward = encode_flow(estimator.estimate(image, earlier))
+            except ValueError as error:
+                names = f"{details['frame_names'][t - gap]} and {frame.name}"
+                raise ValueError(f"{_place(source)}: flow of frames {names}: {error}") from error
+            store(f"flow/{t - gap}_{t}", forward)
+            store(f"flow/{t}_{t - gap}", backward)
+        recent.append(image)
+        on_frame()
+    if len(details["frame_names"]) < 2:
+        raise ValueError(f"{_place(source)}: a single frame; flow needs at least two")
+    return details | {
+        "estimator": recipe.estimator,
+        "max_gap": recipe.max_gap,
+        "stamp": stamp(source),
+    }
+
+
+def stamp(source: FrameSource) -> dict[str, Any]:
+    """What must be unchanged for an intermediate file to be used again, as JSON gives it back."""
+    return {"files": source.fingerprint(), "opencv": cv2.__version__}
+
+
+def read_details(intermediate: Path) -> dict[str, Any]:
+    """The ``video.json`` of an intermediate file.
+
+    Returns:
+      ``video``, ``frame_names``, ``groups``, ``masked`` (frames that have truth), ``height``,
+      ``width``, ``estimator``, ``max_gap``, ``stamp``.
+    """
+    with zipfile.ZipFile(intermediate) as archive:
+        return json.loads(archive.read("video.json"))
+
+
+def pairs(details: dict[str, Any], frames: Iterator[int] | range) -> Iterator[tuple[int, int]]:
+    """(frame, gap) of the records whose first frame is among ``frames``, in order."""
+    length, reach = len(details["frame_names"]), details["max_gap"]
+    for t in frames:
+        for gap in range(-reach, reach + 1):
+            if gap and 0 <= t + gap < length:
+                yield t, gap
+
+
+def read_record(
+    archive: zipfile.ZipFile, details: dict[str, Any], t: int, gap: int, truth: bool
+) -> dict[str, Any]:
+    """One record from an open intermediate file; see `dystab_jax.records` for its fields."""
+    return {
+        "image": archive.read(f"image/{t}"),
+        "flow_forward": archive.read(f"flow/{t}_{t + gap}"),
+        "flow_backward": archive.read(f"flow/{t + gap}_{t}"),
+        "mask": archive.read(f"mask/{t}") if truth else b"",
+        "video": details["video"],
+        "frame": t,
+        "frame_name": details["frame_names"][t],
+        "gap": gap,
+        "height": details["height"],
+        "width": details["width"],
+        "estimator": details["estimator"],
+        "group": details["groups"][t],
+    }
+
+
+def _check_size(frame: Frame, source: FrameSource, details: dict[str, Any]) -> None:
+    height, width = frame.image.shape[:2]
+    if (height, width) != (details["height"], details["width"]):
+        raise ValueError(
+            f"{_place(source)}: frame {frame.name} is {width}x{height}, frame "
+            f"{details['frame_names'][0]} is {details['width']}x{details['height']}; all frames of "
+            "a video must have the same size"
+        )
+
+
+def _place(source: FrameSource) -> str:
+    return str(getattr(source, "folder", None) or getattr(source, "path", None) or source.name)

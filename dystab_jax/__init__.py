@@ -1,0 +1,1 @@
+"""DyStaB in JAX: unsupervised object segmentation by dynamic-static bootstrapping."""

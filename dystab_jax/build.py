@@ -1,0 +1,128 @@
+"""From a config to networks, optimizers and steps: one constructor for each section."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from dystab_jax import parallel
+from dystab_jax.inference import Predictor
+from dystab_jax.inpainter import Inpainter
+from dystab_jax.networks import DeepLab
+from dystab_jax.optimizers import make_optimizer
+from dystab_jax.state import State, Trained, Variables
+from dystab_jax.steps import AXIS, LossOptions, Steps
+from dystab_jax.weights import load_backbone
+
+NETWORKS = ("phi", "psi", "chi")
+
+
+def unpack(constructor: Callable, section: Mapping[str, Any], name: str, **fixed) -> Any:
+    """Calls a constructor with a config section as keyword arguments.
+
+    Raises:
+      ValueError: a key that the constructor does not take, or one that it misses; says which.
+    """
+    parameters = inspect.signature(constructor).parameters.values()
+    named = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    # Flax adds two of its own.
+    accepted = [key for key in named if key not in ("parent", "name") and key not in fixed]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    unknown = sorted(set(section) - set(named)) if not open_ended else []
+    missing = [
+        p.name
+        for p in parameters
+        if p.name in accepted and p.default is p.empty and p.kind is not p.VAR_KEYWORD
+    ]
+    missing = [key for key in missing if key not in section]
+    if unknown or missing:
+        raise ValueError(
+            f"config.{name}: unknown keys {unknown}, missing keys {missing}; "
+            f"it takes {', '.join(accepted)}"
+        )
+    try:
+        return constructor(**fixed, **section)
+    except ValueError as error:
+        raise ValueError(f"config.{name}: {error}") from error
+
+
+def make_steps(config: ConfigDict) -> Steps:
+    """Networks, optimizers and losses of a config; stops at the first wrong name."""
+    modules = {
+        "phi": unpack(DeepLab, config.phi.model, "phi.model", inputs="flow", axis_name=AXIS),
+        "psi": unpack(Inpainter, config.psi.model, "psi.model"),
+        "chi": unpack(DeepLab, config.chi.model, "chi.model", inputs="image", axis_name=AXIS),
+    }
+    trained = {}
+    for name, module in modules.items():
+        section = config[name]
+        optimizer = unpack(make_optimizer, section.optimizer, f"{name}.optimizer")
+        trained[name] = Trained(module, optimizer, section.average_decay)
+    return Steps(**trained, options=unpack(LossOptions, config.loss, "loss"))
+
+
+def initialise(module, key: jax.Array, *inputs: jax.Array) -> Variables:
+    """Initial variables; "params" is there even where nothing is learned."""
+    variables = dict(jax.jit(module.init)(key, *inputs))
+    return {"params": variables.pop("params", {}), **variables}
+
+
+def initial_state(config: ConfigDict, steps: Steps) -> State:
+    """The state before the first step, with pretrained backbones where the config names them."""
+    height, width = config.data.image_size
+    keys = jax.random.split(jax.random.key(config.seed), len(NETWORKS))
+    mask, flow, image = (jnp.zeros((1, height, width, channels)) for channels in (1, 2, 3))
+    inputs = {"phi": (flow,), "psi": (mask, flow, image), "chi": (image,)}
+    variables = {}
+    for name, key in zip(NETWORKS, keys, strict=True):
+        trained = getattr(steps, name)
+        variables[name] = initialise(trained.network, key, *inputs[name])
+        if name != "psi" and config[name].pretrained:
+            path = config[name].pretrained
+            variables[name] = load_backbone(variables[name], path, trained.network)
+    learners = {name: getattr(steps, name).start(variables[name]) for name in NETWORKS}
+    chi_previous = jax.tree.map(jnp.copy, variables["chi"])
+    return State(step=jnp.zeros((), jnp.int32), **learners, chi_previous=chi_previous)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a config stands for, ready to train or to predict.
+
+    Attributes:
+      config: resolved.
+      workdir: where all of it goes.
+      steps, mesh, predictor: see their modules.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    steps: Steps
+    mesh: Mesh
+    predictor: Predictor
+
+    @classmethod
+    def of(cls, config: ConfigDict, workdir: Path) -> "Run":
+        """Builds networks and optimizers; nothing is read or written."""
+        mesh = parallel.make_mesh()
+        for name, size in (("data", config.data.batch_size), ("eval", config.eval.batch_size)):
+            if size % mesh.size:
+                raise ValueError(
+                    f"{name}.batch_size is {size}, not a multiple of the {mesh.size} devices"
+                )
+        steps = make_steps(config)
+        return cls(config, workdir, steps, mesh, Predictor(steps, mesh, config.eval.batch_size))
+
+    def new_state(self) -> State:
+        """The state before the first step, on all devices."""
+        return parallel.replicate(initial_state(self.config, self.steps), self.mesh)
+
+    def averages(self, state: State) -> dict[str, Variables]:
+        """What predicts: the averaged variables of each network."""
+        return {name: getattr(state, name).average for name in NETWORKS}

@@ -1,0 +1,111 @@
+"""Operations on optical flow: warping, occlusion, resizing, flipping, colouring.
+
+Flow follows the backward-warp convention: ``image1(x) ≈ image2(x + flow(x))``, (dx right, dy down),
+in pixels of the array that holds it. Pixel centres lie at integer coordinates.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Float
+
+from dystab_jax.shapes import Flow, Mask
+
+
+def _targets(flow: Flow) -> tuple[Float[Array, "B H W"], Float[Array, "B H W"]]:
+    """Where each pixel lands: coordinates (y, x) of x + flow(x)."""
+    _, height, width, _ = flow.shape
+    rows = jnp.arange(height, dtype=flow.dtype)[None, :, None]
+    columns = jnp.arange(width, dtype=flow.dtype)[None, None, :]
+    return rows + flow[..., 1], columns + flow[..., 0]
+
+
+def warp(values: Float[Array, "B H W C"], flow: Flow) -> Float[Array, "B H W C"]:
+    """Bilinear samples of ``values`` at x + flow(x); the border is replicated.
+
+    Args:
+      values: what lies in the second frame.
+      flow: pixels, from the first frame to the second.
+
+    Returns:
+      ``values`` seen from the first frame.
+    """
+    y, x = _targets(flow)
+
+    def sample(plane, y, x):
+        return map_coordinates(plane, [y, x], order=1, mode="nearest")
+
+    over_channels = jax.vmap(sample, in_axes=(-1, None, None), out_axes=-1)
+    return jax.vmap(over_channels)(values, y, x)
+
+
+def occlusion(flow: Flow, backward: Flow, relative: float = 0.01, absolute: float = 0.5) -> Mask:
+    """Pixels of the first frame that the second does not show.
+
+    Forward-backward rule of Sundaram et al. (2010), as in UnFlow: occluded where
+    |u12 + ũ21|² > relative·(|u12|² + |ũ21|²) + absolute, ũ21 = u21 sampled at x + u12(x), or
+    where x + u12(x) leaves the image.
+
+    Args:
+      flow: u12, pixels.
+      backward: u21, pixels, same resolution.
+      relative: share of the squared lengths that may disagree.
+      absolute: squared pixels that may disagree at any speed.
+
+    Returns:
+      1 where occluded or out of the frame, else 0.
+    """
+    returned = warp(backward, flow)
+    mismatch = jnp.sum((flow + returned) ** 2, -1)
+    lengths = jnp.sum(flow**2, -1) + jnp.sum(returned**2, -1)
+    _, height, width, _ = flow.shape
+    y, x = _targets(flow)
+    outside = (y < 0) | (y > height - 1) | (x < 0) | (x > width - 1)
+    occluded = (mismatch > relative * lengths + absolute) | outside
+    return occluded[..., None].astype(flow.dtype)
+
+
+def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Flow [h, w, 2] at another resolution, its vectors in pixels of that resolution.
+
+    Args:
+      flow: float32, pixels at its own size.
+      size: (height, width) wanted.
+    """
+    import cv2
+
+    height, width = flow.shape[:2]
+    if (height, width) == tuple(size):
+        return flow
+    shrinks = size[0] * size[1] < height * width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(flow, (size[1], size[0]), interpolation=method)
+    return resized * np.array([size[1] / width, size[0] / height], flow.dtype)
+
+
+def flip_flow(flow: np.ndarray) -> np.ndarray:
+    """Flow [..., H, W, 2] of the mirrored pair: columns reversed and dx negated."""
+    return flow[..., ::-1, :] * np.array([-1, 1], flow.dtype)
+
+
+def flow_to_color(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
+    """Colour wheel: hue tells the direction, saturation the length.
+
+    Args:
+      flow: [H, W, 2], pixels.
+      longest: length in pixels shown fully saturated; by default the 99th percentile of the field.
+
+    Returns:
+      RGB uint8 [H, W, 3]; white where nothing moves.
+    """
+    import cv2
+
+    length = np.linalg.norm(flow, axis=-1)
+    if longest is None:
+        longest = float(np.percentile(length, 99))
+    hsv = np.empty((*length.shape, 3), np.float32)
+    hsv[..., 0] = np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360
+    hsv[..., 1] = np.clip(length / max(longest, 1e-6), 0, 1)
+    hsv[..., 2] = 1
+    return np.round(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)

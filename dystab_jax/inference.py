@@ -1,0 +1,137 @@
+"""Masks and confidences of whole videos: what pseudo-labels, evaluation and prediction share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from dystab_jax import masks, parallel
+from dystab_jax.pipeline import Decoded, Frame
+from dystab_jax.state import Variables
+from dystab_jax.steps import Steps
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """What the networks say of one video, at the networks' resolution.
+
+    Attributes:
+      video: its name.
+      frames: names of its T frames.
+      groups: of its frames, "" where the data set has none.
+      phi: φ averaged over the flows of each frame, canonical, float32 [T, H, W, 1].
+      chi: χ(I), float32 [T, H, W, 1].
+      confidence_phi, confidence_chi: L_A of both cut at one half, averaged over the flows, [T].
+      images: uint8 [T, H, W, 3].
+      flows: one flow for each frame, for pictures, [T, H, W, 2].
+    """
+
+    video: str
+    frames: tuple[str, ...]
+    groups: tuple[str, ...]
+    phi: np.ndarray
+    chi: np.ndarray
+    confidence_phi: np.ndarray
+    confidence_chi: np.ndarray
+    images: np.ndarray
+    flows: np.ndarray
+
+
+class Predictor:
+    """Runs φ, χ and ψ over videos in batches of one shape, so that each compiles once."""
+
+    def __init__(self, steps: Steps, mesh: Mesh, batch_size: int):
+        self.batch_size = batch_size
+        self._mesh = mesh
+        self._dynamic = parallel.map_prediction(steps.predict_dynamic, mesh)
+        self._static = parallel.map_prediction(steps.predict_static, mesh)
+        self._confidence = parallel.map_prediction(steps.measure_confidence, mesh)
+
+    def static(self, chi: Variables, images: np.ndarray) -> np.ndarray:
+        """χ(I) of images uint8 [N, H, W, 3], float32 [N, H, W, 1]."""
+        return self._run(self._static, chi, {"image": images})
+
+    def video(
+        self,
+        variables: dict[str, Variables],
+        video: str,
+        frames: Sequence[tuple[str, str]],
+        images: np.ndarray,
+        pairs: Sequence[tuple[int, np.ndarray]],
+        vote: bool,
+    ) -> VideoPrediction:
+        """Both models on one video.
+
+        Args:
+          variables: of "phi", "psi" and "chi".
+          video: its name.
+          frames: (name, group) of each of the T frames.
+          images: uint8 [T, H, W, 3].
+          pairs: (frame, flow from it to another one, [H, W, 2]); at least one for each frame.
+          vote: one decision per video on which region is the object, instead of one per frame.
+        """
+        owners = np.array([frame for frame, _ in pairs])
+        flows = np.stack([flow for _, flow in pairs])
+        raw = self._run(self._dynamic, variables["phi"], {"flow": flows})
+        canonical = (masks.canonicalise_sequence if vote else masks.canonicalise)(raw)[0]
+        phi = np.stack([np.asarray(canonical)[owners == t].mean(0) for t in range(len(frames))])
+        chi = self.static(variables["chi"], images)
+        measured = {
+            name: self._run(
+                self._confidence,
+                variables["psi"],
+                {"flow": flows, "image": images[owners], "mask": (mask > 0.5)[owners]},
+            )
+            for name, mask in (("phi", phi), ("chi", chi))
+        }
+        by_frame = {
+            name: np.array([values[owners == t].mean() for t in range(len(frames))], np.float32)
+            for name, values in measured.items()
+        }
+        first = [int(np.argmax(owners == t)) for t in range(len(frames))]
+        names, groups = zip(*frames, strict=True)
+        return VideoPrediction(
+            video, names, groups, phi, chi, by_frame["phi"], by_frame["chi"], images, flows[first]
+        )
+
+    def videos(
+        self,
+        variables: dict[str, Variables],
+        decoded: Decoded,
+        frames: Sequence[Frame],
+        vote: bool,
+        flows_per_frame: int,
+    ) -> Iterator[VideoPrediction]:
+        """All videos of a prepared data set, one after the other.
+
+        Args:
+          variables, vote: see ``video``.
+          decoded, frames: the data set.
+          flows_per_frame: over how many flows φ is averaged, at most; the smallest gaps first.
+        """
+        by_video: dict[str, list[Frame]] = {}
+        for frame in frames:
+            by_video.setdefault(frame.video, []).append(frame)
+        for video, members in by_video.items():
+            images, pairs = [], []
+            for number, frame in enumerate(members):
+                examples = [decoded[position] for position in frame.positions[:flows_per_frame]]
+                images.append(examples[0]["image"])
+                pairs += [(number, example["flow_forward"]) for example in examples]
+            named = [(frame.name, frame.group) for frame in members]
+            yield self.video(variables, video, named, np.stack(images), pairs, vote)
+
+    def _run(
+        self, function: Callable, variables: Variables, arrays: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        """Applies a mapped prediction in batches, the last one filled up with copies."""
+        total = len(next(iter(arrays.values())))
+        size = self.batch_size
+        results = []
+        for start in range(0, total, size):
+            chosen = np.minimum(np.arange(start, start + size), total - 1)
+            batch = {name: array[chosen] for name, array in arrays.items()}
+            results.append(function(variables, parallel.shard(batch, self._mesh, 0)))
+        return np.concatenate([jax.device_get(result) for result in results])[:total]

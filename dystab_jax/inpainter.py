@@ -1,0 +1,169 @@
+"""ψ: fills in the flow inside a mask from the flow outside it and the image."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dystab_jax.shapes import Flow, Mask
+
+MOTION_TERMS = {"none": 0, "affine": 3, "quadratic": 6}
+"""Parametric motion models and their number of terms per component."""
+
+
+def _basis(height: int, width: int, terms: int) -> Float[Array, "H W K"]:
+    """1, x, y, (x², xy, y²) on coordinates in [-1, 1]."""
+    y, x = jnp.meshgrid(jnp.linspace(-1, 1, height), jnp.linspace(-1, 1, width), indexing="ij")
+    return jnp.stack([jnp.ones_like(x), x, y, x * x, x * y, y * y][:terms], -1)
+
+
+def parametric_motion(
+    context: Flow, weight: Mask, terms: int = 3, reweightings: int = 4, stiffness: float = 2e-3
+) -> Flow:
+    """The motion model that most of the context follows, evaluated at every pixel.
+
+    Iteratively reweighted least squares: the first fit trusts all of the context, each later one
+    divides a pixel's weight by 1 + (residual / mean residual)². Differentiable in both arguments;
+    the reweighting itself is taken as constant.
+
+    Args:
+      context: (1 − m) ⊙ u.
+      weight: 1 − m; pixels with weight 0 do not count.
+      terms: 3 for affine, 6 for quadratic motion.
+      reweightings: number of fits after the first.
+      stiffness: pull towards pure translation, as if this share of the image spoke for it; keeps
+        what a small context says from growing without bound away from it.
+
+    Returns:
+      The fitted flow; 0 where the context is empty.
+    """
+    _, height, width, _ = context.shape
+    basis = _basis(height, width, terms)
+    # The constant term alone is (nearly) free; an empty context gives zero.
+    penalty = height * width * jnp.diag(jnp.full(terms, stiffness).at[0].set(1e-6))[None]
+
+    def fit(trust):
+        gram = jnp.einsum("bhw,hwi,hwj->bij", trust * weight[..., 0] ** 2, basis, basis)
+        moments = jnp.einsum("bhw,hwi,bhwc->bic", trust * weight[..., 0], basis, context)
+        solution = jnp.linalg.solve(gram + penalty, moments)
+        return jnp.einsum("hwi,bic->bhwc", basis, solution)
+
+    trust = jnp.ones(context.shape[:3], context.dtype)
+    flow = fit(trust)
+    for _ in range(reweightings):
+        residual = jnp.linalg.norm(jax.lax.stop_gradient(context - weight * flow), axis=-1)
+        known = jax.lax.stop_gradient(weight[..., 0])
+        scale = jnp.sum(residual, (1, 2)) / jnp.maximum(jnp.sum(known, (1, 2)), 1e-6)
+        trust = 1 / (1 + (residual / (scale[:, None, None] + 1e-3)) ** 2)
+        flow = fit(trust)
+    return flow
+
+
+class _Block(nn.Module):
+    """Convolution and leaky rectifier."""
+
+    features: int
+    stride: int = 1
+    dilation: int = 1
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(
+            self.features,
+            (3, 3),
+            strides=self.stride,
+            kernel_dilation=self.dilation,
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+        )(x)
+        return nn.leaky_relu(x, 0.1)
+
+
+class _Encoder(nn.Module):
+    """Features at 1/2, 1/4, ... of the input's resolution."""
+
+    widths: tuple[int, ...]
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x) -> list[Array]:
+        features = []
+        for width in self.widths:
+            x = _Block(width, stride=2, dtype=self.dtype)(x)
+            x = _Block(width, dtype=self.dtype)(x)
+            features.append(x)
+        return features
+
+
+class Inpainter(nn.Module):
+    """ψ: a robust parametric fit of the context's flow plus a learned residual.
+
+    The residual network has separate encoders for the image and for the flow, a bottleneck that
+    sees the whole image, and a decoder with skips from both; it starts at zero.
+
+    Attributes:
+      parametric: "none" (purely convolutional), "affine" or "quadratic".
+      widths: features of the encoders by level; empty for the parametric fit alone.
+      reweightings: of the robust fit.
+      dtype: of the convolutions; the fit is always float32.
+    """
+
+    parametric: str = "affine"
+    widths: tuple[int, ...] = (16, 32, 48, 64)
+    reweightings: int = 4
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        if self.parametric not in MOTION_TERMS:
+            raise ValueError(
+                f"psi.model.parametric is {self.parametric!r}; choose one of {list(MOTION_TERMS)}"
+            )
+        if self.parametric == "none" and not self.widths:
+            raise ValueError("psi.model needs widths when parametric is 'none'")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, mask: Mask, context: Flow, image: Float[Array, "N H W 3"]) -> Flow:
+        """Flow inside the mask, guessed.
+
+        Args:
+          mask: m, the region to fill.
+          context: (1 − m) ⊙ u.
+          image: I; where there are n times as many masks as images, they follow each other image by
+            image, n times over (as ``jnp.concatenate([masks, 1 - masks])`` gives them).
+
+        Returns:
+          m ⊙ ψ̃(m, (1 − m) ⊙ u, I); zero where the context is empty.
+        """
+        known = 1 - mask
+        guess = jnp.zeros_like(context)
+        if self.parametric != "none":
+            terms = MOTION_TERMS[self.parametric]
+            guess = parametric_motion(context, known, terms, self.reweightings)
+        if self.widths:
+            residual = context - known * guess
+            guess = guess + self._residual(mask, residual, image)
+        has_context = jnp.any(known > 0, axis=(1, 2, 3), keepdims=True)
+        return jnp.where(has_context, mask * guess, 0)
+
+    def _residual(self, mask, context, image):
+        flow_features = _Encoder(self.widths, self.dtype, name="flow_encoder")(
+            jnp.concatenate([context, mask], -1)
+        )
+        repeats = (mask.shape[0] // image.shape[0], 1, 1, 1)
+        image_features = [
+            jnp.tile(features, repeats)
+            for features in _Encoder(self.widths, self.dtype, name="image_encoder")(image - 0.5)
+        ]
+        x = jnp.concatenate([flow_features[-1], image_features[-1]], -1)
+        for dilation in (1, 2, 4):
+            x = _Block(self.widths[-1], dilation=dilation, dtype=self.dtype)(x)
+        # What the whole image says, for every place.
+        x = jnp.concatenate([x, jnp.broadcast_to(jnp.mean(x, (1, 2), keepdims=True), x.shape)], -1)
+        skips = list(zip(flow_features[:-1], image_features[:-1], strict=True))
+        for width, (flow_skip, image_skip) in zip(self.widths[-2::-1], skips[::-1], strict=True):
+            x = jax.image.resize(x, (*flow_skip.shape[:3], x.shape[-1]), "bilinear")
+            x = _Block(width, dtype=self.dtype)(jnp.concatenate([x, flow_skip, image_skip], -1))
+        last = nn.Conv(2, (3, 3), kernel_init=nn.initializers.zeros, dtype=jnp.float32)(x)
+        return jax.image.resize(last, context.shape, "bilinear")

@@ -1,0 +1,224 @@
+"""The paper's equations in the paper's order: arrays in, one value per sample out.
+
+Each function differentiates its first argument; what plays the part of a target is stopped here.
+What enters as a *score* is maximised in the paper (L_A, F); what is called a *loss* is minimised.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from dystab_jax.flow_ops import occlusion, warp
+from dystab_jax.shapes import Flow, Mask, PerSample
+
+PIXEL_AXES = (1, 2, 3)
+
+
+def centre(mask: Mask) -> Mask:
+    """The mask shifted so that the middle between its extremes lies at one half.
+
+    m − (max m + min m)/2 + ½ per sample; stays in [0, 1], and changes nothing once a mask reaches
+    both 0 and 1. L_A only asks which of two regions a pixel belongs to; this keeps one half the
+    level that separates them, from the first undecided masks on.
+    """
+    low = jnp.min(mask, PIXEL_AXES, keepdims=True)
+    high = jnp.max(mask, PIXEL_AXES, keepdims=True)
+    return mask - jax.lax.stop_gradient((low + high) / 2) + 0.5
+
+
+def straight_through(mask: Mask) -> Mask:
+    """The mask cut at one half, with the gradient of the soft mask.
+
+    Forward 1[m > ½], backward identity. Soft masks let ψ read the flow that they should hide; see
+    README, "What makes the game converge".
+    """
+    hard = (mask > 0.5).astype(mask.dtype)
+    return mask + jax.lax.stop_gradient(hard - mask)
+
+
+def separation(
+    conditional_inside: PerSample,
+    inside: PerSample,
+    conditional_outside: PerSample,
+    outside: PerSample,
+    epsilon: float,
+    clip: float | None = None,
+) -> PerSample:
+    """Eq. (2): how little each region's motion tells about the other's.
+
+        H(m⊙u | (1−m)⊙u, I) / H(m⊙u | I)  +  the same with m and 1−m exchanged
+
+    Args:
+      conditional_inside: entropy of the motion inside the mask, given the motion outside.
+      inside: entropy of the motion inside the mask.
+      conditional_outside, outside: the same for the complement.
+      epsilon: added to both denominators.
+      clip: upper bound of each ratio (1 in theory); None leaves them free. A clipped ratio gives no
+        gradient, so nothing is gained by regions on which ψ is worse than predicting no motion.
+
+    Returns:
+      A score in [0, 2] when ψ is at least as good as predicting no motion.
+    """
+    first = conditional_inside / (inside + epsilon)
+    second = conditional_outside / (outside + epsilon)
+    if clip is not None:
+        first, second = jnp.minimum(first, clip), jnp.minimum(second, clip)
+    return first + second
+
+
+def _mean_norm(vectors: Flow) -> PerSample:
+    """Mean over the pixels of the vectors' lengths, with a finite gradient at zero."""
+    # The offset is subtracted again so that a zero field has norm zero.
+    lengths = jnp.sqrt(jnp.sum(vectors**2, -1) + 1e-12) - 1e-6
+    return jnp.mean(lengths, (1, 2))
+
+
+def adversarial(
+    mask: Mask,
+    flow: Flow,
+    inpainted_inside: Flow,
+    inpainted_outside: Flow,
+    epsilon: float,
+    clip: float | None = None,
+) -> PerSample:
+    """Eq. (3): L_A, the share of each region's flow that ψ cannot tell from the other region's.
+
+        ‖m⊙u − ψ(m, (1−m)⊙u, I)‖ / (‖m⊙u‖ + ε)  +  ‖(1−m)⊙u − ψ(1−m, m⊙u, I)‖ / (‖(1−m)⊙u‖ + ε)
+
+    φ maximises it, ψ minimises it. ‖·‖ is the mean over the image's pixels of the vector's length.
+
+    Args:
+      mask: m.
+      flow: u, in any unit that ``epsilon`` shares.
+      inpainted_inside: ψ(m, (1−m)⊙u, I), zero outside the mask.
+      inpainted_outside: ψ(1−m, m⊙u, I), zero inside the mask.
+      epsilon: ε, in the unit of the flow.
+      clip: upper bound of each ratio, see ``separation``.
+    """
+    inside, outside = mask * flow, (1 - mask) * flow
+    return separation(
+        _mean_norm(inside - inpainted_inside),
+        _mean_norm(inside),
+        _mean_norm(outside - inpainted_outside),
+        _mean_norm(outside),
+        epsilon,
+        clip,
+    )
+
+
+def inpainting_error(
+    mask: Mask, flow: Flow, inpainted_inside: Flow, inpainted_outside: Flow
+) -> PerSample:
+    """The numerators of Eq. (3) alone: an un-normalised objective for ψ.
+
+    Arguments as in ``adversarial``.
+    """
+    inside, outside = mask * flow, (1 - mask) * flow
+    return _mean_norm(inside - inpainted_inside) + _mean_norm(outside - inpainted_outside)
+
+
+def temporal_consistency(mask1: Mask, mask2: Mask, flow12: Flow, flow21: Flow) -> PerSample:
+    """Eq. (4): L_TC, how much two frames' masks disagree where both frames show the same point.
+
+        mean |m1 − m2(x + u12)| over x ∉ o1  +  mean |m2 − m1(x + u21)| over x ∉ o2
+
+    The paper sums over the pixels; means keep the weight independent of the image size. Each term
+    has its own occlusion mask; a term without any co-visible pixel is 0.
+
+    Args:
+      mask1, mask2: φ(u12) and φ(u21).
+      flow12, flow21: pixels at the masks' resolution.
+
+    Returns:
+      A loss in [0, 2].
+    """
+
+    def one_way(mask, other, flow, backward):
+        visible = 1 - occlusion(flow, backward)
+        difference = jnp.abs(mask - warp(other, flow)) * visible
+        return jnp.sum(difference, PIXEL_AXES) / jnp.maximum(jnp.sum(visible, PIXEL_AXES), 1)
+
+    return one_way(mask1, mask2, flow12, flow21) + one_way(mask2, mask1, flow21, flow12)
+
+
+def dynamic(separation_score: PerSample, inconsistency: PerSample, weight: float) -> PerSample:
+    """Eq. (5): loss of φ in the initial training, −L_A + λ_TC·L_TC.
+
+    Args:
+      separation_score: L_A, Eq. (3).
+      inconsistency: L_TC, Eq. (4).
+      weight: λ_TC ≥ 0 (the paper writes −0.1 since it maximises).
+    """
+    return weight * inconsistency - separation_score
+
+
+def f_measure(prediction: Mask, target: Mask, alpha2: float = 1.5) -> PerSample:
+    """Eq. (6): F_α, agreement of a soft prediction with a hard target.
+
+        (1 + α²) ρ γ / (α² ρ + γ)  =  (1 + α²) Σ p t / (α² Σ t + Σ p)
+
+    with precision ρ = Σ p t / Σ p and recall γ = Σ p t / Σ t.
+
+    Args:
+      prediction: p, in [0, 1].
+      target: t, cut at one half and stopped here.
+      alpha2: α², weight of recall against precision.
+
+    Returns:
+      A score in [0, 1]; 0 for an empty target, whose samples should get weight 0.
+    """
+    target = jax.lax.stop_gradient((target > 0.5).astype(prediction.dtype))
+    hits = jnp.sum(prediction * target, PIXEL_AXES)
+    sizes = alpha2 * jnp.sum(target, PIXEL_AXES) + jnp.sum(prediction, PIXEL_AXES)
+    return (1 + alpha2) * hits / jnp.maximum(sizes, 1e-6)
+
+
+def static(
+    prediction: Mask,
+    motion_mask: Mask,
+    previous: Mask,
+    confidence: PerSample,
+    previous_confidence: PerSample,
+    margin: float = 0.2,
+    consistency_weight: float = 1.0,
+    alpha2: float = 1.5,
+) -> PerSample:
+    """Eq. (7): L_χ, learn from φ where its mask is the more confident one, else stay.
+
+        λ_F (1 − F(χ, χ′)) + max(L_A(m) − L_A(χ′) − δ, 0) · (1 − F(χ, m))
+
+    The paper writes F where a loss is meant; 1 − F is minimised. Empty targets get weight 0.
+
+    Args:
+      prediction: χ(I).
+      motion_mask: m, φ's canonical mask.
+      previous: χ′(I), from χ frozen at the start of the phase.
+      confidence: L_A(m), Eq. (3).
+      previous_confidence: L_A(χ′(I)); 0 the first time.
+      margin: δ.
+      consistency_weight: λ_F; 0 the first time.
+      alpha2: α² of Eq. (6).
+    """
+    trust = jax.lax.stop_gradient(jnp.maximum(confidence - previous_confidence - margin, 0))
+    stay = consistency_weight * _lack_of(prediction, previous, alpha2)
+    return stay + trust * _lack_of(prediction, motion_mask, alpha2)
+
+
+def joint(
+    dynamic_loss: PerSample, mask: Mask, static_mask: Mask, weight: float = 1.0, alpha2: float = 1.5
+) -> PerSample:
+    """Eq. (8): loss of φ in the loop, the loss of Eq. (5) + λ_obj (1 − F(φ(u), χ(I))).
+
+    Args:
+      dynamic_loss: Eq. (5).
+      mask: φ(u), canonical.
+      static_mask: χ(I), cut at one half and stopped here; an empty one has weight 0.
+      weight: λ_obj.
+      alpha2: α² of Eq. (6).
+    """
+    return dynamic_loss + weight * _lack_of(mask, static_mask, alpha2)
+
+
+def _lack_of(prediction: Mask, target: Mask, alpha2: float) -> PerSample:
+    """1 − F_α, and 0 where the target is empty."""
+    present = jnp.any(target > 0.5, PIXEL_AXES)
+    return jnp.where(present, 1 - f_measure(prediction, target, alpha2), 0.0)

@@ -1,0 +1,197 @@
+"""Scores of one frame or one map, and the statistics of a sequence of them.
+
+NumPy and OpenCV only: arrays in, plain floats out. Which frames are scored and how the
+scores are averaged is the business of `protocols.py`.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+from numpy.typing import ArrayLike
+
+HardMask = Bool[np.ndarray, "H W"] | Integer[np.ndarray, "H W"]
+"""1 = object; any value other than 0 counts as object."""
+SoftMap = HardMask | Float[np.ndarray, "H W"]
+"""Probability of object in [0, 1]; a hard mask is one whose values are 0 and 1."""
+
+
+def jaccard(prediction: HardMask, truth: HardMask) -> float:
+    """J, region similarity: intersection over union of the object.
+
+    Args:
+      prediction: hard mask.
+      truth: hard mask of the same size.
+
+    Returns:
+      J in [0, 1]; 1 where both masks are empty.
+
+    Raises:
+      ValueError: sizes differ, or a mask is not a two-dimensional hard mask.
+    """
+    predicted, true = _object_pixels(prediction, truth)
+    union = np.count_nonzero(predicted | true)
+    return np.count_nonzero(predicted & true) / union if union else 1.0
+
+
+def boundary_f(prediction: HardMask, truth: HardMask, bound: float = 0.008) -> float:
+    """F of DAVIS-2016, contour accuracy: F-measure of matched boundary pixels.
+
+        P = share of the predicted boundary within r of the true boundary
+        R = share of the true boundary within r of the predicted boundary
+        F = 2PR / (P + R),    r = ceil(bound · hypot(H, W)) pixels
+
+    A missing boundary (empty or full mask) has nothing to match: with the other one present
+    one of P and R is 0 and so is F; with both missing F is 1.
+
+    Args:
+      prediction: hard mask.
+      truth: hard mask of the same size.
+      bound: tolerance as a share of the image diagonal; 0.008 means 8 px at 854x480.
+
+    Returns:
+      F in [0, 1].
+
+    Raises:
+      ValueError: sizes differ, or a mask is not a two-dimensional hard mask.
+    """
+    predicted, true = (_boundary(mask) for mask in _object_pixels(prediction, truth))
+    count_predicted, count_true = np.count_nonzero(predicted), np.count_nonzero(true)
+    if not count_predicted or not count_true:
+        return float(count_predicted == count_true)
+
+    # Matches are looked up at boundary pixels only, so nothing outside the box around both
+    # boundaries can change the counts; the dilations are what costs time here.
+    left, top, width, height = cv2.boundingRect(predicted | true)
+    box = np.s_[top : top + height, left : left + width]
+    predicted, true = predicted[box], true[box]
+
+    disk = _disk(int(np.ceil(bound * np.hypot(*prediction.shape))))
+    precision = np.count_nonzero(predicted & cv2.dilate(true, disk)) / count_predicted
+    recall = np.count_nonzero(true & cv2.dilate(predicted, disk)) / count_true
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def f_beta(
+    prediction: SoftMap, truth: HardMask, beta2: float = 0.3, threshold: float = 0.5
+) -> float:
+    """F_β of one map against its truth, the map thresholded at a fixed level.
+
+        F_β = (1 + β²) P R / (β² P + R)
+
+    Args:
+      prediction: probability of object in [0, 1].
+      truth: hard mask of the same size.
+      beta2: β²; 0.3 stresses precision, as is usual for saliency.
+      threshold: object is where the map is greater than this.
+
+    Returns:
+      F_β in [0, 1]; 1 where thresholded map and truth are both empty, 0 where one of them is.
+
+    Raises:
+      ValueError: sizes differ, or the map leaves [0, 1].
+    """
+    probability, true = _probability(prediction, truth)
+    predicted = probability > threshold
+    # F_β = (1 + β²) TP / (β²·|truth| + |prediction|): defined wherever one of them has a pixel.
+    total = beta2 * np.count_nonzero(true) + np.count_nonzero(predicted)
+    return float((1 + beta2) * np.count_nonzero(predicted & true) / total) if total else 1.0
+
+
+def mae(prediction: SoftMap, truth: HardMask) -> float:
+    """Mean absolute error between a map and its truth.
+
+    Args:
+      prediction: probability of object in [0, 1].
+      truth: hard mask of the same size.
+
+    Returns:
+      Mean over the pixels of |prediction - truth|, in [0, 1].
+
+    Raises:
+      ValueError: sizes differ, or the map leaves [0, 1].
+    """
+    probability, true = _probability(prediction, truth)
+    return float(np.mean(np.abs(probability - true), dtype=np.float64))
+
+
+def recall(scores: ArrayLike) -> float:
+    """Share of the frames of one sequence that score above one half, in [0, 1]."""
+    return float(np.mean(np.asarray(scores) > 0.5))
+
+
+def decay(scores: ArrayLike) -> float:
+    """How much one sequence loses over time: mean of its first quarter minus that of its last.
+
+    As in DAVIS, the quarters run between the frames round(linspace(1, n, 5)), ends included, so
+    neighbouring quarters share a frame.
+
+    Args:
+      scores: one score per frame, in temporal order, at least one.
+
+    Returns:
+      Loss in [-1, 1]; negative where the sequence gets better.
+    """
+    scores = np.asarray(scores)
+    # np.round goes to the even neighbour at exact halves; DAVIS nudges them up.
+    ends = np.round(np.linspace(1, len(scores), 5) + 1e-10).astype(int) - 1
+    first, last = scores[ends[0] : ends[1] + 1], scores[ends[3] : ends[4] + 1]
+    return float(first.mean() - last.mean())
+
+
+def _boundary(mask: np.ndarray) -> np.ndarray:
+    """Pixels that differ from their E, S or SE neighbour: uint8 {0, 1}, size of the mask.
+
+    In the last row and column the neighbour outside the image repeats the nearest pixel, which
+    leaves E alone in the last row, S alone in the last column and nothing in the corner.
+    """
+    boundary = np.zeros(mask.shape, np.uint8)
+    boundary[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
+    boundary[:-1] |= mask[:-1] ^ mask[1:]
+    boundary[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
+    return boundary
+
+
+def _disk(radius: int) -> np.ndarray:
+    """Pixels no farther than `radius` from the centre: uint8 {0, 1}, 2·radius + 1 square."""
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return (x * x + y * y <= radius * radius).astype(np.uint8)
+
+
+def _object_pixels(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both masks as boolean arrays of one size."""
+    _check_sizes(prediction, truth)
+    return _nonzero(prediction, "prediction"), _nonzero(truth, "truth")
+
+
+def _probability(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The map as floats in [0, 1] and the truth as booleans, of one size."""
+    _check_sizes(prediction, truth)
+    low, high = prediction.min(), prediction.max()
+    # Written so that a map with a NaN in it fails as well.
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"the map has values from {low} to {high}, expected probabilities in [0, 1]; "
+            "divide 8-bit maps by 255"
+        )
+    if prediction.dtype.kind != "f":
+        prediction = prediction.astype(np.float32)
+    return prediction, _nonzero(truth, "truth")
+
+
+def _nonzero(mask: np.ndarray, role: str) -> np.ndarray:
+    if mask.dtype.kind not in "bui":
+        raise ValueError(
+            f"{role} has type {mask.dtype}, expected a hard mask (bool or integer); "
+            "threshold a soft map first"
+        )
+    return mask if mask.dtype == bool else mask != 0
+
+
+def _check_sizes(prediction: np.ndarray, truth: np.ndarray) -> None:
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"prediction {prediction.shape} and truth {truth.shape} differ in size (height, "
+            "width); resize the soft map to the truth's size before thresholding it"
+        )
+    if prediction.ndim != 2 or not prediction.size:
+        raise ValueError(f"masks of shape {prediction.shape}, expected (height, width)")

@@ -1,0 +1,75 @@
+"""What a training run tells while it runs, and when it must stop."""
+
+import json
+import math
+from pathlib import Path
+
+from tqdm import tqdm
+
+ADVICE = (
+    "Things to try: the defaults of configs/davis.py (loss.mask_mode=straight_through, "
+    "psi.model.parametric=affine, loss.ratio_clip=1.0), a smaller phi.optimizer.learning_rate, "
+    "another seed, and a look at the flow: objects must move apart from the camera."
+)
+
+
+class TrainingStopped(RuntimeError):
+    """Training cannot go on in a useful way; the message says why and what to try."""
+
+
+class Log:
+    """Appends measurements to metrics.jsonl; forgets what a resumed run will measure again."""
+
+    def __init__(self, path: Path, step: int):
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        path.write_text("".join(f"{line}\n" for line in kept))
+        self._file = path.open("a", buffering=1)
+
+    def write(self, step: int, phase: str, values: dict[str, float]) -> None:
+        line = {"step": step, "phase": phase} | {k: round(v, 6) for k, v in values.items()}
+        self._file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:  # a line that a kill cut short
+        return math.inf
+
+
+class Guard:
+    """Stops a run that cannot become useful.
+
+    Args:
+      smallest_mask: share of the image under which a batch's masks count as empty.
+      patience: measurements in a row that may be empty.
+    """
+
+    def __init__(self, smallest_mask: float, patience: int):
+        self._smallest, self._patience = smallest_mask, patience
+        self._empty = {}
+
+    def check(self, phase: str, values: dict[str, float]) -> None:
+        """Raises TrainingStopped for a loss that is not finite and for masks that stay empty."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise TrainingStopped(f"{name} is {value} in phase {phase}. {ADVICE}")
+            if name.endswith("mask_area"):
+                smallest = self._smallest
+                tiny = not smallest <= value <= 1 - smallest
+                self._empty[name] = self._empty.get(name, 0) + 1 if tiny else 0
+                if self._empty[name] > self._patience:
+                    raise TrainingStopped(
+                        f"the masks have collapsed in phase {phase}: {name} is {value:.4f} and has "
+                        f"been under {smallest} (or over {1 - smallest}) for "
+                        f"{self._empty[name]} measurements. {ADVICE}"
+                    )
+        if values.get("chi/trusted") == 0:
+            tqdm.write(
+                f"phase {phase}: no pseudo-label of this batch is trusted (Eq. 7): phi's masks are "
+                "nowhere more confident than chi's by loss.margin"
+            )

@@ -1,0 +1,219 @@
+"""From records to batches: decoded once, grouped by frame, augmented, in an order that resumes.
+
+An epoch visits every frame once; which of its flows (frame gaps) it brings is drawn each time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import grain
+import jax
+import numpy as np
+
+from dystab_jax import records
+from dystab_jax.flow_ops import flip_flow, resize_flow
+
+Example = dict[str, np.ndarray]
+FLOWS = ("flow_forward", "flow_backward")
+Records = records.RecordSource | records.JoinedSource
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Section ``data.augmentation`` of a config.
+
+    Attributes:
+      flip: mirror half of the examples.
+      smallest_crop: side of the smallest crop as a share of the frame's; 1 for no cropping.
+      color: largest relative change of brightness, contrast and saturation of the image.
+    """
+
+    flip: bool
+    smallest_crop: float
+    color: float
+
+    def __post_init__(self):
+        if not 0 < self.smallest_crop <= 1:
+            raise ValueError(
+                f"data.augmentation.smallest_crop is {self.smallest_crop}; expected (0, 1]"
+            )
+
+
+def decode(raw: dict, size: tuple[int, int]) -> Example:
+    """One record at the networks' resolution.
+
+    Args:
+      raw: as stored.
+      size: (height, width).
+
+    Returns:
+      image uint8 [H, W, 3]; flow_forward and flow_backward float16 [H, W, 2] in pixels at H×W.
+    """
+    record = records.decode_record(raw)
+    example = {"image": resize_image(record["image"], size)}
+    for name in FLOWS:
+        example[name] = resize_flow(record[name], size).astype(np.float16)
+    return example
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Image uint8 [h, w, 3] at (height, width)."""
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (size[1], size[0]), interpolation=method)
+
+
+class Decoded:
+    """Random access to decoded records, kept in memory once decoded where asked to.
+
+    Attributes:
+      source: see ``records.open_source``.
+      size: (height, width) of what comes out.
+      keep: hold every decoded example; needs about 11 bytes per pixel and frame pair.
+    """
+
+    def __init__(self, source: Records, size: tuple[int, int], keep: bool):
+        self.source, self.size, self.keep = source, size, keep
+        self._kept: dict[int, Example] = {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, position: int) -> Example:
+        example = self._kept.get(position)
+        if example is None:
+            example = decode(self.source[position], self.size)
+            if self.keep:
+                self._kept[position] = example
+        return dict(example)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame and the records that start at it.
+
+    Attributes:
+      video, name, group: see ``records``.
+      positions: records of its pairs, one for each gap, the smallest gaps first.
+    """
+
+    video: str
+    name: str
+    group: str
+    positions: tuple[int, ...]
+
+
+def frames_of(source: Records) -> list[Frame]:
+    """All frames of a source in the order of its records."""
+    grouped: dict[tuple, list[tuple[int, int]]] = {}
+    described = zip(source.keys, source.frame_names, source.groups, strict=True)
+    for position, (key, name, group) in enumerate(described):
+        grouped.setdefault((key.video, name, group), []).append((abs(key.gap), position))
+    return [
+        Frame(*key, tuple(position for _, position in sorted(pairs)))
+        for key, pairs in grouped.items()
+    ]
+
+
+def augment(example: Example, options: Augmentation, rng: np.random.Generator) -> Example:
+    """Crops, mirrors and recolours; image, flows and masks together.
+
+    Flow keeps its meaning: a crop that is enlarged enlarges the vectors, a mirror negates dx.
+
+    Args:
+      example: arrays [H, W, C]; numbers pass unchanged.
+      options: how much.
+      rng: of this example.
+    """
+    height, width = example["image"].shape[:2]
+    share = rng.uniform(options.smallest_crop, 1)
+    rows, columns = round(height * share), round(width * share)
+    top = int(rng.integers(height - rows + 1))
+    left = int(rng.integers(width - columns + 1))
+    mirrored = options.flip and rng.random() < 0.5
+    result = {}
+    for name, array in example.items():
+        if array.ndim < 2:
+            result[name] = array
+            continue
+        array = array[top : top + rows, left : left + columns]
+        if name in FLOWS:
+            array = resize_flow(array.astype(np.float32), (height, width)).astype(np.float16)
+            array = flip_flow(array) if mirrored else array
+        else:
+            method = cv2.INTER_LINEAR if name == "image" else cv2.INTER_NEAREST
+            channels = array.shape[2]
+            array = cv2.resize(array, (width, height), interpolation=method)
+            array = array.reshape(height, width, channels)
+            array = array[:, ::-1] if mirrored else array
+        result[name] = np.ascontiguousarray(array)
+    if options.color:
+        result["image"] = _recolor(result["image"], options.color, rng)
+    return result
+
+
+def _recolor(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
+    image = image.astype(np.float32)
+    grey = image.mean(-1, keepdims=True)
+    image = grey + (image - grey) * saturation
+    mean = image.mean()
+    image = (mean + (image - mean) * contrast) * brightness
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+
+def draw_ellipse(rng: np.random.Generator) -> np.ndarray:
+    """Centre row and column, two radii (shares of the sides) and angle, float32 [5]."""
+    centre, radii = rng.uniform(0.1, 0.9, 2), rng.uniform(0.08, 0.4, 2)
+    return np.array([*centre, *radii, rng.uniform(0, np.pi)], np.float32)
+
+
+def training_batches(
+    decoded: Decoded,
+    frames: Sequence[Frame],
+    *,
+    seed: int,
+    updates: int,
+    batch_size: int,
+    augmentation: Augmentation,
+    threads: int,
+    labels: "Sequence[Example] | None" = None,
+) -> grain.DatasetIterator:
+    """An endless iterator of batches with arrays [updates, this process's share of B, ...].
+
+    The order of the examples and their augmentation depend on the seed alone, not on the number
+    of processes, and the iterator's state goes into the checkpoint.
+
+    Args:
+      decoded: the records.
+      frames: what an epoch visits.
+      seed: differs for every phase.
+      updates: minibatches in one batch.
+      batch_size: B, over all processes.
+      augmentation: see ``augment``.
+      threads: that decode and augment.
+      labels: for each frame, further arrays that go with its example.
+    """
+
+    def load(number: int, rng: np.random.Generator) -> Example:
+        frame = frames[number]
+        example = decoded[frame.positions[int(rng.integers(len(frame.positions)))]]
+        if labels is not None:
+            example |= labels[number]
+        example = augment(example, augmentation, rng)
+        return example | {"ellipse": draw_ellipse(rng)}
+
+    processes = jax.process_count()
+    if batch_size % processes:
+        raise ValueError(f"batch size {batch_size} is not a multiple of {processes} processes")
+    share = batch_size // processes
+
+    def by_update(batch: Example) -> Example:
+        return {name: a.reshape(updates, share, *a.shape[1:]) for name, a in batch.items()}
+
+    dataset = grain.MapDataset.source(range(len(frames))).seed(seed).shuffle().repeat()
+    dataset = dataset.random_map(load)
+    dataset = dataset[jax.process_index() :: processes].batch(updates * share).map(by_update)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(dataset.to_iter_dataset(options))

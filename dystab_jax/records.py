@@ -1,0 +1,317 @@
+"""The record: one ordered pair of frames of a video, as stored on disk and as read back.
+
+A prepared data set is an ordinary TFDS directory of array_record files, ordered by (video, frame,
+gap), and beside it one ``index-SPLIT.json`` per split, so that records can be grouped by video
+without reading them. Each record holds
+
+==================  ================================================================================
+``image``           frame t: its own JPEG or PNG bytes, not encoded again
+``flow_forward``    u12, from frame t to frame t + gap (`encode_flow`)
+``flow_backward``   u21, from frame t + gap to frame t
+``mask``            truth of frame t as PNG, 0 or 255; empty in every split made for training
+``video``           name of the video
+``frame``           t, counted from 0
+``frame_name``      the frame's file name without its ending
+``gap``             signed distance to the other frame, never 0
+``height, width``   of the image, pixels; the flow has its own size
+``estimator``       what computed the flow
+``group``           kind of this frame where the data set tells (``movers``), else empty
+==================  ================================================================================
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+FLOW_STEPS = 16
+"""Steps of a stored flow per pixel: rounding loses at most 1/32 px."""
+FLOW_LIMIT = 2047.0
+"""Largest displacement that can be stored, pixels."""
+_FLOW_ZERO = 1 << 15
+# Run-length PNG coding: as small as deflate at its default level on this payload (214 against
+# 215 KB for a 640x384 field) and several times faster to write.
+_FLOW_PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+
+VERSION = "1.0.0"
+IMAGE_FIELDS = ("image", "flow_forward", "flow_backward")
+TEXT_FIELDS = ("video", "frame_name", "group", "estimator")
+NUMBER_FIELDS = ("frame", "gap", "height", "width")
+
+FlowField = Float32[np.ndarray, "h w 2"]
+
+
+class Key(NamedTuple):
+    """Which pair a record holds: frames ``frame`` and ``frame + gap`` of ``video``."""
+
+    video: str
+    frame: int
+    gap: int
+
+
+def encode_flow(flow: FlowField) -> bytes:
+    """Packs a flow field into a 16-bit PNG: dx above dy, 1/16 px per step, 32768 = no motion.
+
+    Args:
+      flow: [h, w, 2], pixels at this array's resolution, each within ±2047.
+
+    Returns:
+      PNG bytes of a [2h, w] image. `decode_flow` gives the field back within 1/32 px.
+
+    Raises:
+      ValueError: another shape, NaN, or a displacement beyond the limit.
+    """
+    flow = np.asarray(flow)
+    if flow.ndim != 3 or flow.shape[2] != 2 or 0 in flow.shape:
+        raise ValueError(f"flow has shape {flow.shape}; expected [height, width, 2]")
+    largest = np.abs(flow).max()
+    if not largest <= FLOW_LIMIT:  # also true for NaN
+        raise ValueError(
+            f"flow reaches {largest} px; a stored flow must be finite and within ±{FLOW_LIMIT} px: "
+            "mask unknown values, or estimate it at a smaller size"
+        )
+    planes = np.concatenate([flow[..., 0], flow[..., 1]])
+    steps = np.rint(planes * FLOW_STEPS).astype(np.int32) + _FLOW_ZERO
+    return cv2.imencode(".png", steps.astype(np.uint16), _FLOW_PNG)[1].tobytes()
+
+
+def decode_flow(data: bytes) -> FlowField:
+    """The field packed by `encode_flow`: [h, w, 2] float32, pixels at its own resolution.
+
+    Raises:
+      ValueError: the bytes are not such a PNG.
+    """
+    planes = _decode(data, cv2.IMREAD_UNCHANGED, "flow")
+    if planes.dtype != np.uint16 or planes.ndim != 2 or planes.shape[0] % 2:
+        raise ValueError(
+            f"flow decodes to {planes.dtype} {planes.shape}; expected uint16 [2 * height, width]"
+        )
+    height = planes.shape[0] // 2
+    flow = np.empty((height, planes.shape[1], 2), np.float32)
+    flow[..., 0] = planes[:height]
+    flow[..., 1] = planes[height:]
+    flow -= _FLOW_ZERO
+    flow /= FLOW_STEPS
+    return flow
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """Packs a mask [H, W] (non-zero = object) into a PNG of 0 and 255."""
+    return cv2.imencode(".png", (np.asarray(mask) != 0).astype(np.uint8) * 255)[1].tobytes()
+
+
+def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns the stored bytes of one record into arrays.
+
+    Args:
+      raw: a record as an `open_source` source returns it.
+
+    Returns:
+      ``image`` uint8 [H, W, 3] RGB; ``flow_forward`` and ``flow_backward`` float32 [h, w, 2],
+      pixels per gap at [h, w]; ``mask`` uint8 [H, W] of 0 and 1, only where the record has one;
+      ``video``, ``frame_name``, ``group``, ``estimator`` str; ``frame``, ``gap``, ``height``,
+      ``width`` int.
+
+    Raises:
+      ValueError: a part does not decode, or not to the size that the record states. Names the
+        data set, video and frame.
+    """
+    record: dict[str, Any] = {name: _text(raw[name]) for name in TEXT_FIELDS}
+    record |= {name: int(raw[name]) for name in NUMBER_FIELDS}
+    part = "image"
+    try:
+        record["image"] = _decode(raw["image"], cv2.IMREAD_COLOR_RGB, part)
+        for part in ("flow_forward", "flow_backward"):
+            record[part] = decode_flow(raw[part])
+        if raw.get("mask"):
+            part = "mask"
+            record["mask"] = _decode(raw["mask"], cv2.IMREAD_GRAYSCALE, part) >> 7
+        for part in ("image", "mask"):
+            expected = (record["height"], record["width"])
+            if part in record and record[part].shape[:2] != expected:
+                raise ValueError(
+                    f"its size is {record[part].shape[:2]}, the record says {expected}"
+                )
+    except ValueError as error:
+        dataset = _text(raw.get("dataset", "(unnamed data set)"))
+        raise ValueError(
+            f"{dataset}: corrupt record: {part} of video {record['video']}, frame "
+            f"{record['frame_name']}, gap {record['gap']:+d}: {error}. {_REPREPARE}"
+        ) from error
+    return record
+
+
+_REPREPARE = "Prepare the data set again with `python -m data_prep.prepare ... --overwrite`."
+
+
+def _decode(data: bytes, flags: int, what: str) -> np.ndarray:
+    """OpenCV's decoding, with its two ways to fail (None, cv2.error) made one."""
+    try:
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # an empty buffer, for one
+        array = None
+    if array is None:
+        raise ValueError(f"{len(data)} bytes of {what} cannot be decoded")
+    return array
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+class RecordSource(Sequence):
+    """Random access to the records of one split of one prepared data set.
+
+    Files are opened at the first access. A source can be pickled, so Grain's worker processes can
+    have it; they open the files anew.
+
+    Attributes:
+      spec: "movers:train", "davis2016:val", "folder/NAME:train".
+      directory: where the files lie.
+      keys: the `Key` of every record, in order.
+      groups: the group of every record, in order; "" where the data set has none.
+      frame_names: the frame name of every record, in order.
+    """
+
+    def __init__(self, spec: str, directory: Path, split: str):
+        self.spec = spec
+        self.directory = directory
+        self.split = split
+        self.keys: list[Key] = []
+        self.groups: list[str] = []
+        self.frame_names: list[str] = []
+        for video in _read_json(directory / f"index-{split}.json", spec):
+            for frame, gap in video["records"]:
+                self.keys.append(Key(video["video"], frame, gap))
+                self.groups.append(video["groups"][frame])
+                self.frame_names.append(video["frame_names"][frame])
+        self._records = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """The record with its images as encoded bytes, plus ``dataset`` = the spec.
+
+        Raises:
+          IndexError: no such record.
+          ValueError: the file is damaged there.
+        """
+        position = range(len(self))[position]
+        if self._records is None:
+            self._records = self._open()
+        try:
+            record = self._records[position]
+        except Exception as error:  # array_record, protobuf and TFDS each raise their own
+            video, frame, gap = self.keys[position]
+            raise ValueError(
+                f"{self.spec}: record {position} (video {video}, frame {frame}, gap {gap:+d}) in "
+                f"{self.directory} cannot be read: {error}. {_REPREPARE}"
+            ) from error
+        if not record["mask"]:
+            del record["mask"]
+        return record | {"dataset": self.spec}
+
+    def __repr__(self) -> str:
+        return f"RecordSource({self.spec!r}, {len(self)} records)"
+
+    def _open(self) -> Sequence:
+        # Imported here: it takes a second, and not every user of this module reads files.
+        import tensorflow_datasets as tfds
+
+        builder = tfds.builder_from_directory(self.directory)
+        skip = {name: tfds.decode.SkipDecoding() for name in IMAGE_FIELDS}
+        records = builder.as_data_source(split=self.split, decoders=skip)
+        if len(records) != len(self):
+            raise ValueError(
+                f"{self.spec}: {self.directory} holds {len(records)} records, its index names "
+                f"{len(self)}. {_REPREPARE}"
+            )
+        return records
+
+
+class JoinedSource(Sequence):
+    """Several sources one after the other; the attributes are those of `RecordSource`."""
+
+    def __init__(self, parts: Sequence[RecordSource]):
+        self.spec = "+".join(part.spec for part in parts)
+        self.parts = list(parts)
+        self.keys = [key for part in parts for key in part.keys]
+        self.groups = [group for part in parts for group in part.groups]
+        self.frame_names = [name for part in parts for name in part.frame_names]
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        position = range(len(self))[position]
+        part = int(np.searchsorted(self._ends, position, side="right"))
+        return self.parts[part][position - (self._ends[part] - len(self.parts[part]))]
+
+    def __repr__(self) -> str:
+        return f"JoinedSource({self.spec!r}, {len(self)} records)"
+
+
+def dataset_directory(data_dir: str | Path, dataset: str, name: str | None = None) -> Path:
+    """Where a prepared data set lies: DATA_DIR/movers/1.0.0, DATA_DIR/folder/NAME/1.0.0."""
+    directory = Path(data_dir) / dataset
+    return (directory / name if name else directory) / VERSION
+
+
+def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
+    """Opens prepared records for random access; nothing but the index is read.
+
+    Args:
+      data_dir: the --data_dir of data_prep.prepare.
+      spec: DATASET:SPLIT, e.g. "movers:train", "davis2016:val", "folder/NAME:train"; several,
+        joined by "+", follow one another.
+
+    Raises:
+      FileNotFoundError: not prepared; the message holds the command that prepares it.
+      ValueError: malformed spec, or a split that the data set does not have.
+    """
+    parts = [_open_one(Path(data_dir), part.strip()) for part in spec.split("+")]
+    return parts[0] if len(parts) == 1 else JoinedSource(parts)
+
+
+def index(source: RecordSource | JoinedSource) -> list[Key]:
+    """(video, frame, gap) of every record, in order, without reading the records."""
+    return source.keys
+
+
+def _open_one(data_dir: Path, spec: str) -> RecordSource:
+    dataset, colon, split = spec.partition(":")
+    dataset, slash, name = dataset.partition("/")
+    if (
+        not (dataset and colon and split)
+        or (slash and not name)
+        or (dataset == "folder") != bool(slash)
+    ):
+        raise ValueError(
+            f"data set {spec!r} is not of the form DATASET:SPLIT, such as movers:train, "
+            "davis2016:val or folder/NAME:train"
+        )
+    directory = dataset_directory(data_dir, dataset, name)
+    if not (directory / "dataset_info.json").is_file():
+        options = "" if dataset == "movers" else " --source=DIR"
+        options += f" --name={name}" if name else ""
+        raise FileNotFoundError(
+            f"{spec}: no prepared data set in {directory}; prepare it first with `python -m "
+            f"data_prep.prepare --dataset={dataset}{options} --data_dir={data_dir}`"
+        )
+    splits = sorted(path.stem[len("index-") :] for path in directory.glob("index-*.json"))
+    if split not in splits:
+        raise ValueError(f"{spec}: no split {split!r} in {directory}; there are: {splits}")
+    return RecordSource(spec, directory, split)
+
+
+def _read_json(path: Path, spec: str) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{spec}: cannot read {path}: {error}. {_REPREPARE}") from error

@@ -1,0 +1,327 @@
+"""Who learns in which step. Pure functions of one device's share of the batch.
+
+Means over the batch and gradients cross the devices along the named axis ``AXIS``, the programming
+model of ``jax.pmap``; ``parallel.py`` maps these functions over the devices.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dystab_jax import losses
+from dystab_jax.masks import canonicalise
+from dystab_jax.shapes import Flow, Image, Mask, PerSample
+from dystab_jax.state import Learner, State, Trained, Variables
+
+AXIS = "data"
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Section ``loss`` of a config.
+
+    Attributes:
+      mask_mode: "straight_through" or "soft", the masks inside L_A while φ learns.
+      epsilon: ε of Eq. (3), in units of the sample's mean flow length.
+      slowest_flow: pixels; flow is scaled by its mean length, but by no less than this.
+      ratio_clip: bound of each ratio of Eq. (3) for φ and for confidences; None for no bound.
+      psi_objective: "ratio", L_A as in the paper's min max, or "error", the numerators alone.
+      temporal_weight: λ_TC of Eq. (5), positive.
+      alpha2: α² of Eq. (6).
+      margin: δ of Eq. (7).
+      consistency_weight: λ_F of Eq. (7) from the second round on.
+      object_weight: λ_obj of Eq. (8).
+    """
+
+    mask_mode: str
+    epsilon: float
+    slowest_flow: float
+    ratio_clip: float | None
+    psi_objective: str
+    temporal_weight: float
+    alpha2: float
+    margin: float
+    consistency_weight: float
+    object_weight: float
+
+    def __post_init__(self):
+        if self.mask_mode not in ("straight_through", "soft"):
+            raise ValueError(
+                f"loss.mask_mode is {self.mask_mode!r}; choose straight_through or soft"
+            )
+        if self.psi_objective not in ("ratio", "error"):
+            raise ValueError(f"loss.psi_objective is {self.psi_objective!r}; choose ratio or error")
+        if self.temporal_weight < 0:
+            raise ValueError(
+                f"loss.temporal_weight is {self.temporal_weight}; it must be ≥ 0 "
+                "(the paper's −0.1 is written 0.1, since losses are minimised here)"
+            )
+
+
+def to_image(array: jax.Array) -> Image:
+    """uint8 to [0, 1]."""
+    return array.astype(jnp.float32) / 255
+
+
+def object_probability(logits: jax.Array) -> Mask:
+    """Channel 1 of the two-channel softmax."""
+    return jax.nn.softmax(logits, axis=-1)[..., 1:]
+
+
+def normalise_flow(flow: Flow, slowest: float) -> Flow:
+    """Flow in units of its own mean length, so that ε means the same for slow and fast videos.
+
+    The mean motion is kept: without it the denominators of Eq. (3) shrink and half images win.
+    """
+    length = jnp.mean(jnp.linalg.norm(flow, axis=-1), (1, 2))[:, None, None, None]
+    return flow / jnp.maximum(length, slowest)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The updates of Algorithm 1 and the predictions, for given networks and losses."""
+
+    phi: Trained
+    psi: Trained
+    chi: Trained
+    options: LossOptions
+
+    # -- predictions ------------------------------------------------------------------------------
+
+    def dynamic_mask(self, variables: Variables, flow: Flow) -> Mask:
+        """φ(u), not yet canonical."""
+        return self._regions(self.phi.network.apply(variables, flow))
+
+    def _regions(self, logits: jax.Array) -> Mask:
+        """The soft masks that φ's logits stand for."""
+        mask = object_probability(logits)
+        return mask if self.options.mask_mode == "soft" else losses.centre(mask)
+
+    def static_mask(self, variables: Variables, image: Image) -> Mask:
+        """χ(I)."""
+        return object_probability(self.chi.network.apply(variables, image))
+
+    def inpaint(
+        self, psi: Variables, mask: Mask, flow: Flow, image: Image
+    ) -> tuple[Flow, Flow, Flow]:
+        """Scaled flow, ψ's guess inside the mask and ψ's guess outside; one call of ψ for both."""
+        scaled = normalise_flow(flow, self.options.slowest_flow)
+        regions = jnp.concatenate([mask, 1 - mask])
+        contexts = jnp.concatenate([(1 - mask) * scaled, mask * scaled])
+        inside, outside = jnp.split(self.psi.network.apply(psi, regions, contexts, image), 2)
+        return scaled, inside, outside
+
+    def separation(self, psi: Variables, mask: Mask, flow: Flow, image: Image) -> PerSample:
+        """L_A as φ and the confidences see it: Eq. (3) with each ratio clipped."""
+        scaled, inside, outside = self.inpaint(psi, mask, flow, image)
+        options = self.options
+        return losses.adversarial(
+            mask, scaled, inside, outside, options.epsilon, options.ratio_clip
+        )
+
+    def predict_dynamic(self, phi: Variables, batch: Batch) -> Mask:
+        """φ(u) of ``flow``, not yet canonical."""
+        return self.dynamic_mask(phi, batch["flow"].astype(jnp.float32))
+
+    def predict_static(self, chi: Variables, batch: Batch) -> Mask:
+        """χ(I) of ``image``."""
+        return self.static_mask(chi, to_image(batch["image"]))
+
+    def measure_confidence(self, psi: Variables, batch: Batch) -> PerSample:
+        """L_A of the hard ``mask`` with ``flow`` and ``image``: the trust of Eq. (7), in [0, 2].
+
+        The same for a mask and its complement.
+        """
+        mask, flow = batch["mask"].astype(jnp.float32), batch["flow"].astype(jnp.float32)
+        return self.separation(psi, mask, flow, to_image(batch["image"]))
+
+    # -- updates ----------------------------------------------------------------------------------
+
+    def warm_up_psi(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """ψ learns to fill in random ellipses, before φ has any mask to offer.
+
+        Args:
+          state: only ψ changes.
+          batch: image, flow_forward and ``ellipse``, see ``draw_ellipses``.
+        """
+        image, flow = to_image(batch["image"]), batch["flow_forward"].astype(jnp.float32)
+        mask = draw_ellipses(batch["ellipse"], flow.shape[1], flow.shape[2])
+        return self._psi_learns(state, mask, flow, image)
+
+    def update_psi(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """ψ minimises Eq. (3) on φ's masks.
+
+        Args:
+          state: only ψ changes.
+          batch: image, flow_forward.
+        """
+        image, flow = to_image(batch["image"]), batch["flow_forward"].astype(jnp.float32)
+        mask = self._inside_game(self.dynamic_mask(state.phi.variables, flow))
+        return self._psi_learns(state, mask, flow, image)
+
+    def _psi_learns(self, state, mask, flow, image):
+        def loss(variables):
+            scaled, inside, outside = self.inpaint(variables, mask, flow, image)
+            if self.options.psi_objective == "error":
+                score = losses.inpainting_error(mask, scaled, inside, outside)
+            else:
+                score = losses.adversarial(mask, scaled, inside, outside, self.options.epsilon)
+            return jnp.mean(score), ({}, {"psi/loss": jnp.mean(score)})
+
+        psi, metrics = _learn(self.psi, state.psi, loss)
+        return state.replace(psi=psi), metrics
+
+    def update_phi(self, state: State, batch: Batch, with_static: bool) -> tuple[State, Metrics]:
+        """φ minimises Eq. (5), or Eq. (8) once χ has learned something.
+
+        Args:
+          state: only φ changes.
+          batch: image, flow_forward, flow_backward.
+          with_static: whether χ takes part (Eq. (8)).
+        """
+        image = to_image(batch["image"])
+        forward = batch["flow_forward"].astype(jnp.float32)
+        backward = batch["flow_backward"].astype(jnp.float32)
+        options = self.options
+
+        def loss(variables):
+            logits, batch_stats = self.phi.network.apply(
+                variables, jnp.concatenate([forward, backward]), train=True, mutable=["batch_stats"]
+            )
+            mask1, mask2 = jnp.split(self._regions(logits), 2)
+            score = self.separation(state.psi.variables, self._inside_game(mask1), forward, image)
+            inconsistency = losses.temporal_consistency(mask1, mask2, forward, backward)
+            value = losses.dynamic(score, inconsistency, options.temporal_weight)
+            canonical, _ = canonicalise(mask1)
+            metrics = {
+                "phi/separation": jnp.mean(score),
+                "phi/inconsistency": jnp.mean(inconsistency),
+                "phi/mask_area": jnp.mean(canonical > 0.5),
+            }
+            if with_static:
+                static_mask = self.static_mask(state.chi.average, image)
+                value = losses.joint(
+                    value, canonical, static_mask, options.object_weight, options.alpha2
+                )
+                metrics["phi/agreement"] = jnp.mean(
+                    losses.f_measure(canonical, static_mask, options.alpha2)
+                )
+            return jnp.mean(value), (batch_stats, metrics | {"phi/loss": jnp.mean(value)})
+
+        phi, metrics = _learn(self.phi, state.phi, loss)
+        return state.replace(phi=phi), metrics
+
+    def _inside_game(self, mask: Mask) -> Mask:
+        """The mask as L_A sees it while φ and ψ learn."""
+        return losses.straight_through(mask) if self.options.mask_mode != "soft" else mask
+
+    def update_chi(self, state: State, batch: Batch, first: bool) -> tuple[State, Metrics]:
+        """χ minimises Eq. (7) on cached pseudo-labels.
+
+        Args:
+          state: only χ changes.
+          batch: image; motion_mask (m) and static_mask (χ′(I)), both cut at one half; their
+            confidences confidence_phi and confidence_chi.
+          first: whether χ learns for the first time, from φ alone.
+        """
+        image = to_image(batch["image"])
+        motion_mask = batch["motion_mask"].astype(jnp.float32)
+        static_mask = batch["static_mask"].astype(jnp.float32)
+        previous_confidence = jnp.where(first, 0.0, batch["confidence_chi"])
+        options = self.options
+
+        def loss(variables):
+            logits, batch_stats = self.chi.network.apply(
+                variables, image, train=True, mutable=["batch_stats"]
+            )
+            value = losses.static(
+                object_probability(logits),
+                motion_mask,
+                static_mask,
+                batch["confidence_phi"],
+                previous_confidence,
+                options.margin,
+                0.0 if first else options.consistency_weight,
+                options.alpha2,
+            )
+            prediction = object_probability(logits)
+            trusted = batch["confidence_phi"] - previous_confidence > options.margin
+            metrics = {
+                "chi/loss": jnp.mean(value),
+                "chi/agreement": jnp.mean(losses.f_measure(prediction, motion_mask)),
+                "chi/trusted": jnp.mean(trusted),
+                "chi/mask_area": jnp.mean(prediction > 0.5),
+            }
+            return jnp.mean(value), (batch_stats, metrics)
+
+        chi, metrics = _learn(self.chi, state.chi, loss)
+        return state.replace(chi=chi), metrics
+
+    # -- what one dispatch does -------------------------------------------------------------------
+
+    def dynamic_round(
+        self, state: State, batch: Batch, phi_updates: int, psi_updates: int, with_static: bool
+    ) -> tuple[State, Metrics]:
+        """One round of the game: some updates of φ, then some of ψ, a minibatch each.
+
+        Args:
+          state: φ and ψ change.
+          batch: arrays [phi_updates + psi_updates, B, ...].
+          phi_updates, psi_updates: the paper's 3 and 1.
+          with_static: see ``update_phi``.
+
+        Returns:
+          The state and the metrics of the last update of each.
+        """
+        metrics = {}
+        for index in range(phi_updates + psi_updates):
+            minibatch = jax.tree.map(lambda array, i=index: array[i], batch)
+            if index < phi_updates:
+                state, measured = self.update_phi(state, minibatch, with_static)
+            else:
+                state, measured = self.update_psi(state, minibatch)
+            metrics |= measured
+        return state.replace(step=state.step + 1), metrics
+
+    def static_round(self, state: State, batch: Batch, first: bool) -> tuple[State, Metrics]:
+        """One update of χ; arrays [1, B, ...]."""
+        minibatch = jax.tree.map(lambda array: array[0], batch)
+        state, metrics = self.update_chi(state, minibatch, first)
+        return state.replace(step=state.step + 1), metrics
+
+    def warm_up_round(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """One update of ψ on random ellipses; arrays [1, B, ...]."""
+        minibatch = jax.tree.map(lambda array: array[0], batch)
+        state, metrics = self.warm_up_psi(state, minibatch)
+        return state.replace(step=state.step + 1), metrics
+
+
+Loss = Callable[[Variables], tuple[jax.Array, tuple[dict[str, Any], Metrics]]]
+
+
+def _learn(trained: Trained, learner: Learner, loss: Loss) -> tuple[Learner, Metrics]:
+    """One optimizer step on a loss of the learner's variables; the only place devices meet."""
+
+    def of_parameters(parameters):
+        return loss({**learner.variables, "params": parameters})
+
+    gradient = jax.grad(of_parameters, has_aux=True)
+    gradients, (batch_stats, metrics) = gradient(learner.variables["params"])
+    gradients, metrics = jax.lax.pmean((gradients, metrics), AXIS)
+    return trained.update(learner, gradients, batch_stats), metrics
+
+
+def draw_ellipses(ellipse: Float[Array, "B 5"], height: int, width: int) -> Mask:
+    """Filled ellipses: centre row and column, two radii (shares of the image's side), angle."""
+    row, column, radius1, radius2, angle = (ellipse[:, i, None, None] for i in range(5))
+    y = jnp.linspace(0, 1, height)[None, :, None] - row
+    x = jnp.linspace(0, 1, width)[None, None, :] - column
+    along = (x * jnp.cos(angle) + y * jnp.sin(angle)) / radius1
+    across = (y * jnp.cos(angle) - x * jnp.sin(angle)) / radius2
+    return (along**2 + across**2 < 1).astype(jnp.float32)[..., None]

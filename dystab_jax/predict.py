@@ -22,7 +22,7 @@ from dystab_jax.pipeline import resize_image
 from dystab_jax.state import State, Variables
 
 MAX_GAP = 3
-"""Flow to the frames up to this far before and after, as the pairs of training have it (Sec. 4)."""
+"""Flow reaches at most this far before and after a frame, as in the pairs of training (Sec. 4)."""
 
 PIECE = 60
 """Frames that a long video is cut into; see `predict`."""
@@ -38,9 +38,10 @@ def predict(run: Run, state: State, source: Path, output: Path) -> list[Path]:
 
     * An image file goes through χ alone: OUTPUT/NAME.png, OUTPUT/NAME-overlay.jpg.
     * A video file or a folder of images: OUTPUT/masks/FRAME.png and OUTPUT/overlay.mp4; for a
-      folder OUTPUT/overlays/FRAME.jpg as well. Flow is estimated by DIS for gaps ±1 to ±3, φ and
-      χ are fused as ``eval.fusion`` and ``eval.trust`` say. A video of a single frame, such as a
-      folder with one image, has no flow and goes through χ alone.
+      folder OUTPUT/overlays/FRAME.jpg as well. Flow is estimated by DIS, ``eval.flows_per_frame``
+      of each frame, smallest gaps first; φ and χ are fused as ``eval.fusion`` and ``eval.trust``
+      say. A video of a single frame, such as a folder with one image, has no flow and goes
+      through χ alone.
     * A folder of such videos: the same in OUTPUT/VIDEO/ for each. One that cannot be read does
       not stop the others.
 
@@ -130,10 +131,12 @@ def _predict_image(
 def _predict_video(
     run: Run, variables: dict[str, Variables], video: FrameSource, output: Path, folder: str = ""
 ) -> list[Path]:
+    size = tuple(run.config.data.image_size)
+    reach = min(MAX_GAP, math.ceil(run.config.eval.flows_per_frame / 2))
     with _staging(output) as staging:
         overlay = _OverlayVideo(staging / "overlay.mp4", _frames_per_second(video))
         try:
-            for piece in _pieces(video, tuple(run.config.data.image_size)):
+            for piece in _pieces(video, size, reach):
                 soft = _fused(run, variables, video.name, piece)
                 for name, encoded, probability in zip(
                     piece.names, piece.encoded, soft, strict=True
@@ -158,13 +161,14 @@ class _Piece:
     Attributes:
       names, encoded: of each frame; encoded at native size.
       images: uint8 [H, W, 3] at the networks' resolution.
-      flows: of each frame, to its neighbours, float16 [H, W, 2] in pixels of that resolution.
+      flows: of each frame: (distance of the other frame, float16 [H, W, 2] in pixels of that
+        resolution).
     """
 
     names: list[str] = field(default_factory=list)
     encoded: list[bytes] = field(default_factory=list)
     images: list[np.ndarray] = field(default_factory=list)
-    flows: list[list[np.ndarray]] = field(default_factory=list)
+    flows: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
 
     def cut(self, length: int) -> "_Piece":
         """Takes the first ``length`` frames away and returns them."""
@@ -176,8 +180,8 @@ class _Piece:
         return taken
 
 
-def _pieces(video: FrameSource, size: tuple[int, int]) -> Iterator[_Piece]:
-    """Reads a video and estimates its flows; every frame is in one piece."""
+def _pieces(video: FrameSource, size: tuple[int, int], reach: int) -> Iterator[_Piece]:
+    """Reads a video and estimates flows up to ``reach`` frames; every frame is in one piece."""
     estimator, recipe = Dis(), Recipe()
     waiting, recent, shape = _Piece(), [], None
     with tqdm(total=video.length() or None, desc=video.name, unit="frame") as bar:
@@ -193,8 +197,9 @@ def _pieces(video: FrameSource, size: tuple[int, int]) -> Iterator[_Piece]:
             for gap, earlier in enumerate(reversed(recent), 1):
                 both = estimator.estimate(working, earlier), estimator.estimate(earlier, working)
                 for owner, flow in zip((-1, -1 - gap), both, strict=True):
-                    waiting.flows[owner].append(resize_flow(flow, size).astype(np.float16))
-            recent = [*recent, working][-MAX_GAP:]
+                    small = resize_flow(flow, size).astype(np.float16)
+                    waiting.flows[owner].append((gap, small))
+            recent = [*recent, working][-reach:]
             bar.update()
             # Not as soon as they have all their flows: the last piece would be a short one, and
             # its frames decide together which region is the object.
@@ -225,12 +230,17 @@ def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) 
         tqdm.write(f"{name}: a single frame has no flow, so chi alone makes its mask")
         return run.predictor.static(variables["chi"], images)
     options = run.config.eval
+    pairs = [
+        (owner, flow)
+        for owner, flows in enumerate(piece.flows)
+        for _, flow in sorted(flows, key=lambda pair: pair[0])[: options.flows_per_frame]
+    ]
     prediction = run.predictor.video(
         variables,
         name,
         [(frame, "") for frame in piece.names],
         images,
-        [(owner, flow) for owner, flows in enumerate(piece.flows) for flow in flows],
+        pairs,
         options.vote,
     )
     return evaluation.fuse(prediction, options.fusion, options.trust)["fused"]

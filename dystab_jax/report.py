@@ -82,7 +82,7 @@ def write_report(workdir: Path, evaluation: Evaluation, config: ConfigDict) -> P
         "J by sequence": _chart(charts.scores_by_sequence(report["rows"])),
         "Training": _training(read_metrics(workdir / "metrics.jsonl")),
         "Masks": _strips(samples, report["rows"]),
-        "How well the masks separate the flow": _confidences(evaluation.confidences, config),
+        "How well the masks separate the flow": _confidences(evaluation.confidences, report),
     }
     body = "\n".join(
         f'<section><h2 id="{_anchor(name)}">{name}</h2>\n{content}\n</section>'
@@ -212,7 +212,9 @@ def _what_was_run(report: Mapping[str, Any], config: ConfigDict) -> str:
         "schedule": f"{plan.warm_up_epochs:g} epochs of warm-up, {plan.dynamic_epochs:g} of φ and "
         f"ψ, then {plan.rounds} rounds of {plan.static_epochs:g} of χ and {plan.joint_epochs:g} of "
         "φ and ψ",
-        "fusion": f"{report['fusion']}, trust {report['trust']}; the border rule says which region "
+        "fusion": f"{report['fusion']}"
+        + (", χ alone where its L_A is greater" if _trusts(report) else "")
+        + "; the border rule says which region "
         f"is the object, {'once per video' if config.eval.vote else 'in every frame'}",
     }
     lines = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
@@ -220,6 +222,10 @@ def _what_was_run(report: Mapping[str, Any], config: ConfigDict) -> str:
     return (
         f"<dl>{lines}</dl><details><summary>the whole config</summary><pre>{whole}</pre></details>"
     )
+
+
+def _trusts(report: Mapping[str, Any]) -> bool:
+    return report["fusion"] in masks.COMBINING and report["trust"] == "loss_a"
 
 
 def _files(folder: Path, workdir: Path, evaluation: Evaluation) -> str:
@@ -286,7 +292,9 @@ def _strip(sample: Sample, scores: Mapping[str, float], worst: set[str]) -> str:
     )
 
 
-def _confidences(confidences: Mapping[str, Mapping[str, np.ndarray]], config: ConfigDict) -> str:
+def _confidences(
+    confidences: Mapping[str, Mapping[str, np.ndarray]], report: Mapping[str, Any]
+) -> str:
     frames = {
         model: np.concatenate([video[model] for video in confidences.values()])
         for model in ("phi", "chi")
@@ -297,11 +305,13 @@ def _confidences(confidences: Mapping[str, Mapping[str, np.ndarray]], config: Co
         "greater, the worse the flow inside a mask follows from the flow outside and the other "
         f"way round. Over all frames: φ {frames['phi'].mean():.2f}, χ {frames['chi'].mean():.2f}."
     )
-    if config.eval.trust == "loss_a" and config.eval.fusion in masks.COMBINING:
-        share = np.mean(frames["chi"] > frames["phi"])
-        note += (
-            f" In {share:.0%} of the frames χ's mask separates better, and fusion takes it alone."
-        )
+    share = np.mean(frames["chi"] > frames["phi"])
+    note += f" In {share:.0%} of the frames χ's mask separates better"
+    if report["fusion"] == "weighted":
+        note += " and weighs more in the fusion"
+    elif _trusts(report):
+        note += ", and fusion takes it alone"
+    note += "."
     if len(names) < len(confidences):
         note += f" {len(names)} of {len(confidences)} videos are shown."
     chart = charts.confidence_histograms({name: confidences[name] for name in names})

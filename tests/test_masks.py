@@ -121,16 +121,22 @@ def test_fuse_by_hand(library, mode, expected):
     np.testing.assert_allclose(np.ravel(fused), expected, rtol=1e-6)
 
 
-def test_geometric_mean_is_the_default():
-    np.testing.assert_array_equal(
-        masks.fuse(PHI, CHI, trust="none"), masks.fuse(PHI, CHI, mode="geometric", trust="none")
-    )
+@either_library
+def test_weighted_fusion_listens_to_the_model_that_explains_the_flow(library):
+    phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
+    # Differences of L_A of 0.2 ln 3, 0 and -0.2 ln 3 give φ the weights 3/4, 1/2 and 1/4.
+    step = 0.2 * np.log(3)
+    losses = library.asarray([1.0 + step, 1.0, 1.0]), library.asarray([1.0, 1.0, 1.0 + step])
+    fused = masks.fuse(phi, chi, *losses)
+    expected = np.concatenate([w * PHI + (1 - w) * CHI for w in (0.75, 0.5, 0.25)])
+    np.testing.assert_allclose(fused, expected, rtol=1e-6)
+    assert isinstance(fused, type(phi))
 
 
 def test_an_undecided_model_leaves_the_decision_to_the_other():
     phi = np.linspace(0, 1, 11, dtype=np.float32).reshape(1, 11, 1, 1)
     for pair in ((phi, np.full_like(phi, 0.5)), (np.full_like(phi, 0.5), phi)):
-        fused = masks.fuse(*pair, trust="none")
+        fused = masks.fuse(*pair, mode="geometric", trust="none")
         np.testing.assert_array_equal(masks.threshold(fused), masks.threshold(phi))
 
 

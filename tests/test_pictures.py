@@ -105,6 +105,7 @@ def test_sheet_places_every_panel():
         for x, level in enumerate(row):
             bottom = (y + 1) * (cell_height + 2 * margin) - margin - 1
             np.testing.assert_array_equal(shown[bottom, margin + x * 24 + 10], level)
+    np.testing.assert_array_equal(shown[cell_height, 24:28], 255)  # between two panels
     np.testing.assert_array_equal(shown[-10, -10], 255)  # no fourth panel
     with pytest.raises(ValueError, match="at least one panel"):
         pictures.sheet([[]])

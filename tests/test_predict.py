@@ -19,9 +19,13 @@ FRAMES = sliding_texture(5, height=49, width=65)  # odd, and not the networks' s
 def run(tmp_path_factory):
     config = davis.get_config("small")
     config.data.image_size = SIZE
-    config.phi.model.width = config.chi.model.width = 16
+    for name in ("phi", "chi"):
+        config[name].model.update(backbone="small", output_stride=4, norm="group")
+        config[name].model.width = 16
+        config[name].pretrained = ""
     config.psi.model.widths = (4, 8)
     config.eval.batch_size = 4
+    config.eval.flows_per_frame = 6
     return Run.of(config, tmp_path_factory.mktemp("run"))
 
 
@@ -135,6 +139,21 @@ def test_folder_of_frames(run, state, tmp_path, calls):
         np.testing.assert_array_equal(mask, native > 0.5)
     rate, frames = read_video(output / "overlay.mp4")
     assert (rate, len(frames)) == (24, 5)
+
+
+def test_fewer_flows_are_those_to_the_nearest_frames(run, state, tmp_path, calls, monkeypatch):
+    monkeypatch.setitem(run.config.eval, "flows_per_frame", 3)
+    predict.predict(run, state, write_frames(tmp_path / "in", FRAMES), tmp_path / "out")
+    pairs = calls[0][0][4]
+    distances = [
+        sorted(
+            round(abs(np.median(flow[8:-8, 8:-8, 0])) / (2 * SIZE[1] / 65))
+            for owner, flow in pairs
+            if owner == t
+        )
+        for t in range(5)
+    ]
+    assert distances == [[1, 2], [1, 1, 2], [1, 1, 2], [1, 1, 2], [1, 2]]
 
 
 def test_video_file(run, state, tmp_path):

@@ -154,6 +154,7 @@ def test_links_lead_to_the_files_of_the_run(written):
 
 def test_scores_and_run_are_told(written):
     page, _, evaluation = written
+    config = demo.get_config()
     for row in evaluation.report["rows"]:
         for key in ("mean_j", "recall_j", "frame_mean_j", "mean_f", "recall_f", "f_beta", "mae"):
             assert f"{row[key]:.3f}" in page.text
@@ -161,12 +162,13 @@ def test_scores_and_run_are_told(written):
             assert f"{row['per_group'][group]['j']:.3f}" in page.text
     for text in (
         "DyStaB-JAX on movers:test", "4 videos, 8 frames", "step 1234", "oracle: no",
-        "the object never moves in its video", "movers:train at 160×96", "DeepLab on small",
-        "3 rounds", "straight through masks",
+        "the object never moves in its video", "movers:train at 160×96",
+        f"DeepLab on {config.chi.model.backbone}", f"{config.bootstrap.rounds} rounds",
+        "straight through masks", "χ alone where its L_A is greater",
     ):  # fmt: skip
         assert text in page.text
     # L_A of χ exceeds that of φ in the second frame of each video.
-    assert "In 50% of the frames χ's mask separates better" in page.text
+    assert "In 50% of the frames χ's mask separates better, and fusion takes it" in page.text
     assert "φ 1.38, χ 1.25" in page.text
 
 
@@ -236,9 +238,10 @@ def test_without_measurements_the_page_says_so(tmp_path, content):
 
 def test_oracle_results_are_called_upper_bounds(tmp_path):
     evaluation = make_evaluation(tmp_path, VIDEOS[:1])
-    evaluation.report["oracle"] = True
+    evaluation.report.update(oracle=True, fusion="weighted")
     page = Page(report.write_report(tmp_path, evaluation, demo.get_config()).read_text())
     assert "upper bounds" in page.text and "oracle: no" not in page.text
+    assert "χ's mask separates better and weighs more in the fusion." in page.text
 
 
 def test_many_videos_are_cut_but_not_the_worst(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def open_run(config: ConfigDict | None, workdir: Path, mode: str) -> Run:
     """The run in ``workdir``, new if there is none and ``mode`` is "train".
 
     Raises:
-      ValueError: the config has a wrong name or value, or is not the one of this workdir.
+      ValueError: the config has a wrong name or value, or is not the one of the checkpoints here.
       OSError: no such run, or the workdir cannot be written.
     """
     path = workdir / "config.json"
@@ -42,7 +43,7 @@ def open_run(config: ConfigDict | None, workdir: Path, mode: str) -> Run:
         if stored is None:
             raise ValueError("--config is needed to train, for instance --config=configs/demo.py")
         config = _to_config(stored)
-    elif stored is not None:
+    elif stored is not None and any((workdir / "checkpoints").glob("[0-9]*")):
         _check_same(stored, _plain(config), path)
     run = Run.of(config, workdir)
     if mode != "predict":
@@ -66,6 +67,34 @@ def predict_masks(run: Run, source: Path, output: Path) -> None:
     """Masks and overlays of an image, a folder of frames or a video."""
     written = predict.predict(run, _trained(run), source, output)
     print(f"{len(written)} files in {output}")
+
+
+def explain_override(argv: list[str], error: Exception) -> str:
+    """Which of the overrides on the command line names a field that the config does not have.
+
+    Args:
+      argv: the command line.
+      error: what parsing it raised.
+
+    Returns:
+      The override with the names that its section does have; else the error's own words.
+    """
+    files = [word.partition("=")[2] for word in argv if word.startswith("--config=")]
+    overrides = [word[len("--config.") :] for word in argv if word.startswith("--config.")]
+    if files and overrides:
+        path, _, variant = files[-1].partition(":")
+        get_config = runpy.run_path(path)["get_config"]
+        for override in overrides:
+            section = get_config(variant) if variant else get_config()
+            for depth, key in enumerate(keys := override.partition("=")[0].split(".")):
+                if not isinstance(section, ConfigDict) or key not in section:
+                    known = section.keys() if isinstance(section, ConfigDict) else ()
+                    return (
+                        f"--config.{override}: {'.'.join(['config', *keys[:depth]])} has no field "
+                        f"{key!r}; it has {', '.join(known) or 'none'}"
+                    )
+                section = section[key]
+    return " ".join(str(error).strip("'\"").split())
 
 
 def _finish(run: Run, state: State) -> None:

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 _CACHED_ENTRIES = 65536
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise_conv(
     x: Float[Array, "B H W C"], kernel: Float[Array, "k k 1 C"], stride: int = 1, dilation: int = 1
 ) -> Float[Array, "B h w C"]:
@@ -31,6 +30,15 @@ def depthwise_conv(
     Returns:
       The filtered channels, ceil(H / stride) × ceil(W / stride).
     """
+    # Under shard_map the weights are the same on all devices and the input is not. A selection
+    # that never chooses the input gives the weights its type, and JAX then sums their gradient
+    # over the devices, which a hand-written gradient cannot do. The compiler removes it.
+    never = jax.lax.stop_gradient(x[0, 0, 0, 0])
+    return _depthwise_conv(x, jnp.where(False, never, kernel), stride, dilation)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise_conv(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
     return jax.lax.platform_dependent(
         x,
         kernel,
@@ -81,7 +89,7 @@ def shifted_products(x: Array, kernel: Array, stride: int, dilation: int) -> Arr
 
 
 def _forward(x: Array, kernel: Array, stride: int, dilation: int):
-    return depthwise_conv(x, kernel, stride, dilation), (x, kernel)
+    return _depthwise_conv(x, kernel, stride, dilation), (x, kernel)
 
 
 def _backward(stride: int, dilation: int, saved: tuple[Array, Array], gradient: Array):
@@ -100,7 +108,7 @@ def _backward(stride: int, dilation: int, saved: tuple[Array, Array], gradient: 
     return jax.lax.platform_dependent(*saved, gradient, cpu=cpu, default=default)
 
 
-depthwise_conv.defvjp(_forward, _backward)
+_depthwise_conv.defvjp(_forward, _backward)
 
 
 def _input_gradient(

@@ -3,10 +3,16 @@
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Read when jax starts; tests choose among the devices with jax.devices()[:n].
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-).strip()
+# Read when jax starts. Tests choose among the devices with jax.devices()[:n]; they compile much
+# and compute little, so less optimisation makes them faster.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=4",
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+    ]
+)
 
 from pathlib import Path
 

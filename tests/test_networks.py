@@ -16,7 +16,8 @@ from dystab_jax.resnet import ResNet
 
 
 def _draw(*shape, seed=0):
-    return jax.random.normal(jax.random.key(seed), shape)
+    # NumPy's generator: JAX would compile one more program for every shape.
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
 def _fill(module, x):
@@ -110,11 +111,10 @@ def test_dilation_computes_the_same_features_more_densely(kind, coarse, fine):
     np.testing.assert_allclose(dense[:, ::step, ::step], sparse, rtol=1e-3, atol=1e-4)
 
 
-DEPTHWISE = [(3, 1, 1), (3, 2, 1), (5, 2, 1), (5, 1, 2), (3, 1, 4)]
-
-
-@pytest.mark.parametrize(("size", "stride", "dilation"), DEPTHWISE)
-@pytest.mark.parametrize("width", [13, 14])
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation", "width"),
+    [(3, 1, 1, 13), (3, 2, 1, 13), (5, 2, 1, 14), (5, 1, 2, 14), (3, 1, 4, 13)],
+)
 def test_depthwise_agrees_with_the_grouped_convolution(size, stride, dilation, width):
     x, kernel = _draw(2, 9, width, 6), _draw(size, size, 1, 6, seed=1)
     expected, pull = jax.vjp(partial(grouped_conv, stride=stride, dilation=dilation), x, kernel)
@@ -133,6 +133,21 @@ def test_depthwise_kernel_gradient_adds_up_over_many_stretches():
     expected = jax.vjp(lambda k: grouped_conv(x, k, 1, 1), kernel)[1](gradient)[0]
     result = jax.vjp(lambda k: depthwise_conv(x, k, 1, 1), kernel)[1](gradient)[0]
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_depthwise_gradients_pass_shard_map_with_its_checks():
+    x, kernel = _draw(2, 6, 7, 4), _draw(3, 3, 1, 4, seed=1)
+
+    def gradient(conv):
+        return jax.grad(lambda kernel, x: jnp.square(conv(x, kernel, 1, 1)).sum())
+
+    mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
+    spec = jax.sharding.PartitionSpec
+    mapped = jax.shard_map(
+        gradient(depthwise_conv), mesh=mesh, in_specs=(spec(), spec("data")), out_specs=spec()
+    )
+    expected = gradient(grouped_conv)(kernel, x)
+    np.testing.assert_allclose(jax.jit(mapped)(kernel, x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_depthwise_lowers_to_shifts_on_cpu_and_to_a_convolution_elsewhere():

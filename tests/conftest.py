@@ -22,7 +22,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict
 
-from configs import davis
+from configs import demo
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # tensorflow_datasets registers absl flags when imported and reads them later.
@@ -68,8 +68,8 @@ def tiny_data(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tiny_config(tiny_data) -> ConfigDict:
-    """``davis.py:small`` with tiny networks and images, one step per phase or few, on tiny_data."""
-    config = davis.get_config("small")
+    """``demo.py`` with tiny networks and images, one step per phase or few, on tiny_data."""
+    config = demo.get_config()
     config.data.dir = str(tiny_data)
     config.data.train = "folder/tiny:train"
     config.data.image_size = (32, 48)

@@ -1,0 +1,133 @@
+"""What a user meets: run.py, its errors, and one small run from training to masks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dystab_jax import cli, evaluation
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_py(*arguments):
+    command = [sys.executable, "run.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_help_explains_every_flag():
+    text = run_py("--help").stdout
+    for flag in ("--config", "--workdir", "--mode", "--input", "--output"):
+        assert flag in text
+
+
+def test_a_misspelt_override_stops_with_the_accepted_names(tmp_path):
+    done = run_py(
+        "--config=configs/demo.py", f"--workdir={tmp_path / 'w'}", "--config.phi.optimizr.name=sgd"
+    )
+    assert done.returncode != 0
+    assert "has no field 'optimizr'; it has average_decay, model, optimizer" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_misspelt_optimizer_stops_before_anything_is_written(tmp_path):
+    done = run_py(
+        "--config=configs/demo.py", f"--workdir={tmp_path / 'w'}", "--config.phi.optimizer.name=adm"
+    )
+    assert done.returncode != 0
+    assert "optimizer 'adm' is unknown; choose one of adam, adamw" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_predict_needs_input_and_output(tmp_path):
+    done = run_py(f"--workdir={tmp_path}", "--mode=predict")
+    assert done.returncode != 0
+    assert "needs --input and --output" in done.stderr + done.stdout
+
+
+def test_eval_without_a_run_says_how_to_train(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no run; train first"):
+        cli.open_run(None, tmp_path, "eval")
+
+
+def test_eval_before_the_first_checkpoint(tmp_path, tiny_config):
+    run = cli.open_run(tiny_config, tmp_path, "train")
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint yet; train first"):
+        cli.evaluate(run)
+
+
+def test_training_needs_a_config(tmp_path):
+    with pytest.raises(ValueError, match="--config is needed to train"):
+        cli.open_run(None, tmp_path, "train")
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path, tiny_config):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written.*choose another"):
+        cli.open_run(tiny_config, tmp_path / "file" / "run", "train")
+
+
+def test_a_damaged_config_json_is_named(tmp_path, tiny_config):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match=r"config.json is not json"):
+        cli.open_run(tiny_config, tmp_path, "train")
+
+
+def test_another_config_is_refused_once_there_are_checkpoints(tmp_path, tiny_config):
+    cli.open_run(tiny_config, tmp_path, "train")
+    tiny_config.seed = 5
+    cli.open_run(tiny_config, tmp_path, "train")  # nothing to lose yet
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    tiny_config.seed = 6
+    with pytest.raises(ValueError, match="seed is 6, was 5.*another --workdir"):
+        cli.open_run(tiny_config, tmp_path, "train")
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 5
+    tiny_config.seed = 5
+    tiny_config.eval.jobs = 2  # scoring may change
+    tiny_config.data.threads = 1
+    cli.open_run(tiny_config, tmp_path, "train")
+
+
+def test_the_stored_config_gives_the_same_run(tmp_path, tiny_config):
+    given = cli.open_run(tiny_config, tmp_path, "train")
+    stored = cli.open_run(None, tmp_path, "predict")
+    assert stored.config.to_dict() == given.config.to_dict()
+    assert stored.steps.psi.network == given.steps.psi.network
+
+
+def test_missing_data_name_the_command(tmp_path, tiny_config):
+    tiny_config.data.train = "folder/absent:train"
+    run = cli.open_run(tiny_config, tmp_path, "train")
+    with pytest.raises(FileNotFoundError, match="data_prep.prepare --dataset=folder"):
+        cli.train(run)
+
+
+def test_from_training_to_masks(tmp_path, tiny_config, capsys):
+    """One tiny run through train (with evaluation and report), eval and predict."""
+    workdir = tmp_path / "run"
+    cli.train(cli.open_run(tiny_config, workdir, "train"))
+    assert "J by group" not in capsys.readouterr().out  # a folder data set has no groups
+    name = "folder-tiny-val"
+    report = json.loads((workdir / "eval" / f"{name}.json").read_text())
+    assert [row["model"] for row in report["rows"]] == list(evaluation.MODELS)
+    assert report["oracle"] is False
+    assert report["sequences"] == 3
+    assert (workdir / "report" / "index.html").stat().st_size > 10_000
+    masks = sorted((workdir / "masks" / name / "fused").rglob("*.png"))
+    assert len(masks) == report["frames"] == 12
+    assert set(np.unique(cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED))) <= {0, 255}
+
+    cli.evaluate(cli.open_run(None, workdir, "eval"))
+    again = json.loads((workdir / "eval" / f"{name}.json").read_text())
+    assert again == report
+
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8))
+    cli.predict_masks(cli.open_run(None, workdir, "predict"), image, tmp_path / "out")
+    assert cv2.imread(str(tmp_path / "out" / "image.png"), 0).shape == (50, 70)

@@ -1,0 +1,158 @@
+"""Labels for χ: what the networks predict directly, kept bit by bit, and never half written."""
+
+import jax
+import numpy as np
+import pytest
+from tiny_networks import HEIGHT, WIDTH, tiny_state, tiny_steps
+
+from dystab_jax import masks, parallel, pipeline, records
+from dystab_jax.inference import Predictor
+from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels
+
+STEPS = tiny_steps()
+BITS = ("motion_mask", "static_mask")
+CONFIDENCES = ("confidence_phi", "confidence_chi")
+
+
+@pytest.fixture(scope="module")
+def made(tiny_data):
+    """The labels of folder/tiny and all that they were made from."""
+    source = records.open_source(tiny_data, "folder/tiny:train")
+    decoded = pipeline.Decoded(source, (HEIGHT, WIDTH), keep=True)
+    frames = pipeline.frames_of(source)
+    mesh = parallel.make_mesh(jax.devices()[:2])
+    predictor = Predictor(STEPS, mesh, batch_size=4)
+    state = parallel.replicate(tiny_state(STEPS), mesh)
+    labels = make_pseudo_labels(predictor, state, decoded, frames, vote=True, flows_per_frame=2)
+    return labels, predictor, state, decoded, frames
+
+
+def drawn_labels():
+    """Five labels of 3x5 pixels, which no byte divides."""
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.integers(0, 2, (5, 3, 5, 1), np.uint8) for name in BITS}
+    confidences = {name: np.float32(rng.uniform(0, 2, 5)) for name in CONFIDENCES}
+    bits = {name: np.packbits(array.reshape(5, -1), axis=-1) for name, array in arrays.items()}
+    return PseudoLabels((3, 5), bits, confidences), arrays | confidences
+
+
+def assert_equal(labels, arrays):
+    assert len(labels) == len(arrays["motion_mask"])
+    for number in range(len(labels)):
+        label = labels[number]
+        assert label.keys() == arrays.keys()
+        for name, array in arrays.items():
+            assert label[name].dtype == array.dtype
+            np.testing.assert_array_equal(label[name], array[number])
+
+
+def test_labels_survive_storage_bit_by_bit(tmp_path):
+    labels, arrays = drawn_labels()
+    assert_equal(labels, arrays)
+    path = tmp_path / "pseudo_labels" / "1-static.npz"
+    labels.save(path)
+    assert_equal(PseudoLabels.load(path), arrays)
+    # A bit per pixel and mask: two bytes for 15 pixels.
+    assert labels._bits["motion_mask"].nbytes == 5 * 2
+
+
+def test_a_killed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    labels, arrays = drawn_labels()
+    path = tmp_path / "1-static.npz"
+
+    def killed(file, **arrays):
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", killed)
+        with pytest.raises(KeyboardInterrupt):
+            labels.save(path)
+    assert not path.exists() and not list(tmp_path.glob("*.npz"))
+    labels.save(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", killed)
+        with pytest.raises(KeyboardInterrupt):
+            labels.save(path)
+    assert_equal(PseudoLabels.load(path), arrays)
+
+
+def test_there_is_a_label_for_every_frame(made):
+    labels, _, _, _, frames = made
+    assert len(labels) == len(frames) == 12
+    for number in range(12):
+        for name in BITS:
+            assert labels[number][name].shape == (HEIGHT, WIDTH, 1)
+
+
+def test_labels_are_what_the_networks_predict(made):
+    labels, _, state, decoded, frames = made
+    state = jax.device_get(state)
+    dynamic, static, confidence = (
+        jax.jit(f) for f in (STEPS.predict_dynamic, STEPS.predict_static, STEPS.measure_confidence)
+    )
+    for video in ("video0", "video1", "video2"):
+        members = [number for number, frame in enumerate(frames) if frame.video == video]
+        flows, images = {}, {}
+        for number in members:
+            examples = [decoded[position] for position in frames[number].positions[:2]]
+            flows[number] = np.stack([example["flow_forward"] for example in examples])
+            images[number] = np.stack([example["image"] for example in examples])
+        raw = [np.asarray(dynamic(state.phi.average, {"flow": flows[n]})) for n in members]
+        # One decision on the object for the whole video.
+        flipped = np.mean([masks.border_share(mask) for mask in raw]) > 0.5
+        for number, mask in zip(members, raw, strict=True):
+            phi = (1 - mask if flipped else mask).mean(0) > 0.5
+            # From χ′, neither from χ nor from its average.
+            chi = np.asarray(static(state.chi_previous, {"image": images[number]}))[0] > 0.5
+            label = labels[number]
+            assert np.count_nonzero(label["motion_mask"] != phi) <= 2  # rounding at one half
+            assert np.count_nonzero(label["static_mask"] != chi) <= 2
+            for name, region in (("confidence_phi", phi), ("confidence_chi", chi)):
+                batch = {"flow": flows[number], "image": images[number]}
+                expected = confidence(state.psi.average, batch | {"mask": np.stack([region] * 2)})
+                np.testing.assert_allclose(label[name], expected.mean(), rtol=1e-3)
+
+
+def test_labels_tell_the_frames_apart(made):
+    labels = made[0]
+    assert len({labels[n]["motion_mask"].tobytes() for n in range(12)}) == 12
+    assert len({float(labels[n]["confidence_phi"]) for n in range(12)}) == 12
+    shares = [labels[n]["motion_mask"].mean() for n in range(12)]
+    assert 0.01 < min(shares) and max(shares) < 0.99
+
+
+def test_making_them_again_gives_the_same_bits(made):
+    labels, predictor, state, decoded, frames = made
+    again = make_pseudo_labels(predictor, state, decoded, frames, vote=True, flows_per_frame=2)
+    for number in range(12):
+        for name, value in again[number].items():
+            np.testing.assert_array_equal(value, labels[number][name])
+
+
+def test_batches_of_one_shape_are_filled_up_without_a_trace(made):
+    _, predictor, state, decoded, _ = made
+    images = np.stack([decoded[position]["image"] for position in range(7)])
+    together = predictor.static(state.chi_previous, images)
+    assert together.shape == (7, HEIGHT, WIDTH, 1)
+    # 7 = 4 + 3: alone, each one is seen beside three copies of itself.
+    for number in (0, 3, 4, 6):
+        alone = predictor.static(state.chi_previous, images[number : number + 1])
+        np.testing.assert_allclose(alone[0], together[number], atol=1e-5)
+
+
+def test_votes_and_flows_are_those_asked_for(made):
+    _, predictor, state, decoded, frames = made
+    variables = {"phi": state.phi.average, "psi": state.psi.average, "chi": state.chi_previous}
+
+    def predicted(vote, flows):
+        return next(predictor.videos(variables, decoded, frames[:4], vote, flows))
+
+    one, two = predicted(False, 1), predicted(False, 2)
+    assert one.frames == tuple(f"{t:05d}" for t in range(4)) and one.video == "video0"
+    first = np.stack([decoded[frame.positions[0]]["flow_forward"] for frame in frames[:4]])
+    np.testing.assert_array_equal(one.flows, first)
+    assert np.abs(one.phi - two.phi).max() > 0.01
+    # Without a vote, no frame's mask covers most of the border; with one, the video's mean.
+    assert (masks.border_share(one.phi) <= 0.5).all()
+    assert masks.border_share(predicted(True, 1).phi).mean() <= 0.5

@@ -1,7 +1,7 @@
 """Algorithm 1: dynamic-static bootstrapping. Phases as data, one loop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import jax
@@ -47,6 +47,13 @@ class Bootstrap:
     psi_updates: int
     smallest_mask: float
     patience: int
+
+    def __post_init__(self):
+        for field in fields(self):
+            smallest = 1 if field.name in ("phi_updates", "label_flows") else 0
+            value = getattr(self, field.name)
+            if value < smallest:
+                raise ValueError(f"bootstrap.{field.name} is {value}; expected {smallest} or more")
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,7 @@ class Training:
                 ends = self.step == phase.end
                 if ends or self.step % save_every == 0:
                     self._report(self.step, metrics, phase, bar)
+                    self._guard.check_state(phase.name, self.state)
                     self._checkpoints.save(self.step, self.state, batches.get_state())
                 elif self.step % every == 0:
                     waiting = (self.step, metrics)

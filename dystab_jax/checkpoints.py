@@ -20,7 +20,13 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 2):
         self.directory = Path(directory).resolve()
         options = ocp.CheckpointManagerOptions(max_to_keep=keep)
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(),
+            "position": ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(
+            self.directory, options=options, item_handlers=handlers
+        )
 
     def save(self, step: int, state: State, position: dict[str, Any]) -> None:
         """Writes in the background; ``position`` is the data iterator's state, plain json."""
@@ -43,18 +49,26 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return None
+        where = f"checkpoint {step} in {self.directory}"
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()
         )
         try:
-            restored = self._manager.restore(step, args=items)
+            stored = _shapes(self._manager.item_metadata(step).state.tree)
+            # Compared here, since Orbax finds out while reading and tells so in many pages.
+            different = _first_difference(stored, _shapes(ocp.tree.serialize_tree(like)))
+            restored = None if different else self._manager.restore(step, args=items)
         except Exception as error:  # Orbax raises many kinds; all mean the same to the user
             raise ValueError(
-                f"checkpoint {step} in {self.directory} does not fit this config's networks and "
-                f"optimizers, or is damaged: {_first_line(error)}. Use the config it was trained "
-                "with, or another --workdir"
+                f"{where} is damaged: {_first_line(error)}. Remove its folder to go on from the "
+                "one before, or use another --workdir"
             ) from error
+        if different:
+            raise ValueError(
+                f"{where} does not fit this config's networks and optimizers: {different}. Use the "
+                "config it was trained with, or another --workdir"
+            )
         return restored.state, restored.position
 
     def wait(self) -> None:
@@ -64,6 +78,20 @@ class Checkpoints:
     def close(self) -> None:
         """Waits and releases the directory."""
         self._manager.close()
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of every array of a tree of dicts, by its path."""
+    flat = ocp.tree.to_flat_dict(tree)
+    return {".".join(map(str, path)): tuple(leaf.shape) for path, leaf in flat.items()}
+
+
+def _first_difference(stored: dict[str, tuple], wanted: dict[str, tuple]) -> str | None:
+    for name in sorted(stored.keys() | wanted.keys()):
+        there, here = stored.get(name, "absent"), wanted.get(name, "absent")
+        if there != here:
+            return f"{name} is {there} there and {here} here"
+    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -4,7 +4,11 @@ import json
 import math
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 from tqdm import tqdm
+
+from dystab_jax.state import State, Variables
 
 ADVICE = (
     "Things to try: the defaults of configs/davis.py (loss.mask_mode=straight_through, "
@@ -73,3 +77,15 @@ class Guard:
                 f"phase {phase}: no pseudo-label of this batch is trusted (Eq. 7): phi's masks are "
                 "nowhere more confident than chi's by loss.margin"
             )
+
+    def check_state(self, phase: str, state: State) -> None:
+        """Raises TrainingStopped where a variable is not finite, before it is saved."""
+        for name in ("phi", "psi", "chi"):
+            if not _all_finite(getattr(state, name).variables):
+                raise TrainingStopped(f"variables of {name} are not finite in {phase}. {ADVICE}")
+
+
+@jax.jit
+def _all_finite(tree: Variables) -> jax.Array:
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.array(leaves))

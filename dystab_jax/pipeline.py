@@ -142,7 +142,8 @@ def augment(example: Example, options: Augmentation, rng: np.random.Generator) -
             array = resize_flow(array.astype(np.float32), (height, width)).astype(np.float16)
             array = flip_flow(array) if mirrored else array
         else:
-            method = cv2.INTER_LINEAR if name == "image" else cv2.INTER_NEAREST
+            # Plain INTER_NEAREST would shift masks by up to half a pixel against the image.
+            method = cv2.INTER_LINEAR if name == "image" else cv2.INTER_NEAREST_EXACT
             channels = array.shape[2]
             array = cv2.resize(array, (width, height), interpolation=method)
             array = array.reshape(height, width, channels)

@@ -20,6 +20,8 @@ without reading them. Each record holds
 """
 
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -235,12 +237,22 @@ class RecordSource(Sequence):
 
 
 class JoinedSource(Sequence):
-    """Several sources one after the other; the attributes are those of `RecordSource`."""
+    """Several sources one after the other; the attributes are those of `RecordSource`.
+
+    A video whose name occurs in more than one of them gets its data set's name as well.
+    """
 
     def __init__(self, parts: Sequence[RecordSource]):
         self.spec = "+".join(part.spec for part in parts)
         self.parts = list(parts)
-        self.keys = [key for part in parts for key in part.keys]
+        names = Counter(video for part in parts for video in {key.video for key in part.keys})
+        self.keys = [
+            key._replace(video=f"{re.sub('[/:]', '-', part.spec)}-{key.video}")
+            if names[key.video] > 1
+            else key
+            for part in parts
+            for key in part.keys
+        ]
         self.groups = [group for part in parts for group in part.groups]
         self.frame_names = [name for part in parts for name in part.frame_names]
         self._ends = np.cumsum([len(part) for part in parts])

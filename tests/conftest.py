@@ -14,6 +14,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -66,28 +67,32 @@ def tiny_data(tmp_path_factory) -> Path:
     return root / "data"
 
 
+@pytest.fixture(scope="session")
+def new_tiny_config(tiny_data) -> Callable[[], ConfigDict]:
+    """Makes ``demo.py`` with the smallest networks and three steps in each phase, on tiny_data."""
+
+    def new() -> ConfigDict:
+        config = demo.get_config()
+        config.data.dir = str(tiny_data)
+        config.data.train = "folder/tiny:train"
+        config.data.image_size = (32, 48)
+        config.data.batch_size = 4
+        for name in ("phi", "chi"):
+            config[name].model.update(backbone="small", width=16, output_stride=8, norm="group")
+            config[name].pretrained = ""
+        config.psi.model.update(widths=(4,), reweightings=1)
+        # 12 frames in batches of 4, one update of each learner in a step: 3 steps in an epoch.
+        config.bootstrap.update(rounds=1, phi_updates=1, psi_updates=1)
+        for name in ("warm_up", "dynamic", "static", "joint"):
+            config.bootstrap[f"{name}_epochs"] = 1.0
+        config.eval.update(data="folder/tiny:val", protocol="all_frames", batch_size=4, jobs=1)
+        config.log.update(every=1, checkpoint_every=2)
+        return config
+
+    return new
+
+
 @pytest.fixture
-def tiny_config(tiny_data) -> ConfigDict:
-    """``demo.py`` with tiny networks and images, one step per phase or few, on tiny_data."""
-    config = demo.get_config()
-    config.data.dir = str(tiny_data)
-    config.data.train = "folder/tiny:train"
-    config.data.image_size = (32, 48)
-    config.data.batch_size = 4
-    for name in ("phi", "chi"):
-        config[name].model.width = 16
-        config[name].model.output_stride = 8
-    config.psi.model.widths = (4, 8)
-    config.bootstrap.update(
-        rounds=1,
-        warm_up_epochs=1.0,  # 12 frames, batches of 4: 3 steps
-        dynamic_epochs=3.0,  # 9 updates of phi: 3 steps
-        static_epochs=1.0,  # 3 steps
-        joint_epochs=3.0,  # 3 steps
-    )
-    config.eval.data = "folder/tiny:val"
-    config.eval.protocol = "all_frames"
-    config.eval.batch_size = 4
-    config.eval.jobs = 1
-    config.log.update(every=1, checkpoint_every=2)
-    return config
+def tiny_config(new_tiny_config) -> ConfigDict:
+    """One config of ``new_tiny_config``, to be changed at will."""
+    return new_tiny_config()

@@ -1,0 +1,353 @@
+"""Algorithm 1 as a whole: its schedule, a complete run, kills and resumes, and when to stop."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from dystab_jax import build, parallel
+from dystab_jax.bootstrap import Bootstrap, Phase, schedule, train
+from dystab_jax.checkpoints import Checkpoints
+from dystab_jax.monitor import ADVICE, Guard, Log, TrainingStopped
+
+# -- the schedule ---------------------------------------------------------------------------------
+
+PAPER = {
+    "rounds": 3,
+    "warm_up_epochs": 2.0,
+    "dynamic_epochs": 30.0,
+    "static_epochs": 15.0,
+    "joint_epochs": 15.0,
+    "label_flows": 6,
+    "label_vote": True,
+    "phi_updates": 3,
+    "psi_updates": 1,
+    "smallest_mask": 0.01,
+    "patience": 20,
+}
+
+
+def test_schedule_of_the_paper_by_hand():
+    # 2,000 frames, batches of 16: an epoch is 125 minibatches. A round of the game shows φ three.
+    phases = schedule(Bootstrap(**PAPER), frames=2000, batch_size=16)
+    assert phases == (
+        Phase("0-warm_up", "warm_up", 0, 250, updates=1, first=False),
+        Phase("0-dynamic", "dynamic", 250, 1500, updates=4, first=False),
+        Phase("1-static", "static", 1500, 3375, updates=1, first=True),
+        Phase("1-joint", "joint", 3375, 4000, updates=4, first=False),
+        Phase("2-static", "static", 4000, 5875, updates=1, first=False),
+        Phase("2-joint", "joint", 5875, 6500, updates=4, first=False),
+        Phase("3-static", "static", 6500, 8375, updates=1, first=False),
+        Phase("3-joint", "joint", 8375, 9000, updates=4, first=False),
+    )
+
+
+def test_phases_without_steps_are_left_out():
+    options = PAPER | {"rounds": 1, "warm_up_epochs": 0.0, "joint_epochs": 0.0}
+    phases = schedule(Bootstrap(**options), frames=100, batch_size=10)
+    assert [(phase.name, phase.start, phase.end) for phase in phases] == [
+        ("0-dynamic", 0, 100),
+        ("1-static", 100, 250),
+    ]
+    # Half an epoch of 100 frames in batches of 16 is 3.125 steps.
+    options |= {"rounds": 0, "warm_up_epochs": 0.5, "dynamic_epochs": 0.0}
+    (phase,) = schedule(Bootstrap(**options), frames=100, batch_size=16)
+    assert (phase.name, phase.end) == ("0-warm_up", 3)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"phi_updates": 0}, "phi_updates is 0"),
+        ({"psi_updates": -1}, "psi_updates is -1"),
+        ({"joint_epochs": -0.5}, "joint_epochs is -0.5"),
+        ({"rounds": -1}, "rounds is -1"),
+    ],
+)
+def test_impossible_schedules_stop(option, said):
+    with pytest.raises(ValueError, match=f"bootstrap.{said}"):
+        Bootstrap(**PAPER | option)
+
+
+# -- a complete run -------------------------------------------------------------------------------
+
+STEPS = 18
+BOUNDARIES = {3: "0-warm_up", 6: "0-dynamic", 9: "1-static", 12: "1-joint", 15: "2-static"}
+
+
+class Trainer:
+    """Runs of one config in as many workdirs as asked for, compiled once."""
+
+    def __init__(self, config: ConfigDict, monkeypatch):
+        self._functions, self._state = {}, None
+        self._map_step, self._initial_state = parallel.map_step, build.initial_state
+        self.before = lambda step: None
+        self.after = lambda state, metrics: (state, metrics)
+        one = parallel.make_mesh(jax.devices()[:1])
+        monkeypatch.setattr(parallel, "make_mesh", lambda: one)
+        monkeypatch.setattr(build, "initial_state", self._initial)
+        monkeypatch.setattr(parallel, "map_step", self._mapped)
+        self.run = build.Run.of(config, None)
+
+    def train(self, workdir, **sections):
+        """``train`` in a workdir, with single values of the config changed."""
+        config = self.run.config.copy_and_resolve_references()
+        config.update(sections)
+        workdir.mkdir(exist_ok=True)
+        run = dataclasses.replace(self.run, config=config, workdir=workdir)
+        return jax.device_get(train(run))
+
+    def _initial(self, config, steps):
+        if self._state is None:
+            self._state = jax.device_get(self._initial_state(config, steps))
+        return self._state
+
+    def _mapped(self, step, mesh):
+        key = repr(getattr(step, "__name__", step))
+        if key not in self._functions:
+            self._functions[key] = self._map_step(step, mesh)
+
+        def run(state, batch):
+            self.before(int(state.step))
+            return self.after(*self._functions[key](state, batch))
+
+        return run
+
+
+def copy(source, target):
+    """What is on disk at this moment, as a kill would leave it; a writer may be at work."""
+
+    def copy_file(file, to):
+        try:
+            shutil.copyfile(file, to)
+        except FileNotFoundError:  # renamed meanwhile
+            return
+
+    try:
+        shutil.copytree(source, target, copy_function=copy_file)
+    except (FileNotFoundError, shutil.Error):
+        return
+
+
+@pytest.fixture(scope="module")
+def session(new_tiny_config, tmp_path_factory):
+    """A trainer, the state after an undisturbed run, and its workdir before every step."""
+    config = new_tiny_config()
+    config.bootstrap.rounds = 2
+    with pytest.MonkeyPatch.context() as patch:
+        trainer = Trainer(config, patch)
+        root = tmp_path_factory.mktemp("runs")
+        trainer.before = lambda step: copy(root / "whole", root / f"killed-{step}")
+        state = trainer.train(root / "whole")
+        trainer.before = lambda step: None
+        yield trainer, state, root
+
+
+def assert_bitwise(found, expected):
+    leaves = zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True)
+    for (path, one), other in leaves:
+        np.testing.assert_array_equal(one, other, err_msg=jax.tree_util.keystr(path))
+
+
+def metrics_of(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_complete_run(session):
+    _, state, root = session
+    assert state.step == STEPS
+    # Warm-up, dynamic and two joint phases of ψ; dynamic and joint of φ; two static ones of χ.
+    assert (state.psi.updates, state.phi.updates, state.chi.updates) == (12, 9, 6)
+    for leaf in jax.tree.leaves(state):
+        assert np.isfinite(leaf).all()
+    labels = sorted(path.name for path in (root / "whole" / "pseudo_labels").iterdir())
+    assert labels == ["1-static.npz", "2-static.npz"]
+
+    lines = metrics_of(root / "whole")
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    phases = [line["phase"] for line in lines]
+    assert phases == [name for name in [*BOUNDARIES.values(), "2-joint"] for _ in range(3)]
+    learners = [
+        sorted({key.partition("/")[0] for key in line} - {"step", "phase"}) for line in lines
+    ]
+    game = [["phi", "psi"]] * 3
+    assert learners == [["psi"]] * 3 + game + ([["chi"]] * 3 + game) * 2
+
+
+@pytest.mark.parametrize("killed", [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 17])
+def test_a_killed_run_ends_where_the_undisturbed_one_did(session, tmp_path, killed):
+    # Within each kind of phase and at the border between two of them.
+    trainer, expected, root = session
+    if (root / f"killed-{killed}").exists():
+        shutil.copytree(root / f"killed-{killed}", tmp_path / "run")
+    ran = []
+    trainer.before = ran.append
+    assert_bitwise(trainer.train(tmp_path / "run"), expected)
+    trainer.before = lambda step: None
+    # It went on from one of the last two checkpoints (every second step, and where phases end).
+    assert ran == list(range(ran[0], STEPS)) and killed - 4 <= ran[0] <= killed
+    assert metrics_of(tmp_path / "run") == metrics_of(root / "whole")
+
+
+def test_an_interrupted_run_has_saved_what_it_began_to_save(session, tmp_path):
+    trainer, expected, root = session
+
+    def interrupt(step):
+        if step == 8:
+            raise KeyboardInterrupt
+
+    trainer.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(tmp_path / "run")
+    ran = []
+    trainer.before = ran.append
+    # Half a line, as a kill may leave it.
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "pha')
+    assert_bitwise(trainer.train(tmp_path / "run"), expected)
+    trainer.before = lambda step: None
+    assert ran == list(range(8, STEPS))
+    assert metrics_of(tmp_path / "run") == metrics_of(root / "whole")
+
+
+def test_a_finished_run_returns_at_once(session):
+    trainer, expected, root = session
+
+    def fail(step):
+        raise AssertionError("nothing is left to do")
+
+    trainer.before = fail
+    before = (root / "whole" / "metrics.jsonl").read_bytes()
+    assert_bitwise(trainer.train(root / "whole"), expected)
+    trainer.before = lambda step: None
+    assert (root / "whole" / "metrics.jsonl").read_bytes() == before
+
+
+def test_labels_and_previous_chi_belong_to_their_phase(session):
+    _, state, root = session
+    # Within the second static phase, χ′ is the average of χ from before it, unlike χ by now.
+    checkpoints = Checkpoints(root / "whole" / "checkpoints")
+    checkpoints.close()
+    leaves = [jax.tree.leaves(tree) for tree in (state.chi_previous, state.chi.average)]
+    assert not all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))
+    first, second = (np.load(root / "whole" / "pseudo_labels" / f"{n}-static.npz") for n in (1, 2))
+    assert not np.array_equal(first["motion_mask"], second["motion_mask"])
+    assert not np.array_equal(first["confidence_chi"], second["confidence_chi"])
+
+
+def test_how_often_is_told_is_how_often_was_asked(session, tmp_path):
+    trainer, expected, root = session
+    log = trainer.run.config.log.copy_and_resolve_references()
+    log.update(every=4, checkpoint_every=100)
+    assert_bitwise(trainer.train(tmp_path / "run", log=log), expected)
+    told = [line["step"] for line in metrics_of(tmp_path / "run")]
+    # Every fourth step and where phases end, each once.
+    assert told == [3, 4, 6, 8, 9, 12, 15, 16, 18]
+    whole = {line["step"]: line for line in metrics_of(root / "whole")}
+    assert metrics_of(tmp_path / "run") == [whole[step] for step in told]
+
+
+# -- when to stop ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poisoned", [4, 5])
+def test_a_loss_that_is_not_finite_stops_the_run(session, tmp_path, poisoned):
+    # The update that ends step 4 (where a checkpoint is due) or 5 breaks φ.
+    trainer, expected, root = session
+
+    def poison(state, metrics):
+        if int(state.step) == poisoned:
+            broken = jax.tree.map(lambda leaf: leaf * jnp.nan, state.phi.variables)
+            state = state.replace(phi=state.phi.replace(variables=broken))
+        return state, metrics
+
+    trainer.after = poison
+    with pytest.raises(TrainingStopped) as caught:
+        trainer.train(tmp_path / "run")
+    trainer.after = lambda state, metrics: (state, metrics)
+    assert "0-dynamic" in str(caught.value) and ADVICE in str(caught.value)
+    # What was saved is whole: without the poison the run goes on to the same end.
+    assert_bitwise(trainer.train(tmp_path / "run"), expected)
+    assert metrics_of(tmp_path / "run") == metrics_of(root / "whole")
+
+
+def test_collapsed_masks_stop_the_run(session, tmp_path):
+    trainer, _, _ = session
+    options = trainer.run.config.bootstrap.copy_and_resolve_references()
+    options.update(smallest_mask=0.49, patience=1)
+    with pytest.raises(TrainingStopped, match=r"masks have collapsed in phase 0-dynamic") as caught:
+        trainer.train(tmp_path / "run", bootstrap=options)
+    assert "2 measurements" in str(caught.value) and ADVICE in str(caught.value)
+    assert [line["step"] for line in metrics_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
+
+
+def test_guard_counts_measurements_in_a_row():
+    guard = Guard(smallest_mask=0.1, patience=2)
+    for area in (0.05, 0.95, 0.5, 0.0, 1.0):
+        guard.check("1-joint", {"phi/mask_area": area})
+    # φ and χ are counted apart.
+    guard.check("1-static", {"chi/mask_area": 0.0})
+    with pytest.raises(TrainingStopped, match=r"phi/mask_area is 0.0500 .* for 3 measurements"):
+        guard.check("1-joint", {"phi/mask_area": 0.05})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_guard_stops_at_what_is_not_finite(value):
+    with pytest.raises(TrainingStopped, match=f"psi/loss is {value} in phase 0-warm_up"):
+        Guard(0.01, 20).check("0-warm_up", {"psi/loss": value})
+
+
+def test_guard_warns_where_nothing_is_trusted(capsys):
+    guard = Guard(0.01, 20)
+    guard.check("1-static", {"chi/trusted": 0.25})
+    assert not capsys.readouterr().out
+    guard.check("1-static", {"chi/trusted": 0.0})
+    assert "no pseudo-label of this batch is trusted" in capsys.readouterr().out
+
+
+def test_log_forgets_what_will_be_measured_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = Log(path, 0)
+    for step in (1, 2, 3):
+        log.write(step, "0-warm_up", {"psi/loss": step / 3})
+    log.close()
+    with path.open("a") as file:
+        file.write('{"step": 1')
+    log = Log(path, 2)
+    log.write(3, "0-warm_up", {"psi/loss": 7})
+    log.close()
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"step": 1, "phase": "0-warm_up", "psi/loss": 0.333333},
+        {"step": 2, "phase": "0-warm_up", "psi/loss": 0.666667},
+        {"step": 3, "phase": "0-warm_up", "psi/loss": 7},
+    ]
+
+
+# -- what stops before the first step -------------------------------------------------------------
+
+
+def test_missing_data_tells_how_to_prepare_them(session, tmp_path):
+    trainer, _, _ = session
+    data = trainer.run.config.data.copy_and_resolve_references()
+    data.train = "davis2016:train"
+    with pytest.raises(FileNotFoundError, match="data_prep.prepare --dataset=davis2016 --source"):
+        trainer.train(tmp_path / "run", data=data)
+
+
+def test_a_corrupt_record_is_named(session, tmp_path, tiny_data):
+    trainer, _, _ = session
+    shutil.copytree(tiny_data, tmp_path / "data")
+    for path in (tmp_path / "data").rglob("*train*array_record*"):
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 2000] = bytes(2000)
+        path.write_bytes(content)
+    data = trainer.run.config.data.copy_and_resolve_references()
+    data.update(dir=str(tmp_path / "data"))
+    with pytest.raises(ValueError, match=r"folder/tiny:train.*video\d.*--overwrite"):
+        trainer.train(tmp_path / "run", data=data)

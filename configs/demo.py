@@ -16,10 +16,10 @@ def get_config() -> ConfigDict:
     config = davis.get_config("small")
     config.data.train = "movers:train"
     config.data.image_size = (96, 160)
-    config.bootstrap.warm_up_epochs = 0.4
-    config.bootstrap.dynamic_epochs = 1.6
-    config.bootstrap.static_epochs = 1.8
-    config.bootstrap.joint_epochs = 0.5
+    config.bootstrap.warm_up_epochs = 0.5
+    config.bootstrap.dynamic_epochs = 2.0
+    config.bootstrap.static_epochs = 2.5
+    config.bootstrap.joint_epochs = 0.75
     config.chi.model.backbone = "small"
     config.chi.model.output_stride = 4
     config.chi.model.norm = "group"

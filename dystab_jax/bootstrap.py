@@ -143,6 +143,7 @@ class Training:
         self.state, self._position = self._checkpoints.restore(start) or (start, None)
         self.step = int(self.state.step)
         self._log = Log(run.workdir / "metrics.jsonl", self.step)
+        self._compiled: dict[tuple[str, bool], Callable] = {}
         self._guard = Guard(self._options.smallest_mask, self._options.patience)
         print(
             f"{config.data.train}: {len(self._frames)} frames, {len(source)} pairs; "
@@ -206,6 +207,13 @@ class Training:
         self._guard.check(phase.name, values)
 
     def _step_function(self, phase: Phase) -> Callable:
+        """Compiled once for all phases that repeat the same step."""
+        key = (phase.kind, phase.first)
+        if key not in self._compiled:
+            self._compiled[key] = self._map_step(phase)
+        return self._compiled[key]
+
+    def _map_step(self, phase: Phase) -> Callable:
         steps: Steps = self._run.steps
         game = {
             "phi_updates": self._options.phi_updates,

@@ -84,12 +84,12 @@ class Trainer:
 
     def __init__(self, config: ConfigDict, monkeypatch):
         self._functions, self._state = {}, None
-        self._map_step, self._initial_state = parallel.map_step, build.initial_state
+        self._map_step, self._new_state = parallel.map_step, build.Run.new_state
         self.before = lambda step: None
         self.after = lambda state, metrics: (state, metrics)
         one = parallel.make_mesh(jax.devices()[:1])
         monkeypatch.setattr(parallel, "make_mesh", lambda: one)
-        monkeypatch.setattr(build, "initial_state", self._initial)
+        monkeypatch.setattr(build.Run, "new_state", lambda run: self._start(run))
         monkeypatch.setattr(parallel, "map_step", self._mapped)
         self.run = build.Run.of(config, None)
 
@@ -104,10 +104,10 @@ class Trainer:
         run = dataclasses.replace(self.run, config=config, workdir=workdir)
         return jax.device_get(train(run))
 
-    def _initial(self, config, steps):
+    def _start(self, run):
         if self._state is None:
-            self._state = jax.device_get(self._initial_state(config, steps))
-        return self._state
+            self._state = jax.device_get(self._new_state(run))
+        return parallel.replicate(self._state, run.mesh)
 
     def _mapped(self, step, mesh):
         key = repr(getattr(step, "__name__", step))

@@ -152,7 +152,15 @@ def test_joined_sources_follow_one_another(data_dir):
     val = records.open_source(data_dir, "folder/tiny:val")
     both = records.open_source(data_dir, "folder/tiny:train + folder/tiny:val")
     assert both.spec == "folder/tiny:train+folder/tiny:val"
-    assert records.index(both) == records.index(train) + records.index(val)
+    # Videos of the same name in both stay apart by the name of their data set.
+    shared = {key.video for key in train.keys} & {key.video for key in val.keys}
+    assert shared and shared < {key.video for key in train.keys}
+    expected = [
+        key._replace(video=f"folder-tiny-{part.split}-{key.video}") if key.video in shared else key
+        for part in (train, val)
+        for key in part.keys
+    ]
+    assert records.index(both) == expected
     assert list(both) == list(train) + list(val)
     assert both[-1] == val[-1] and both[len(train)]["dataset"] == "folder/tiny:val"
     with pytest.raises(IndexError):

@@ -55,11 +55,14 @@ def main(argv: list[str]) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser, with an override of a field that the config does not have told in one line."""
+    """absl's parser, with what is wrong with the config told in one line."""
     try:
+        cli.check_config(argv)
         return app.parse_flags_with_usage(argv)
     except (KeyError, AttributeError, TypeError) as error:
         sys.exit(f"error: {cli.explain_override(argv, error)}")
+    except cli.USER_ERRORS as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -138,9 +138,12 @@ class Training:
         self._decoded = pipeline.Decoded(source, size, config.data.keep_in_memory)
         self.phases = schedule(self._options, len(self._frames), config.data.batch_size)
 
+        for field in ("every", "checkpoint_every", "keep_checkpoints"):
+            if config.log[field] < 1:
+                raise ValueError(f"log.{field} is {config.log[field]}; expected 1 or more")
         self._checkpoints = Checkpoints(run.workdir / "checkpoints", config.log.keep_checkpoints)
-        start = run.new_state()
-        self.state, self._position = self._checkpoints.restore(start) or (start, None)
+        restored = self._checkpoints.restore(run.abstract_state())
+        self.state, self._position = restored or (run.new_state(), None)
         self.step = int(self.state.step)
         self._log = Log(run.workdir / "metrics.jsonl", self.step)
         self._compiled: dict[tuple[str, bool], Callable] = {}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from dystab_jax import parallel
@@ -30,17 +31,18 @@ def unpack(constructor: Callable, section: Mapping[str, Any], name: str, **fixed
       ValueError: a key that the constructor does not take, or one that it misses; says which.
     """
     parameters = inspect.signature(constructor).parameters.values()
-    named = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
-    # Flax adds two of its own.
-    accepted = [key for key in named if key not in ("parent", "name") and key not in fixed]
+    is_module = inspect.isclass(constructor) and issubclass(constructor, nn.Module)
+    not_ours = {*fixed, *(("parent", "name") if is_module else ())}  # Flax adds two of its own
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    unknown = sorted(set(section) - set(named)) if not open_ended else []
+    accepted = [
+        p.name for p in parameters if p.name not in not_ours and p.kind is not p.VAR_KEYWORD
+    ]
+    unknown = sorted(set(section) - set(accepted)) if not open_ended else []
     missing = [
         p.name
         for p in parameters
-        if p.name in accepted and p.default is p.empty and p.kind is not p.VAR_KEYWORD
+        if p.name in accepted and p.default is p.empty and p.name not in section
     ]
-    missing = [key for key in missing if key not in section]
     if unknown or missing:
         raise ValueError(
             f"config.{name}: unknown keys {unknown}, missing keys {missing}; "
@@ -73,8 +75,11 @@ def initialise(module, key: jax.Array, *inputs: jax.Array) -> Variables:
     return {"params": variables.pop("params", {}), **variables}
 
 
-def initial_state(config: ConfigDict, steps: Steps) -> State:
-    """The state before the first step, with pretrained backbones where the config names them."""
+def initial_state(config: ConfigDict, steps: Steps, pretrained: bool = True) -> State:
+    """The state before the first step, with the pretrained backbones that the config names.
+
+    ``pretrained=False`` leaves those out: the shapes are the same.
+    """
     height, width = config.data.image_size
     keys = jax.random.split(jax.random.key(config.seed), len(NETWORKS))
     mask, flow, image = (jnp.zeros((1, height, width, channels)) for channels in (1, 2, 3))
@@ -83,7 +88,7 @@ def initial_state(config: ConfigDict, steps: Steps) -> State:
     for name, key in zip(NETWORKS, keys, strict=True):
         trained = getattr(steps, name)
         variables[name] = initialise(trained.network, key, *inputs[name])
-        if name != "psi" and config[name].pretrained:
+        if pretrained and name != "psi" and config[name].pretrained:
             path = config[name].pretrained
             variables[name] = load_backbone(variables[name], path, trained.network)
     learners = {name: getattr(steps, name).start(variables[name]) for name in NETWORKS}
@@ -122,6 +127,14 @@ class Run:
     def new_state(self) -> State:
         """The state before the first step, on all devices."""
         return parallel.replicate(initial_state(self.config, self.steps), self.mesh)
+
+    def abstract_state(self) -> State:
+        """Shapes and places of the state, without values: what a checkpoint is restored into."""
+        shapes = jax.eval_shape(lambda: initial_state(self.config, self.steps, pretrained=False))
+        everywhere = NamedSharding(self.mesh, PartitionSpec())
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
+        )
 
     def averages(self, state: State) -> dict[str, Variables]:
         """What predicts: the averaged variables of each network."""

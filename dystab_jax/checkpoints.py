@@ -41,7 +41,7 @@ class Checkpoints:
         """The newest state and position, or None where nothing has been saved.
 
         Args:
-          like: a state of the same structure; its arrays give shapes and devices.
+          like: a state of the same structure, or its ShapeDtypeStructs; gives shapes and devices.
 
         Raises:
           ValueError: the checkpoint is of other networks or optimizers, or unreadable.

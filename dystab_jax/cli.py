@@ -69,6 +69,27 @@ def predict_masks(run: Run, source: Path, output: Path) -> None:
     print(f"{len(written)} files in {output}")
 
 
+def check_config(argv: list[str]) -> None:
+    """Whether the config file on the command line, and its variant, can be had.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it has no such variant.
+    """
+    given, _ = _config_arguments(argv)
+    if given is None:
+        return
+    path, colon, variant = given.partition(":")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"--config={given}: there is no file {path}")
+    try:
+        _load(given)
+    except TypeError as error:
+        if not colon:
+            raise
+        raise ValueError(f"{path} has no variants, got {variant!r}: --config={path}") from error
+
+
 def explain_override(argv: list[str], error: Exception) -> str:
     """Which of the overrides on the command line names a field that the config does not have.
 
@@ -79,22 +100,37 @@ def explain_override(argv: list[str], error: Exception) -> str:
     Returns:
       The override with the names that its section does have; else the error's own words.
     """
-    files = [word.partition("=")[2] for word in argv if word.startswith("--config=")]
-    overrides = [word[len("--config.") :] for word in argv if word.startswith("--config.")]
-    if files and overrides:
-        path, _, variant = files[-1].partition(":")
-        get_config = runpy.run_path(path)["get_config"]
-        for override in overrides:
-            section = get_config(variant) if variant else get_config()
-            for depth, key in enumerate(keys := override.partition("=")[0].split(".")):
-                if not isinstance(section, ConfigDict) or key not in section:
-                    known = section.keys() if isinstance(section, ConfigDict) else ()
-                    return (
-                        f"--config.{override}: {'.'.join(['config', *keys[:depth]])} has no field "
-                        f"{key!r}; it has {', '.join(known) or 'none'}"
-                    )
-                section = section[key]
+    given, overrides = _config_arguments(argv)
+    for override in overrides if given else ():
+        section = _load(given)
+        for depth, key in enumerate(keys := override.partition("=")[0].split(".")):
+            if not isinstance(section, ConfigDict) or key not in section:
+                known = section.keys() if isinstance(section, ConfigDict) else ()
+                return (
+                    f"--config.{override}: {'.'.join(['config', *keys[:depth]])} has no field "
+                    f"{key!r}; it has {', '.join(known) or 'none'}"
+                )
+            section = section[key]
     return " ".join(str(error).strip("'\"").split())
+
+
+def _config_arguments(argv: list[str]) -> tuple[str | None, list[str]]:
+    """FILE[:VARIANT] of --config, and its overrides SECTION.FIELD[=VALUE]."""
+    given, overrides = None, []
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        name = name.removeprefix("-").removeprefix("-") if word.startswith("-") else ""
+        if name == "config":
+            given = value if equals else following
+        elif name.startswith("config."):
+            overrides.append(f"{name.removeprefix('config.')}{equals}{value}")
+    return given, overrides
+
+
+def _load(given: str) -> ConfigDict:
+    path, colon, variant = given.partition(":")
+    get_config = runpy.run_path(path)["get_config"]
+    return get_config(variant) if colon else get_config()
 
 
 def _finish(run: Run, state: State) -> None:
@@ -112,7 +148,7 @@ def _trained(run: Run) -> State:
     restored = None
     if directory.is_dir():
         checkpoints = Checkpoints(directory, run.config.log.keep_checkpoints)
-        restored = checkpoints.restore(run.new_state())
+        restored = checkpoints.restore(run.abstract_state())
         checkpoints.close()
     if restored is None:
         raise FileNotFoundError(f"{directory} holds no checkpoint yet; train first")

@@ -27,7 +27,9 @@ class Log:
     def __init__(self, path: Path, step: int):
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= step]
-        path.write_text("".join(f"{line}\n" for line in kept))
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text("".join(f"{line}\n" for line in kept))
+        partial.replace(path)  # a kill leaves the old file or the new one
         self._file = path.open("a", buffering=1)
 
     def write(self, step: int, phase: str, values: dict[str, float]) -> None:

@@ -45,6 +45,66 @@ def test_a_misspelt_optimizer_stops_before_anything_is_written(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+def test_a_misspelt_variant_stops_in_one_line(tmp_path):
+    done = run_py("--config=configs/davis.py:smal", f"--workdir={tmp_path / 'w'}")
+    assert done.returncode != 0
+    assert "no variant 'smal'; there are davis.py:literal, davis.py:small" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_overrides_arrive(tmp_path):
+    done = run_py(
+        "--config=configs/davis.py:small",
+        f"--workdir={tmp_path}",
+        f"--config.data.dir={tmp_path}",
+        "--config.phi.optimizer.name=adamw",
+        "--config.phi.optimizer.weight_decay=1e-4",
+        "--config.data.image_size=(64,96)",
+    )
+    # The networks are built, and then there is nothing to train on.
+    assert done.returncode != 0
+    assert f"--dataset=davis2016 --source=DIR --data_dir={tmp_path}" in done.stderr
+    assert "Traceback" not in done.stderr
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["phi"]["optimizer"]["name"] == "adamw"
+    assert config["phi"]["optimizer"]["weight_decay"] == 1e-4
+    assert config["data"]["image_size"] == [64, 96]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config=configs/none.py"], "there is no file configs/none.py"),
+        (["--config", "configs/none.py"], "there is no file configs/none.py"),
+        (["--config=configs/davis.py:tiny"], "no variant 'tiny'; there are davis.py:literal"),
+        (["--config=configs/demo.py:small"], "configs/demo.py has no variants, got 'small'"),
+    ],
+)
+def test_a_config_that_cannot_be_had(monkeypatch, words, said):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises((FileNotFoundError, ValueError), match=said):
+        cli.check_config(["run.py", *words, "--workdir=w"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config=configs/demo.py"], "config.log.evry=3: config.log has no field 'evry'; it has"),
+        (
+            ["--config", "configs/demo.py"],
+            "config.log has no field 'evry'; it has checkpoint_every",
+        ),
+        (["-config=configs/davis.py:small"], "config.log has no field 'evry'"),
+        (["--config=configs/demo.py", "--config.seed.x=1"], "config.seed has no field 'x'"),
+    ],
+)
+def test_overrides_are_explained(monkeypatch, words, said):
+    monkeypatch.chdir(ROOT)
+    cli.check_config(["run.py", *words])
+    explained = cli.explain_override(["run.py", *words, "--config.log.evry=3"], KeyError("?"))
+    assert said in explained
+
+
 def test_predict_needs_input_and_output(tmp_path):
     done = run_py(f"--workdir={tmp_path}", "--mode=predict")
     assert done.returncode != 0
@@ -92,6 +152,18 @@ def test_another_config_is_refused_once_there_are_checkpoints(tmp_path, tiny_con
     tiny_config.eval.jobs = 2  # scoring may change
     tiny_config.data.threads = 1
     cli.open_run(tiny_config, tmp_path, "train")
+
+
+def test_another_config_says_all_that_differs(tmp_path, tiny_config):
+    cli.open_run(tiny_config, tmp_path, "train")
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    tiny_config.loss.margin = 0.3
+    tiny_config.phi.optimizer.name = "sgd"
+    with pytest.raises(ValueError) as caught:
+        cli.open_run(tiny_config, tmp_path, "train")
+    assert "loss.margin is 0.3, was 0.2; phi.optimizer.name is 'sgd', was 'adam'" in str(
+        caught.value
+    )
 
 
 def test_the_stored_config_gives_the_same_run(tmp_path, tiny_config):

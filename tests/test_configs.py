@@ -3,10 +3,13 @@
 import importlib
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from dystab_jax.bootstrap import Bootstrap, schedule
-from dystab_jax.build import initial_state, make_steps, unpack
+from dystab_jax.build import Run, initial_state, make_steps, unpack
+from dystab_jax.optimizers import make_optimizer
 from dystab_jax.pipeline import Augmentation
 from dystab_jax.protocols import PROTOCOLS
 from dystab_jax.state import parameter_count
@@ -71,8 +74,58 @@ def test_wrong_values_stop_with_the_accepted_ones(section, key, value, message):
     for part in section.split("."):
         node = node[part]
     node[key] = value
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"config.{section}: .*{message}"):
         make_steps(config)
+
+
+def test_an_optimizer_is_exchanged_by_name_with_its_own_arguments():
+    config = get_config("demo", "")
+    config.phi.optimizer.name = "adamw"
+    config.phi.optimizer.weight_decay = 0.5
+    config.phi.optimizer.learning_rate = 0.1
+    optimizer = make_steps(config).phi.optimizer
+    weights = {"w": jnp.full(3, 2.0)}
+    change, _ = optimizer.update({"w": jnp.zeros(3)}, optimizer.init(weights), weights)
+    np.testing.assert_allclose(change["w"], -0.1 * 0.5 * 2, rtol=1e-6)
+
+
+def test_batches_must_fit_the_devices(tmp_path):
+    for section in ("data", "eval"):
+        config = get_config("demo", "")
+        config[section].batch_size = 6
+        with pytest.raises(ValueError, match=f"{section}.batch_size is 6, .* the 4 devices"):
+            Run.of(config, tmp_path)
+
+
+def test_images_too_small_for_the_networks_stop(tmp_path):
+    config = get_config("demo", "")
+    config.data.image_size = (24, 48)
+    with pytest.raises(ValueError, match="at least 32 pixels"):
+        Run.of(config, tmp_path).new_state()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "said"),
+    [
+        ("phi.model", "inputs", r"config.phi.model: unknown keys \['inputs'\]"),
+        ("psi.model", "name", r"config.psi.model: unknown keys \['name'\]"),
+        ("loss", "lambda_tc", r"config.loss: unknown keys \['lambda_tc'\].*temporal_weight"),
+    ],
+)
+def test_keys_that_are_not_the_users_stop(section, key, said):
+    config = get_config("demo", "")
+    node = config
+    for part in section.split("."):
+        node = node[part]
+    node[key] = "flow"
+    with pytest.raises(ValueError, match=said):
+        make_steps(config)
+
+
+def test_an_optimizer_needs_its_name():
+    section = {"learning_rate": 0.1}
+    with pytest.raises(ValueError, match=r"missing keys \['name'\]; it takes name, learning_rate"):
+        unpack(make_optimizer, section, "phi.optimizer")
 
 
 def test_unknown_and_missing_keys_are_named():

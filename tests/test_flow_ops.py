@@ -86,6 +86,13 @@ def test_occlusion_by_hand():
     # Fast motion may disagree by more: 0.49 < 0.1·(4 + 1.69) + 0.1.
     tolerant = occlusion(forward, backward, relative=0.1, absolute=0.1)
     assert tolerant.ravel().tolist() == [0, 0, 0, 0, 1, 1]
+    # Both lengths count, the second where the first one lands: pixel 0 goes by 1 and returns by
+    # 2 from pixel 1, |1 − 2|² = 1 < 0.1·(1 + 4) + 0.55; pixel 1 itself does not move.
+    forward, backward = np.zeros((2, 1, 1, 6, 2), np.float32)
+    forward[0, 0, 0] = [1, 0]
+    backward[0, 0, 1] = [-2, 0]
+    occluded = occlusion(forward, backward, relative=0.1, absolute=0.55)
+    assert occluded.ravel().tolist() == [0, 1, 0, 0, 0, 0]  # 4 > 0.1·4 + 0.55
 
 
 def test_nothing_is_occluded_where_nothing_moves():

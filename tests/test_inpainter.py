@@ -180,14 +180,27 @@ def test_flow_outside_and_the_image_are_seen(full):
 
 def test_the_residual_sees_the_whole_image():
     module = Inpainter("none", (4, 8))
-    variables, mask, flow, image = learned(module)
+    variables, _, _, _ = learned(module)
     apply = jax.jit(module.apply)
-    everywhere = box(0, HEIGHT, 0, WIDTH, 2)
-    everywhere[:, :, -4:] = 0  # context on the right edge
-    guess = apply(variables, everywhere, (1 - everywhere) * flow, image)
-    moved = apply(variables, everywhere, (1 - everywhere) * (flow + 30), image)
-    # The far left corner has changed, 44 pixels away.
-    assert (np.abs(moved - guess)[:, :4, :4].max(-1) > 1e-6).all()
+    # Context on the right edge only; the flow there is the only difference.
+    everywhere = np.ones((1, HEIGHT, 160, 1), np.float32)
+    everywhere[:, :, -4:] = 0
+    image = np.zeros((1, HEIGHT, 160, 3), np.float32)
+    still, moved = (
+        np.asarray(apply(variables, everywhere, speed * (1 - everywhere) * [1, 2], image))
+        for speed in np.float32([0, 30])
+    )
+    # The far left corner has changed, 150 pixels away.
+    assert (np.abs(moved - still)[:, :4, :4].max(-1) > 1e-6).all()
+
+
+def test_the_residual_is_told_only_what_the_fit_leaves_over(full):
+    # The fit takes all of an added translation, so the residual cannot know of it.
+    apply, variables, mask, flow, image = full
+    camera = np.float32([7, -5])
+    guess = apply(variables, mask, (1 - mask) * flow, image)
+    moved = apply(variables, mask, (1 - mask) * (flow + camera), image)
+    np.testing.assert_allclose(moved - guess, mask * camera, atol=0.02)
 
 
 @pytest.mark.parametrize("parametric", MOTION_TERMS)
@@ -233,6 +246,10 @@ def test_samples_are_filled_apart(full):
     guess = apply(variables, mask, (1 - mask) * flow, image)
     swapped = apply(variables, mask, (1 - mask) * flow[::-1], image[::-1])
     np.testing.assert_allclose(swapped, guess[::-1], atol=1e-4)
+    # Nothing of the second sample is seen in the first.
+    other = np.concatenate([(1 - mask[:1]) * flow[:1], 9 - 0 * flow[1:]])
+    alone = apply(variables, np.concatenate([mask[:1], 0 * mask[1:]]), other, image)
+    np.testing.assert_allclose(alone[0], guess[0], atol=1e-4)
 
 
 def test_reweightings_are_those_asked_for():

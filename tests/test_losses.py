@@ -103,6 +103,8 @@ def test_separation_by_hand():
     # Each ratio is bounded on its own: 0.5 + 0.25
     clipped = losses.separation(3 * one, 4 * one, 2 * one, 7 * one, epsilon=1, clip=0.5)
     np.testing.assert_allclose(clipped, 0.75)
+    lower = losses.separation(3 * one, 4 * one, 2 * one, 7 * one, epsilon=1, clip=0.2)
+    np.testing.assert_allclose(lower, 0.4)
 
 
 def test_a_clipped_ratio_gives_no_gradient():
@@ -213,6 +215,9 @@ def test_temporal_consistency_follows_the_motion():
     # Only pixel 0 is wrong, among three visible ones, in both directions.
     wrong = temporal_consistency(plane([1, 1, 1, 0]), second, right, -right)
     np.testing.assert_allclose(wrong, 1 / 3 + 1 / 3)
+    # Both terms ask for less of it, seen from frame 1 and from frame 2.
+    gradient = jax.grad(lambda m: temporal_consistency(m, second, right, -right)[0])
+    np.testing.assert_allclose(gradient(plane([1, 1, 1, 0])), plane([2 / 3, 0, 0, 0]))
 
 
 def test_temporal_consistency_ignores_occluded_pixels():
@@ -407,7 +412,7 @@ SMOOTH = {
     "inpainting_error": (losses.inpainting_error, smooth_game),
     # Away from m1 = m2.
     "temporal_consistency": (
-        lambda m1, m2: temporal_consistency(m1, m2, 0.3 * RIGHT, RIGHT),
+        lambda m1, m2: temporal_consistency(m1, m2, 0.3 * RIGHT, -0.3 * RIGHT),
         lambda x: (0.6 + 0.4 * x["mask"], 0.4 * x["other"]),
     ),
     "dynamic": (

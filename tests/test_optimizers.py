@@ -60,11 +60,11 @@ def test_further_arguments_act():
 
 def test_gradients_are_clipped_by_their_common_norm():
     # Three values of 2: norm √12, clipped to 1. Smaller gradients pass.
-    clipped = make_optimizer("sgd", 1.0, gradient_clip=1.0)
+    clipped = make_optimizer("sgd", 0.1, gradient_clip=1.0)
     (change,) = updates_of(clipped, same(2.0))
-    np.testing.assert_allclose(change["kernel"], -2 / np.sqrt(12), rtol=1e-6)
-    (change,) = updates_of(clipped, same(0.1))
-    np.testing.assert_allclose(change["kernel"], -0.1, rtol=1e-6)
+    np.testing.assert_allclose(change["kernel"], -0.2 / np.sqrt(12), rtol=1e-6)
+    (change,) = updates_of(clipped, same(0.5))
+    np.testing.assert_allclose(change["kernel"], -0.05, rtol=1e-6)
 
 
 def test_schedules_by_hand():

@@ -78,12 +78,10 @@ CASES = [
     ("dynamic", "batch", partial(on_mesh, devices=2)),
     ("dynamic", "batch", partial(on_mesh, devices=4)),
     ("dynamic", "batch", partial(by_pmap, devices=4)),
-    ("dynamic", "group", partial(on_mesh, devices=4)),
-    ("dynamic", "group", partial(by_pmap, devices=2)),
+    ("dynamic", "group", partial(on_mesh, devices=2)),
     ("static", "batch", partial(on_mesh, devices=2)),
     ("static", "batch", partial(on_mesh, devices=4)),
     ("static", "batch", partial(by_pmap, devices=2)),
-    ("static", "group", partial(on_mesh, devices=2)),
     ("static", "group", partial(by_pmap, devices=4)),
 ]
 

@@ -19,7 +19,7 @@ from dystab_jax.networks import DeepLab
 from dystab_jax.optimizers import make_optimizer
 from dystab_jax.state import State, Trained, Variables
 from dystab_jax.steps import AXIS, LossOptions, Steps
-from dystab_jax.weights import load_backbone
+from dystab_jax.weights import check_pretrained, load_backbone
 
 NETWORKS = ("phi", "psi", "chi")
 
@@ -64,6 +64,12 @@ def make_steps(config: ConfigDict) -> Steps:
     trained = {}
     for name, module in modules.items():
         section = config[name]
+        if name != "psi" and section.pretrained:
+            try:
+                check_pretrained(section.pretrained, module)
+            except ValueError as error:
+                given = f"pretrained={section.pretrained!r}"
+                raise ValueError(f"config.{name}: {given}: {error}") from error
         optimizer = unpack(make_optimizer, section.optimizer, f"{name}.optimizer")
         trained[name] = Trained(module, optimizer, section.average_decay)
     return Steps(**trained, options=unpack(LossOptions, config.loss, "loss"))
@@ -81,7 +87,8 @@ def initial_state(config: ConfigDict, steps: Steps, pretrained: bool = True) -> 
     ``pretrained=False`` leaves those out: the shapes are the same.
     """
     height, width = config.data.image_size
-    keys = jax.random.split(jax.random.key(config.seed), len(NETWORKS))
+    # This generator compiles several times as fast as the default one: seconds for each network.
+    keys = jax.random.split(jax.random.key(config.seed, impl="rbg"), len(NETWORKS))
     mask, flow, image = (jnp.zeros((1, height, width, channels)) for channels in (1, 2, 3))
     inputs = {"phi": (flow,), "psi": (mask, flow, image), "chi": (image,)}
     variables = {}

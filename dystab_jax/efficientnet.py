@@ -20,6 +20,8 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM_FEATURES = 32
+# The last features at this stride go along, for the masks' borders.
+FINE_STRIDE = 4
 # The published weights were trained with this epsilon in the normalisations.
 EPSILON = 1e-3
 
@@ -107,7 +109,7 @@ class EfficientNetLite0(nn.Module):
         x = nn.relu6(self.norm(name="bn0", epsilon=EPSILON)(x))
         block = nn.remat(InvertedResidual) if self.remat else InvertedResidual
         strides = dilate([stage[2] for stage in STAGES], 2, self.output_stride)
-        index = 0
+        index, reached, fine = 0, 2, None
         for (count, kernel, _, expansion, features), (stride, (before, behind)) in zip(
             STAGES, strides, strict=True
         ):
@@ -125,4 +127,7 @@ class EfficientNetLite0(nn.Module):
                     name=f"blocks_{index}",
                 )(x)
                 index += 1
-        return Features(deep=x)
+            reached *= stride
+            if reached == FINE_STRIDE:
+                fine = x
+        return Features(deep=x, fine=fine, fine_stride=FINE_STRIDE)

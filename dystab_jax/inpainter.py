@@ -10,6 +10,9 @@ from dystab_jax.shapes import Flow, Mask
 MOTION_TERMS = {"none": 0, "affine": 3, "quadratic": 6}
 """Parametric motion models and their number of terms per component."""
 
+LONGEST_FIT = 10.0
+"""Bound of the fit as the correcting network sees it; in units of the flow, its mean length."""
+
 
 def _basis(height: int, width: int, terms: int) -> Float[Array, "H W K"]:
     """1, x, y, (x², xy, y²) on coordinates in [-1, 1]."""
@@ -97,10 +100,15 @@ class _Encoder(nn.Module):
 
 
 class Inpainter(nn.Module):
-    """ψ: a robust parametric fit of the context's flow plus a learned residual.
+    """ψ: a robust parametric fit of the context's flow, corrected by a network.
 
-    The residual network has separate encoders for the image and for the flow, a bottleneck that
-    sees the whole image, and a decoder with skips from both; it starts at zero.
+        ψ̃ = (1 + g) ⊙ fit + r
+
+    The network sees what the fit leaves of the context, the fit inside the mask and the image, and
+    answers with the gain g (one channel) and the residual r, both zero at the start. The gain lets
+    ψ take back a fit that extrapolates badly, so that it need not be worse than predicting zero.
+    Separate encoders for the image and for the flow, a bottleneck that sees the whole image, and a
+    decoder with skips from both.
 
     Attributes:
       parametric: "none" (purely convolutional), "affine" or "quadratic".
@@ -142,14 +150,18 @@ class Inpainter(nn.Module):
             terms = MOTION_TERMS[self.parametric]
             guess = parametric_motion(context, known, terms, self.reweightings)
         if self.widths:
-            residual = context - known * guess
-            guess = guess + self._residual(mask, residual, image)
+            gain, residual = self._correction(mask, context - known * guess, mask * guess, image)
+            guess = (1 + gain) * guess + residual
         has_context = jnp.any(known > 0, axis=(1, 2, 3), keepdims=True)
         return jnp.where(has_context, mask * guess, 0)
 
-    def _residual(self, mask, context, image):
+    def _correction(self, mask, unexplained, fit, image) -> tuple[Array, Flow]:
+        inputs = [unexplained, mask]
+        if self.parametric != "none":
+            # An affine fit to a small context can be hundreds of flow lengths off at the far end.
+            inputs.append(jnp.clip(fit, -LONGEST_FIT, LONGEST_FIT))
         flow_features = _Encoder(self.widths, self.dtype, name="flow_encoder")(
-            jnp.concatenate([context, mask], -1)
+            jnp.concatenate(inputs, -1)
         )
         repeats = (mask.shape[0] // image.shape[0], 1, 1, 1)
         image_features = [
@@ -165,5 +177,6 @@ class Inpainter(nn.Module):
         for width, (flow_skip, image_skip) in zip(self.widths[-2::-1], skips[::-1], strict=True):
             x = jax.image.resize(x, (*flow_skip.shape[:3], x.shape[-1]), "bilinear")
             x = _Block(width, dtype=self.dtype)(jnp.concatenate([x, flow_skip, image_skip], -1))
-        last = nn.Conv(2, (3, 3), kernel_init=nn.initializers.zeros, dtype=jnp.float32)(x)
-        return jax.image.resize(last, context.shape, "bilinear")
+        last = nn.Conv(3, (3, 3), kernel_init=nn.initializers.zeros, dtype=jnp.float32)(x)
+        last = jax.image.resize(last, (*mask.shape[:3], 3), "bilinear")
+        return last[..., :1], last[..., 1:]

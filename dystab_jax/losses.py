@@ -79,6 +79,7 @@ def adversarial(
     inpainted_outside: Flow,
     epsilon: float,
     clip: float | None = None,
+    denominator: str = "observed",
 ) -> PerSample:
     """Eq. (3): L_A, the share of each region's flow that ψ cannot tell from the other region's.
 
@@ -93,13 +94,21 @@ def adversarial(
       inpainted_outside: ψ(1−m, m⊙u, I), zero inside the mask.
       epsilon: ε, in the unit of the flow.
       clip: upper bound of each ratio, see ``separation``.
+      denominator: "observed", ‖m⊙u‖ as above, or "both", ‖m⊙u‖ + ‖ψ(m, ·)‖. The latter bounds each
+        ratio by 1, by the triangle inequality and whatever ψ says. A region that rests in the image
+        while the camera follows it has ‖m⊙u‖ ≈ 0: "observed" then saturates, for masks of any size
+        around it, and "both" does not.
     """
     inside, outside = mask * flow, (1 - mask) * flow
+    inside_size, outside_size = _mean_norm(inside), _mean_norm(outside)
+    if denominator == "both":
+        inside_size += _mean_norm(inpainted_inside)
+        outside_size += _mean_norm(inpainted_outside)
     return separation(
         _mean_norm(inside - inpainted_inside),
-        _mean_norm(inside),
+        inside_size,
         _mean_norm(outside - inpainted_outside),
-        _mean_norm(outside),
+        outside_size,
         epsilon,
         clip,
     )

@@ -12,7 +12,7 @@ from dystab_jax.state import State, Variables
 
 ADVICE = (
     "Things to try: the defaults of configs/davis.py (loss.mask_mode=straight_through, "
-    "psi.model.parametric=affine, loss.ratio_clip=1.0), a smaller phi.optimizer.learning_rate, "
+    "psi.model.parametric=affine, loss.denominator=both), a smaller phi.optimizer.learning_rate, "
     "another seed, and a look at the flow: objects must move apart from the camera."
 )
 

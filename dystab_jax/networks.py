@@ -38,6 +38,16 @@ def standardise_flow(flow: Flow, noise: float = FLOW_NOISE) -> Flow:
     return centred * jax.lax.rsqrt(variance + noise**2)
 
 
+def with_length(vectors: Flow) -> Float[Array, "B H W 3"]:
+    """A field with its length as a third channel, which is the same for u and −u.
+
+    L_A does not tell a region from its complement. A network of the two components alone may call
+    what moves right the object and what moves left the background.
+    """
+    length = jnp.sqrt(jnp.sum(vectors**2, -1, keepdims=True) + 1e-12)
+    return jnp.concatenate([vectors, length], -1)
+
+
 class AtrousHeads(nn.Module):
     """Dilated 3×3 convolutions of the same features, summed, as in DeepLab v2.
 
@@ -115,8 +125,9 @@ class DeepLab(nn.Module):
 
     Attributes:
       backbone: a key of ``BACKBONES``.
-      inputs: "flow": two channels, standardised per sample inside; "image": RGB in [0, 1],
-        standardised inside by what the backbone's published weights expect.
+      inputs: "flow": two channels, standardised per sample inside, where their length joins them
+        as a third; "image": RGB in [0, 1], standardised inside by what the backbone's published
+        weights expect.
       output_stride: input pixels between the samples of the deepest features.
       norm: "batch", "frozen" or "group"; see ``layers.make_norm``. Only "group" has no state.
       axis_name: the mapped axis over which "batch" synchronises its moments, or None.
@@ -175,7 +186,7 @@ class DeepLab(nn.Module):
         height, width = x.shape[1:3]
         x = jnp.asarray(x, jnp.float32)
         if self.inputs == "flow":
-            x = standardise_flow(x)
+            x = with_length(standardise_flow(x))
         else:
             x = (x - _per_channel(spec.mean)) / _per_channel(spec.std)
         norm = make_norm(self.norm, train=train, axis_name=self.axis_name, dtype=dtype)

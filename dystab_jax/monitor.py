@@ -16,6 +16,9 @@ ADVICE = (
     "another seed, and a look at the flow: objects must move apart from the camera."
 )
 
+DISTRUSTED_BATCHES = 5
+"""Measured batches in a row without a trusted pseudo-label after which a message says so."""
+
 
 class TrainingStopped(RuntimeError):
     """Training cannot go on in a useful way; the message says why and what to try."""
@@ -58,6 +61,7 @@ class Guard:
     def __init__(self, smallest_mask: float, patience: int):
         self._smallest, self._patience = smallest_mask, patience
         self._empty = {}
+        self._distrusted = 0
 
     def check(self, phase: str, values: dict[str, float]) -> None:
         """Raises TrainingStopped for a loss that is not finite and for masks that stay empty."""
@@ -74,11 +78,14 @@ class Guard:
                         f"been under {smallest} (or over {1 - smallest}) for "
                         f"{self._empty[name]} measurements. {ADVICE}"
                     )
-        if values.get("chi/trusted") == 0:
-            tqdm.write(
-                f"phase {phase}: no pseudo-label of this batch is trusted (Eq. 7): phi's masks are "
-                "nowhere more confident than chi's by loss.margin"
-            )
+        if "chi/trusted" in values:
+            self._distrusted = 0 if values["chi/trusted"] else self._distrusted + 1
+            if self._distrusted == DISTRUSTED_BATCHES:
+                tqdm.write(
+                    f"phase {phase}: {self._distrusted} measured batches in a row without a "
+                    "trusted pseudo-label (Eq. 7): chi learns from itself alone while phi's masks "
+                    "are nowhere more confident than its own by loss.margin"
+                )
 
     def check_state(self, phase: str, state: State) -> None:
         """Raises TrainingStopped where a variable is not finite, before it is saved."""

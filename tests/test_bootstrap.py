@@ -318,12 +318,15 @@ def test_guard_stops_at_what_is_not_finite(value):
         Guard(0.01, 20).check("0-warm_up", {"psi/loss": value})
 
 
-def test_guard_warns_where_nothing_is_trusted(capsys):
+def test_guard_says_once_that_nothing_is_trusted_any_more(capsys):
     guard = Guard(0.01, 20)
-    guard.check("1-static", {"chi/trusted": 0.25})
+    for trusted in (0, 0, 0, 0, 0.25, 0, 0, 0, 0):
+        guard.check("1-static", {"chi/trusted": trusted})
+        guard.check("1-joint", {"phi/loss": 1.0})
     assert not capsys.readouterr().out
-    guard.check("1-static", {"chi/trusted": 0.0})
-    assert "no pseudo-label of this batch is trusted" in capsys.readouterr().out
+    for _ in range(3):
+        guard.check("1-static", {"chi/trusted": 0.0})
+    assert capsys.readouterr().out.count("5 measured batches in a row") == 1
 
 
 def test_log_forgets_what_will_be_measured_again(tmp_path):

@@ -138,7 +138,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def _literal(config: ConfigDict) -> None:
-    """Where the paper says something, exactly that; DESIGN of the game as published."""
+    """The game as published, wherever the paper says how."""
     config.loss.mask_mode = "soft"
     config.loss.denominator = "observed"
     config.psi.model.parametric = "none"
@@ -172,7 +172,7 @@ def _small(config: ConfigDict) -> None:
     # widen from round to round.
     config.loss.alpha2 = 0.3
     config.bootstrap.warm_up_epochs = 1.0
-    config.bootstrap.dynamic_epochs = 1.0
+    config.bootstrap.dynamic_epochs = 1.0  # longer, L_A still rises and masks lose parts
     config.bootstrap.static_epochs = 3.0
     config.bootstrap.joint_epochs = 0.5
     config.bootstrap.label_flows = 2

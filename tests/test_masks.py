@@ -124,9 +124,9 @@ def test_fuse_by_hand(library, mode, expected):
 @either_library
 def test_weighted_fusion_listens_to_the_model_that_explains_the_flow(library):
     phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
-    # Differences of L_A of 0.2 ln 3, 0 and -0.2 ln 3 give φ the weights 3/4, 1/2 and 1/4.
+    # Beyond the margin of 0.2, 0.2 ln 3, 0 and -0.2 ln 3 give φ the weights 3/4, 1/2 and 1/4.
     step = 0.2 * np.log(3)
-    losses = library.asarray([1.0 + step, 1.0, 1.0]), library.asarray([1.0, 1.0, 1.0 + step])
+    losses = library.asarray([1.2 + step, 1.2, 1.2]), library.asarray([1.0, 1.0, 1.0 + step])
     fused = masks.fuse(phi, chi, *losses)
     expected = np.concatenate([w * PHI + (1 - w) * CHI for w in (0.75, 0.5, 0.25)])
     np.testing.assert_allclose(fused, expected, rtol=1e-6)

@@ -10,7 +10,7 @@ Variants, named after a colon:
 
     configs/davis.py:literal   the paper's letter: soft masks, purely convolutional ψ
     configs/davis.py:small     small networks and images; 25 minutes on two cores for 21
-                               videos of 66 frames, J .46 on nine validation sequences
+                               videos of 66 frames, fused J .47 on nine validation sequences
 """
 
 from ml_collections import ConfigDict, config_dict

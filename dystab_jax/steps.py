@@ -122,7 +122,7 @@ class Steps:
         return scaled, inside, outside
 
     def separation(self, psi: Variables, mask: Mask, flow: Flow, image: Image) -> PerSample:
-        """L_A as φ and the confidences see it: Eq. (3) with each ratio clipped."""
+        """L_A as φ and the confidences see it: Eq. (3), bounded by ``ratio_clip`` where given."""
         guesses = self.inpaint(psi, mask, flow, image)
         return self._score(mask, guesses, self.options.ratio_clip)
 

@@ -11,7 +11,7 @@ STAYS = 0.96  # overlap of a mask with its resampled self; the slowest object mo
 
 
 @pytest.fixture(scope="module")
-def test_videos() -> list[DrawnVideo]:
+def videos_of_test() -> list[DrawnVideo]:
     return [draw_video("test", index) for index in range(VIDEOS["test"])]
 
 
@@ -61,9 +61,9 @@ def test_split_and_seed_each_give_another_video(split: str, seed: int):
     assert np.abs(first.frames.astype(int) - second.frames).mean() > 5
 
 
-def test_every_index_gives_another_video(test_videos: list[DrawnVideo]):
-    assert len({video.views.tobytes() for video in test_videos}) == VIDEOS["test"]
-    assert len({video.name for video in test_videos}) == VIDEOS["test"]
+def test_every_index_gives_another_video(videos_of_test: list[DrawnVideo]):
+    assert len({video.views.tobytes() for video in videos_of_test}) == VIDEOS["test"]
+    assert len({video.name for video in videos_of_test}) == VIDEOS["test"]
 
 
 @pytest.mark.parametrize("split", sorted(VIDEOS))
@@ -84,26 +84,26 @@ def test_families_are_disjoint():
     assert not set(drawing.TRAINING_FAMILIES) & set(drawing.HELD_OUT_FAMILIES)
 
 
-def test_objects_cover_a_fair_share_and_leave_the_border(test_videos: list[DrawnVideo]):
+def test_objects_cover_a_fair_share_and_leave_the_border(videos_of_test: list[DrawnVideo]):
     border = np.ones((192, 320), bool)
     border[2:-2, 2:-2] = False
-    for video in test_videos:
+    for video in videos_of_test:
         assert set(np.unique(video.masks)) == {0, 1}
         shares = video.masks.mean(axis=(1, 2))
         assert shares.min() > 0.03 and shares.max() < 0.16, video.name
         assert (video.masks[:, border].mean(axis=1) < 0.5 * (1 - shares)).all(), video.name
 
 
-def test_everything_is_textured(test_videos: list[DrawnVideo]):
-    for video in test_videos:
+def test_everything_is_textured(videos_of_test: list[DrawnVideo]):
+    for video in videos_of_test:
         image = cv2.cvtColor(video.frames[0], cv2.COLOR_RGB2GRAY).astype(np.float32)
         mean = cv2.blur(image, (17, 17))
         deviation = np.sqrt(np.maximum(cv2.blur(image**2, (17, 17)) - mean**2, 0))
         assert np.quantile(deviation, 0.02) > 4, video.name  # sensor noise alone stays below 2.5
 
 
-def test_objects_stand_out_unless_camouflaged(test_videos: list[DrawnVideo]):
-    for video in test_videos:
+def test_objects_stand_out_unless_camouflaged(videos_of_test: list[DrawnVideo]):
+    for video in videos_of_test:
         image = video.frames[0].astype(float)
         chroma = image.max(axis=-1) - image.min(axis=-1)
         inside = video.masks[0] == 1
@@ -111,9 +111,9 @@ def test_objects_stand_out_unless_camouflaged(test_videos: list[DrawnVideo]):
         assert gain < 1.5 if "camouflaged" in video.groups else gain > 1.5, (video.name, gain)
 
 
-def test_resting_objects_move_exactly_with_the_camera(test_videos: list[DrawnVideo]):
+def test_resting_objects_move_exactly_with_the_camera(videos_of_test: list[DrawnVideo]):
     checked = set()
-    for video in test_videos:
+    for video in videos_of_test:
         for t, group in enumerate(video.groups):
             if group not in ("never", "paused"):
                 continue
@@ -124,9 +124,9 @@ def test_resting_objects_move_exactly_with_the_camera(test_videos: list[DrawnVid
     assert checked == {"never", "paused"}
 
 
-def test_resting_objects_leave_no_residual(test_videos: list[DrawnVideo]):
+def test_resting_objects_leave_no_residual(videos_of_test: list[DrawnVideo]):
     """Neither inside the object nor along its outline do pixels differ from camera motion alone."""
-    videos = [video for video in test_videos if set(video.groups) == {"never"}]
+    videos = [video for video in videos_of_test if set(video.groups) == {"never"}]
     for video in videos:
         predicted = grey(follow_camera(video, 2, 5, video.frames))[16:-16, 16:-16]
         seen = grey(video.frames[5])[16:-16, 16:-16]
@@ -136,8 +136,8 @@ def test_resting_objects_leave_no_residual(test_videos: list[DrawnVideo]):
         assert residual[around].mean() < 3, video.name
 
 
-def test_moving_objects_leave_the_camera_motion(test_videos: list[DrawnVideo]):
-    for video in test_videos:
+def test_moving_objects_leave_the_camera_motion(videos_of_test: list[DrawnVideo]):
+    for video in videos_of_test:
         for t, group in enumerate(video.groups):
             if group in ("moving", "camouflaged", "unseen"):
                 near = range(max(0, t - 3), min(len(video.groups), t + 4))
@@ -180,8 +180,8 @@ def test_mask_is_the_region_that_moved():
     assert changed[~place].sum() < 0.02 * changed.sum()
 
 
-def test_steps_stay_within_reach_of_flow(test_videos: list[DrawnVideo]):
-    for video in test_videos:
+def test_steps_stay_within_reach_of_flow(videos_of_test: list[DrawnVideo]):
+    for video in videos_of_test:
         if "+" in video.name:
             continue  # one centre of mass per mask is one object's only where there is one
         rows, columns = np.mgrid[:192, :320]

@@ -1,6 +1,7 @@
 """The TFDS side: from intermediate files to a data set of records in array_record shards.
 
-One builder serves every data set; `movers`, `davis2016` and `folder` subclass it to give it a name.
+One builder serves every data set of videos, and `StillsBuilder` those of still images; the modules
+of the data sets subclass them to give them names.
 TensorFlow is not involved: images go in as encoded bytes.
 """
 
@@ -31,9 +32,10 @@ class Plan:
     """What a data set consists of.
 
     Attributes:
-      videos: all of them, each once.
-      train: names of the videos of split "train"; its records never hold masks.
-      truth: split to names of videos; its records are those of the frames that have a mask.
+      videos: all of them, each once; of still images, one "video" per image.
+      train: names of the videos of split "train"; its records never hold truth.
+      truth: split to names of videos; its records are those of the frames that have truth. A split
+        "train" may stand here instead: of still images that nothing is trained on with truth.
       notes: what the user should know, e.g. parts of the data set that are absent.
     """
 
@@ -55,6 +57,7 @@ class _Piece:
 class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Writes the records of prepared videos; see `dystab_jax.records` for the fields."""
 
+    DESCRIPTION = "Ordered frame pairs with optical flow both ways (DyStaB-JAX records)."
     VERSION = tfds.core.Version(VERSION)
     # Nothing is downloaded. TFDS would look for checksums, with a package that it does not require.
     url_infos = None
@@ -82,31 +85,18 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         super().__init__(file_format="array_record", **options)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features
-        flow = partial(
-            features.Image, shape=(None, None, 1), dtype=np.uint16, encoding_format="png"
-        )
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Ordered frame pairs with optical flow both ways (DyStaB-JAX records).",
+            description=self.DESCRIPTION,
             disable_shuffling=True,
-            features=features.FeaturesDict(
-                {
-                    "image": features.Image(shape=(None, None, 3)),
-                    "flow_forward": flow(),
-                    "flow_backward": flow(),
-                    "mask": features.Text(),  # PNG bytes; an Image feature cannot be empty
-                    "video": features.Text(),
-                    "frame": np.int32,
-                    "frame_name": features.Text(),
-                    "gap": np.int32,
-                    "height": np.int32,
-                    "width": np.int32,
-                    "estimator": features.Text(),
-                    "group": features.Text(),
-                }
-            ),
+            features=tfds.features.FeaturesDict(self._features()),
         )
+
+    def _features(self) -> dict[str, Any]:
+        flow = partial(
+            tfds.features.Image, shape=(None, None, 1), dtype=np.uint16, encoding_format="png"
+        )
+        return _still_features() | {"flow_forward": flow(), "flow_backward": flow()}
 
     def _example_writer(self) -> tfds.core.ExampleWriter:
         return _RepeatableWriter(self.info.file_format)
@@ -156,9 +146,9 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 size = {entry.filename: entry.file_size for entry in archive.infolist()}
             start = 0
             for position, (t, gap) in enumerate(piece.pairs):
-                bytes_here = (
-                    size[f"image/{t}"] + size[f"flow/{t}_{t + gap}"] + size[f"flow/{t + gap}_{t}"]
-                )
+                bytes_here = size[f"image/{t}"]
+                if gap:
+                    bytes_here += size[f"flow/{t}_{t + gap}"] + size[f"flow/{t + gap}_{t}"]
                 if filled and filled + bytes_here > self._shard_bytes:
                     if position > start:
                         shards[-1].append(
@@ -181,6 +171,32 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                         yield number, read_record(archive, piece.details, t, gap, truth)
                         number += 1
                         bar.update()
+
+
+class StillsBuilder(RecordsBuilder, skip_registration=True):
+    """Writes the records of prepared still images, which have no flow."""
+
+    DESCRIPTION = "Still images (DyStaB-JAX records)."
+
+    def _features(self) -> dict[str, Any]:
+        return _still_features()
+
+
+def _still_features() -> dict[str, Any]:
+    features = tfds.features
+    return {
+        "image": features.Image(shape=(None, None, 3)),
+        "mask": features.Text(),  # PNG bytes; an Image feature cannot be empty
+        "regions": features.Text(),  # PNG bytes
+        "video": features.Text(),
+        "frame": np.int32,
+        "frame_name": features.Text(),
+        "gap": np.int32,
+        "height": np.int32,
+        "width": np.int32,
+        "estimator": features.Text(),
+        "group": features.Text(),
+    }
 
 
 class _RepeatableWriter(tfds.core.ExampleWriter):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from data_prep.builder import Plan, RecordsBuilder
 from data_prep.frames import ImageFiles
+from data_prep.truth import MaskFile, TruthFile
 
 SEQUENCES = {
     "train": (
@@ -71,7 +72,7 @@ def plan(source: Path) -> Plan:
 
 def _read_list(source: Path, path: Path, truth: bool) -> list[ImageFiles]:
     images: dict[str, list[Path]] = {}
-    masks: dict[str, dict[str, Path]] = {}
+    masks: dict[str, dict[str, TruthFile]] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.strip():
             continue
@@ -82,7 +83,7 @@ def _read_list(source: Path, path: Path, truth: bool) -> list[ImageFiles]:
             )
         image, mask = (source / entry.lstrip("/") for entry in entries)
         images.setdefault(image.parent.name, []).append(image)
-        masks.setdefault(image.parent.name, {})[image.stem] = mask
+        masks.setdefault(image.parent.name, {})[image.stem] = MaskFile(mask)
     return [
         ImageFiles(name, frames[0].parent, tuple(frames), masks[name] if truth else {})
         for name, frames in images.items()

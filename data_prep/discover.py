@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.frames import IMAGE_ENDINGS, VIDEO_ENDINGS, FrameSource, ImageFiles, VideoFile
+from data_prep.truth import MaskFile
 
 
 def list_videos(source: Path, masks: Path | None = None) -> list[FrameSource]:
@@ -80,7 +81,7 @@ def _video(path: Path, masks: Path | None) -> FrameSource:
     folder = masks / name if masks is not None else None
     truth = {}
     if folder is not None and folder.is_dir():
-        truth = {mask.stem: mask for mask in list_images(folder)}
+        truth = {mask.stem: MaskFile(mask) for mask in list_images(folder)}
     if path.is_dir():
         return ImageFiles(name, path, list_images(path), truth)
     return VideoFile(name, path, truth)

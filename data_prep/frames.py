@@ -20,13 +20,15 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from data_prep.files import NOT_AN_IMAGE, file_stamp, read_bytes
+from data_prep.truth import Truth, TruthFile
+
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".webm", ".mkv", ".m4v", ".mpg", ".mpeg")
 JPEG_QUALITY = 95
 """Of frames that come without encoded bytes of their own: of video files and drawn ones."""
 DRAWN_FRAMES = 10
 """Length of a drawn video."""
-_NOT_AN_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
 
 
 class Frame(NamedTuple):
@@ -36,14 +38,14 @@ class Frame(NamedTuple):
       name: file name without ending; five digits for video files.
       image: RGB.
       encoded: JPEG or PNG bytes of ``image``, its own where there are any.
-      mask: 1 = object, of the image's size; None where there is no truth.
+      truth: of the image's size; None where there is none.
       group: kind of the frame, see `dystab_jax.records`.
     """
 
     name: str
     image: UInt8[np.ndarray, "H W 3"]
     encoded: bytes
-    mask: UInt8[np.ndarray, "H W"] | None = None
+    truth: Truth | None = None
     group: str = ""
 
 
@@ -61,7 +63,7 @@ class ImageFiles:
     name: str
     folder: Path
     paths: tuple[Path, ...]
-    masks: dict[str, Path] = field(default_factory=dict)
+    masks: dict[str, TruthFile] = field(default_factory=dict)
 
     def read(self) -> Iterator[Frame]:
         if not self.paths:
@@ -73,13 +75,13 @@ class ImageFiles:
         _check_mask_names(self.masks, names, self.folder)
         for path in self.paths:
             image, encoded = read_image(path)
-            yield Frame(path.stem, image, encoded, _mask_of(path.stem, image, self.masks, path))
+            yield Frame(path.stem, image, encoded, _truth_of(path.stem, image, self.masks, path))
 
     def length(self) -> int:
         return len(self.paths)
 
     def fingerprint(self) -> list[Any]:
-        return [_file_stamp(path) for path in (*self.paths, *self.masks.values())]
+        return [*map(file_stamp, self.paths), *_stamps(self.masks)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class VideoFile:
 
     name: str
     path: Path
-    masks: dict[str, Path] = field(default_factory=dict)
+    masks: dict[str, TruthFile] = field(default_factory=dict)
 
     def read(self) -> Iterator[Frame]:
         if not self.path.is_file():
@@ -106,8 +108,9 @@ class VideoFile:
                 names.append(f"{len(names):05d}")
                 encoded = _as_jpeg(image)
                 image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                mask = _mask_of(names[-1], image, self.masks, f"{self.path} frame {names[-1]}")
-                yield Frame(names[-1], image, encoded, mask)
+                shown = f"{self.path} frame {names[-1]}"
+                truth = _truth_of(names[-1], image, self.masks, shown)
+                yield Frame(names[-1], image, encoded, truth)
         finally:
             capture.release()
         if not names:
@@ -125,7 +128,7 @@ class VideoFile:
             capture.release()
 
     def fingerprint(self) -> list[Any]:
-        return [_file_stamp(path) for path in (self.path, *self.masks.values())]
+        return [file_stamp(self.path), *_stamps(self.masks)]
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,10 @@ class DrawnFrames:
         video = drawing.draw_video(self.split, self.index, frames=DRAWN_FRAMES)
         for t, image in enumerate(video.frames):
             encoded = _as_jpeg(image[..., ::-1])
-            mask, group = (video.masks[t], video.groups[t]) if self.truth else (None, "")
-            yield Frame(f"{t:05d}", image, encoded, mask, group)
+            truth, group = None, ""
+            if self.truth:
+                truth, group = Truth(video.masks[t]), video.groups[t]
+            yield Frame(f"{t:05d}", image, encoded, truth, group)
 
     def length(self) -> int:
         return DRAWN_FRAMES
@@ -170,13 +175,13 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], bytes]:
     Raises:
       FileNotFoundError, ValueError: missing; not an image, or cut off.
     """
-    data = _read_bytes(path)
+    data = read_bytes(path)
     try:
         # OpenCV returns half an image for half a file; Pillow does not.
         with Image.open(io.BytesIO(data)) as checked:
             checked.load()
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except (*_NOT_AN_IMAGE, cv2.error) as error:
+    except (*NOT_AN_IMAGE, cv2.error) as error:
         raise ValueError(f"{path}: not a readable image: {error}") from error
     if image is None:
         raise ValueError(f"{path}: not a readable image for OpenCV")
@@ -185,48 +190,28 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], bytes]:
     return image, data
 
 
-def read_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """A truth image as 0 and 1: whatever is not zero is object.
-
-    {0, 255}, {0, 1}, 1-bit, grey levels that number objects, colour images and palette images (by
-    index) are understood. Index 255 of a palette image means "void" and counts as background here.
-
-    Raises:
-      FileNotFoundError, ValueError: missing; not an image.
-    """
-    data = _read_bytes(path)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            levels = np.asarray(image)
-            palette, alpha = image.mode == "P", image.mode in ("LA", "RGBA")
-    except _NOT_AN_IMAGE as error:
-        raise ValueError(f"{path}: not a readable mask image: {error}") from error
-    mask = levels != 0
-    if palette:
-        mask &= levels != 255
-    if alpha:
-        mask = mask[..., :-1]
-    return (mask.any(axis=-1) if mask.ndim == 3 else mask).astype(np.uint8)
-
-
-def _mask_of(
-    name: str, image: np.ndarray, masks: dict[str, Path], shown: Path | str
-) -> np.ndarray | None:
+def _truth_of(
+    name: str, image: np.ndarray, masks: dict[str, TruthFile], shown: Path | str
+) -> Truth | None:
     if name not in masks:
         return None
-    mask = read_mask(masks[name])
-    if mask.shape != image.shape[:2]:
+    truth = masks[name].read(image.shape[:2])
+    if truth.mask.shape != image.shape[:2]:
         raise ValueError(
-            f"{masks[name]}: truth of {_size(mask)} for a frame of {_size(image)} ({shown}); they "
-            "must have the same size"
+            f"{masks[name].path}: truth of {_size(truth.mask)} for a frame of {_size(image)} "
+            f"({shown}); they must have the same size"
         )
-    return mask
+    return truth
 
 
-def _check_mask_names(masks: dict[str, Path], names: list[str], shown: Path) -> None:
+def _stamps(masks: dict[str, TruthFile]) -> list[Any]:
+    return [stamp for truth in masks.values() for stamp in truth.fingerprint()]
+
+
+def _check_mask_names(masks: dict[str, TruthFile], names: list[str], shown: Path) -> None:
     strange = sorted(set(masks) - set(names))
     if strange:
-        raise ValueError(f"{masks[strange[0]]}: no frame {strange[0]} in {shown}")
+        raise ValueError(f"{masks[strange[0]].path}: no frame {strange[0]} in {shown}")
 
 
 def _as_jpeg(bgr: UInt8[np.ndarray, "H W 3"]) -> bytes:
@@ -235,16 +220,3 @@ def _as_jpeg(bgr: UInt8[np.ndarray, "H W 3"]) -> bytes:
 
 def _size(array: np.ndarray) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"
-
-
-def _read_bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    return path.read_bytes()
-
-
-def _file_stamp(path: Path) -> list[Any]:
-    if not path.is_file():
-        return [str(path), None, None]
-    state = path.stat()
-    return [str(path), state.st_size, state.st_mtime_ns]

@@ -32,7 +32,7 @@ from data_prep.workers import alone, prepare_videos
 from dystab_jax.records import dataset_directory
 
 DATASETS = ("movers", "davis2016", "folder")
-FORMAT = 1
+FORMAT = 2
 """Raised when records or intermediates change in a way that makes old ones unusable."""
 
 

@@ -1,8 +1,9 @@
 """One video from frames to flow: the unit of work of preparing, and its intermediate file.
 
-The intermediate is a plain zip: ``image/T`` and ``mask/T`` for each frame T, ``flow/T_S`` for the
-flow from frame T to frame S, and ``video.json``. Each flow is estimated and kept once, though two
-records hold it: u12 of (T, S) is u21 of (S, T). The file appears under its name only when complete.
+The intermediate is a plain zip: ``image/T``, ``mask/T`` and ``regions/T`` for each frame T,
+``flow/T_S`` for the flow from frame T to frame S, and ``video.json``. Each flow is estimated and
+kept once, though two records hold it: u12 of (T, S) is u21 of (S, T). The file appears under its
+name only when complete.
 """
 
 import json
@@ -19,7 +20,7 @@ import numpy as np
 
 from data_prep.flow import ESTIMATORS
 from data_prep.frames import Frame, FrameSource
-from dystab_jax.records import encode_flow, encode_mask
+from dystab_jax.records import encode_flow, encode_mask, encode_regions
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Recipe:
 
     Attributes:
       estimator: a key of `data_prep.flow.ESTIMATORS`.
-      max_gap: pairs are 1 to max_gap frames apart.
+      max_gap: pairs are 1 to max_gap frames apart; 0: still images, which have no flow.
       flow_size: (width, height) to which frames are shrunk for it; None: their own size.
     """
 
@@ -79,8 +80,9 @@ def prepare_video(
 def _write_frames(
     source: FrameSource, recipe: Recipe, archive: zipfile.ZipFile, on_frame: Callable[[], Any]
 ) -> dict[str, Any]:
-    estimator = ESTIMATORS[recipe.estimator]()
-    details: dict[str, Any] = {"video": source.name, "frame_names": [], "groups": [], "masked": []}
+    estimator = ESTIMATORS[recipe.estimator]() if recipe.max_gap else None
+    lists = ("frame_names", "groups", "masked", "numbered")
+    details: dict[str, Any] = {"video": source.name} | {name: [] for name in lists}
     recent: deque[np.ndarray] = deque(maxlen=recipe.max_gap)
 
     def store(name: str, data: bytes) -> None:
@@ -94,9 +96,12 @@ def _write_frames(
         details["frame_names"].append(frame.name)
         details["groups"].append(frame.group)
         store(f"image/{t}", frame.encoded)
-        if frame.mask is not None:
+        if frame.truth is not None:
             details["masked"].append(t)
-            store(f"mask/{t}", encode_mask(frame.mask))
+            store(f"mask/{t}", encode_mask(frame.truth.mask))
+            if frame.truth.regions is not None:
+                details["numbered"].append(t)
+                store(f"regions/{t}", encode_regions(frame.truth.regions))
         size = recipe.working_size(width, height)
         image = frame.image
         if size != (width, height):
@@ -112,10 +117,10 @@ def _write_frames(
             store(f"flow/{t}_{t - gap}", backward)
         recent.append(image)
         on_frame()
-    if len(details["frame_names"]) < 2:
+    if recipe.max_gap and len(details["frame_names"]) < 2:
         raise ValueError(f"{_place(source)}: a single frame; flow needs at least two")
     return details | {
-        "estimator": recipe.estimator,
+        "estimator": recipe.estimator if recipe.max_gap else "",
         "max_gap": recipe.max_gap,
         "stamp": stamp(source),
     }
@@ -130,19 +135,23 @@ def read_details(intermediate: Path) -> dict[str, Any]:
     """The ``video.json`` of an intermediate file.
 
     Returns:
-      ``video``, ``frame_names``, ``groups``, ``masked`` (frames that have truth), ``height``,
-      ``width``, ``estimator``, ``max_gap``, ``stamp``.
+      ``video``, ``frame_names``, ``groups``, ``masked`` (frames that have truth), ``numbered``
+      (those whose objects have numbers), ``height``, ``width``, ``estimator``, ``max_gap``,
+      ``stamp``.
     """
     with zipfile.ZipFile(intermediate) as archive:
         return json.loads(archive.read("video.json"))
 
 
 def pairs(details: dict[str, Any], frames: Iterator[int] | range) -> Iterator[tuple[int, int]]:
-    """(frame, gap) of the records whose first frame is among ``frames``, in order."""
+    """(frame, gap) of the records whose first frame is among ``frames``, in order.
+
+    A still image, prepared with ``max_gap`` 0, has the one record (0, 0).
+    """
     length, reach = len(details["frame_names"]), details["max_gap"]
     for t in frames:
         for gap in range(-reach, reach + 1):
-            if gap and 0 <= t + gap < length:
+            if (gap or not reach) and 0 <= t + gap < length:
                 yield t, gap
 
 
@@ -150,11 +159,15 @@ def read_record(
     archive: zipfile.ZipFile, details: dict[str, Any], t: int, gap: int, truth: bool
 ) -> dict[str, Any]:
     """One record from an open intermediate file; see `dystab_jax.records` for its fields."""
-    return {
+    flow = {}
+    if gap:
+        flow["flow_forward"] = archive.read(f"flow/{t}_{t + gap}")
+        flow["flow_backward"] = archive.read(f"flow/{t + gap}_{t}")
+    numbered = truth and t in details["numbered"]
+    return flow | {
         "image": archive.read(f"image/{t}"),
-        "flow_forward": archive.read(f"flow/{t}_{t + gap}"),
-        "flow_backward": archive.read(f"flow/{t + gap}_{t}"),
         "mask": archive.read(f"mask/{t}") if truth else b"",
+        "regions": archive.read(f"regions/{t}") if numbered else b"",
         "video": details["video"],
         "frame": t,
         "frame_name": details["frame_names"][t],

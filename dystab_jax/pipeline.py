@@ -15,7 +15,7 @@ from dystab_jax import records
 from dystab_jax.flow_ops import flip_flow, resize_flow
 
 Example = dict[str, np.ndarray]
-FLOWS = ("flow_forward", "flow_backward")
+FLOWS = records.FLOW_FIELDS
 Records = records.RecordSource | records.JoinedSource
 
 
@@ -48,12 +48,14 @@ def decode(raw: dict, size: tuple[int, int]) -> Example:
       size: (height, width).
 
     Returns:
-      image uint8 [H, W, 3]; flow_forward and flow_backward float16 [H, W, 2] in pixels at H×W.
+      image uint8 [H, W, 3]; flow_forward and flow_backward float16 [H, W, 2] in pixels at H×W,
+      which still images have not.
     """
     record = records.decode_record(raw)
     example = {"image": resize_image(record["image"], size)}
     for name in FLOWS:
-        example[name] = resize_flow(record[name], size).astype(np.float16)
+        if name in record:
+            example[name] = resize_flow(record[name], size).astype(np.float16)
     return example
 
 
@@ -70,7 +72,8 @@ class Decoded:
     Attributes:
       source: see ``records.open_source``.
       size: (height, width) of what comes out.
-      keep: hold every decoded example; needs about 11 bytes per pixel and frame pair.
+      keep: hold every decoded example; needs about 11 bytes per pixel and frame pair, 3 per pixel
+        of a still image.
     """
 
     def __init__(self, source: Records, size: tuple[int, int], keep: bool):
@@ -95,7 +98,8 @@ class Frame:
 
     Attributes:
       video, name, group: see ``records``.
-      positions: records of its pairs, one for each gap, the smallest gaps first.
+      positions: records of its pairs, one for each gap, the smallest gaps first; of a still image,
+        its one record.
     """
 
     video: str

@@ -1,5 +1,7 @@
 """The record: one ordered pair of frames of a video, as stored on disk and as read back.
 
+A still image is a video of one frame: one record, with gap 0 and without flow.
+
 A prepared data set is an ordinary TFDS directory of array_record files, ordered by (video, frame,
 gap), and beside it one ``index-SPLIT.json`` per split, so that records can be grouped by video
 without reading them. Each record holds
@@ -9,12 +11,15 @@ without reading them. Each record holds
 ``flow_forward``    u12, from frame t to frame t + gap (`encode_flow`)
 ``flow_backward``   u21, from frame t + gap to frame t
 ``mask``            truth of frame t as PNG, 0 or 255; empty in every split made for training
-``video``           name of the video
+``regions``         truth of frame t as PNG of numbers, 0 = background, 1, 2, ... = the objects,
+                    255 = void, not scored; empty where there is no mask or no number, and absent
+                    from sets prepared before there was this field
+``video``           name of the video, or of the still image
 ``frame``           t, counted from 0
 ``frame_name``      the frame's file name without its ending
-``gap``             signed distance to the other frame, never 0
+``gap``             signed distance to the other frame; 0 for still images
 ``height, width``   of the image, pixels; the flow has its own size
-``estimator``       what computed the flow
+``estimator``       what computed the flow; empty for still images
 ``group``           kind of this frame where the data set tells (``movers``), else empty
 ==================  ================================================================================
 """
@@ -39,8 +44,12 @@ _FLOW_ZERO = 1 << 15
 # 215 KB for a 640x384 field) and several times faster to write.
 _FLOW_PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 
+VOID = 255
+"""Number of a region that belongs neither to an object nor to the background."""
+
 VERSION = "1.0.0"
-IMAGE_FIELDS = ("image", "flow_forward", "flow_backward")
+FLOW_FIELDS = ("flow_forward", "flow_backward")
+TRUTH_FIELDS = ("mask", "regions")
 TEXT_FIELDS = ("video", "frame_name", "group", "estimator")
 NUMBER_FIELDS = ("frame", "gap", "height", "width")
 
@@ -48,7 +57,10 @@ FlowField = Float32[np.ndarray, "h w 2"]
 
 
 class Key(NamedTuple):
-    """Which pair a record holds: frames ``frame`` and ``frame + gap`` of ``video``."""
+    """Which pair a record holds: frames ``frame`` and ``frame + gap`` of ``video``.
+
+    Of a still image, frame and gap are 0.
+    """
 
     video: str
     frame: int
@@ -106,6 +118,16 @@ def encode_mask(mask: np.ndarray) -> bytes:
     return cv2.imencode(".png", (np.asarray(mask) != 0).astype(np.uint8) * 255)[1].tobytes()
 
 
+def encode_regions(regions: np.ndarray) -> bytes:
+    """Packs the numbers of regions, uint8 [H, W], into a grey PNG as they are."""
+    regions = np.asarray(regions)
+    if regions.dtype != np.uint8 or regions.ndim != 2:
+        raise ValueError(
+            f"regions are {regions.dtype} {regions.shape}; expected uint8 [height, width]"
+        )
+    return cv2.imencode(".png", regions)[1].tobytes()
+
+
 def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Turns the stored bytes of one record into arrays.
 
@@ -114,9 +136,9 @@ def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       ``image`` uint8 [H, W, 3] RGB; ``flow_forward`` and ``flow_backward`` float32 [h, w, 2],
-      pixels per gap at [h, w]; ``mask`` uint8 [H, W] of 0 and 1, only where the record has one;
-      ``video``, ``frame_name``, ``group``, ``estimator`` str; ``frame``, ``gap``, ``height``,
-      ``width`` int.
+      pixels per gap at [h, w], not of still images; ``mask`` uint8 [H, W] of 0 and 1 and
+      ``regions`` uint8 [H, W] of numbers, each only where the record has one; ``video``,
+      ``frame_name``, ``group``, ``estimator`` str; ``frame``, ``gap``, ``height``, ``width`` int.
 
     Raises:
       ValueError: a part does not decode, or not to the size that the record states. Names the
@@ -127,12 +149,16 @@ def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
     part = "image"
     try:
         record["image"] = _decode(raw["image"], cv2.IMREAD_COLOR_RGB, part)
-        for part in ("flow_forward", "flow_backward"):
-            record[part] = decode_flow(raw[part])
+        for part in FLOW_FIELDS:
+            if part in raw:
+                record[part] = decode_flow(raw[part])
         if raw.get("mask"):
             part = "mask"
             record["mask"] = _decode(raw["mask"], cv2.IMREAD_GRAYSCALE, part) >> 7
-        for part in ("image", "mask"):
+        if raw.get("regions"):
+            part = "regions"
+            record["regions"] = _decode(raw["regions"], cv2.IMREAD_GRAYSCALE, part)
+        for part in ("image", *TRUTH_FIELDS):
             expected = (record["height"], record["width"])
             if part in record and record[part].shape[:2] != expected:
                 raise ValueError(
@@ -177,6 +203,7 @@ class RecordSource(Sequence):
       keys: the `Key` of every record, in order.
       groups: the group of every record, in order; "" where the data set has none.
       frame_names: the frame name of every record, in order.
+      has_flow: whether the records are frame pairs of videos, not still images.
     """
 
     def __init__(self, spec: str, directory: Path, split: str):
@@ -192,6 +219,10 @@ class RecordSource(Sequence):
                 self.groups.append(video["groups"][frame])
                 self.frame_names.append(video["frame_names"][frame])
         self._records = None
+
+    @property
+    def has_flow(self) -> bool:
+        return any(key.gap for key in self.keys)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -214,8 +245,8 @@ class RecordSource(Sequence):
                 f"{self.spec}: record {position} (video {video}, frame {frame}, gap {gap:+d}) in "
                 f"{self.directory} cannot be read: {error}. {_REPREPARE}"
             ) from error
-        if not record["mask"]:
-            del record["mask"]
+        empty = {name for name in TRUTH_FIELDS if not record.get(name)}
+        record = {name: value for name, value in record.items() if name not in empty}
         return record | {"dataset": self.spec}
 
     def __repr__(self) -> str:
@@ -226,7 +257,8 @@ class RecordSource(Sequence):
         import tensorflow_datasets as tfds
 
         builder = tfds.builder_from_directory(self.directory)
-        skip = {name: tfds.decode.SkipDecoding() for name in IMAGE_FIELDS}
+        encoded = ("image", *FLOW_FIELDS) if self.has_flow else ("image",)
+        skip = {name: tfds.decode.SkipDecoding() for name in encoded}
         records = builder.as_data_source(split=self.split, decoders=skip)
         if len(records) != len(self):
             raise ValueError(
@@ -240,9 +272,19 @@ class JoinedSource(Sequence):
     """Several sources one after the other; the attributes are those of `RecordSource`.
 
     A video whose name occurs in more than one of them gets its data set's name as well.
+
+    Raises:
+      ValueError: some are videos and some still images.
     """
 
     def __init__(self, parts: Sequence[RecordSource]):
+        if len({part.has_flow for part in parts}) > 1:
+            kinds = {part.spec: "videos" if part.has_flow else "still images" for part in parts}
+            raise ValueError(
+                "videos and still images cannot be joined: "
+                + ", ".join(f"{spec} holds {kind}" for spec, kind in kinds.items())
+            )
+        self.has_flow = parts[0].has_flow
         self.spec = "+".join(part.spec for part in parts)
         self.parts = list(parts)
         names = Counter(video for part in parts for video in {key.video for key in part.keys})

@@ -13,8 +13,9 @@ from data_prep import davis2016, folder, movers
 from data_prep.builder import Plan
 from data_prep.discover import list_videos
 from data_prep.drawing import draw_video
-from data_prep.frames import VideoFile, read_image, read_mask
+from data_prep.frames import VideoFile, read_image
 from data_prep.prepare import prepare
+from data_prep.truth import read_mask
 from data_prep.video import Recipe, prepare_video
 from dystab_jax.records import decode_record, encode_mask, open_source
 

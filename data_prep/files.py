@@ -1,0 +1,58 @@
+"""Files of a data set: reading them, noticing that they changed, finding them where they lie."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+NOT_AN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; FileNotFoundError naming it where there is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    return path.read_bytes()
+
+
+def file_stamp(path: Path) -> list[Any]:
+    """Path, size and time of change; differs when the file does."""
+    if not path.is_file():
+        return [str(path), None, None]
+    state = path.stat()
+    return [str(path), state.st_size, state.st_mtime_ns]
+
+
+def check_layout(source: Path, needed: Sequence[str], every: bool = True) -> None:
+    """Checks that SOURCE is the directory that a data set's layout begins with.
+
+    Args:
+      source: the --source.
+      needed: what must lie in it, such as "JPEGImages/480p".
+      every: all of these are needed, or any one of them.
+
+    Raises:
+      FileNotFoundError: it does not exist, or holds something else. Where the right directory is
+        one or two levels below or above, the message names it.
+    """
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: no such directory; check --source")
+    enough = all if every else any
+    if enough((source / name).exists() for name in needed):
+        return
+    absent = " and ".join(name for name in needed if not (source / name).exists())
+    near = [*source.parents[:3], *sorted(source.glob("*/")), *sorted(source.glob("*/*/"))]
+    right = [path for path in near if enough((path / name).exists() for name in needed)]
+    raise FileNotFoundError(
+        f"{source}: there is no {absent} in it; --source must be the directory that holds "
+        + (" and " if every else " or ").join(needed)
+        + (f": use --source={right[0]}" if right else "")
+    )
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """A few names for a message: "a b c and 7 more"."""
+    shown = " ".join(names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(table(result))
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
-        report = protocols.report(dataset, split, {"masks": result})
+        report = protocols.report(dataset, split, {("masks", "none"): result})
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(report, indent=1) + "\n")
     except (OSError, ValueError) as error:

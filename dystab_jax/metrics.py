@@ -159,13 +159,13 @@ def _disk(radius: int) -> np.ndarray:
 
 def _object_pixels(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both masks as boolean arrays of one size."""
-    _check_sizes(prediction, truth)
-    return _nonzero(prediction, "prediction"), _nonzero(truth, "truth")
+    check_sizes(prediction, truth)
+    return nonzero(prediction, "prediction"), nonzero(truth, "truth")
 
 
 def _probability(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The map as floats in [0, 1] and the truth as booleans, of one size."""
-    _check_sizes(prediction, truth)
+    check_sizes(prediction, truth)
     low, high = prediction.min(), prediction.max()
     # Written so that a map with a NaN in it fails as well.
     if not (low >= 0 and high <= 1):
@@ -175,10 +175,11 @@ def _probability(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray,
         )
     if prediction.dtype.kind != "f":
         prediction = prediction.astype(np.float32)
-    return prediction, _nonzero(truth, "truth")
+    return prediction, nonzero(truth, "truth")
 
 
-def _nonzero(mask: np.ndarray, role: str) -> np.ndarray:
+def nonzero(mask: np.ndarray, role: str) -> np.ndarray:
+    """Where a hard mask is not 0: bool [H, W]; ValueError naming `role` if it is a soft one."""
     if mask.dtype.kind not in "bui":
         raise ValueError(
             f"{role} has type {mask.dtype}, expected a hard mask (bool or integer); "
@@ -187,7 +188,8 @@ def _nonzero(mask: np.ndarray, role: str) -> np.ndarray:
     return mask if mask.dtype == bool else mask != 0
 
 
-def _check_sizes(prediction: np.ndarray, truth: np.ndarray) -> None:
+def check_sizes(prediction: np.ndarray, truth: np.ndarray) -> None:
+    """ValueError unless both are (height, width) of one size."""
     if prediction.shape != truth.shape:
         raise ValueError(
             f"prediction {prediction.shape} and truth {truth.shape} differ in size (height, "

@@ -113,14 +113,14 @@ def test_the_result_is_json_and_does_not_depend_on_jobs():
 def test_unknown_protocol():
     assert protocols.protocol("davis2016") is protocols.davis2016
     assert protocols.protocol("all_frames") is protocols.all_frames
-    with pytest.raises(ValueError, match="'davis2017' is unknown; there are davis2016, all_frames"):
-        protocols.protocol("davis2017")
+    with pytest.raises(ValueError, match="'davis' is unknown; there are davis2016, all_frames"):
+        protocols.protocol("davis")
 
 
 def test_missing_prediction_is_named_unless_its_frame_is_dropped():
     with_gap = video(None, FULL, FULL, None, frame_names=["f0", "f1", "f2", "f3"])
     assert protocols.davis2016({"a": with_gap})["mean_j"] == 1
-    with pytest.raises(ValueError, match="video a has no prediction for f0"):
+    with pytest.raises(ValueError, match="video a, f0: there is no prediction"):
         protocols.all_frames({"a": with_gap})
 
 
@@ -145,7 +145,9 @@ def test_videos_that_cannot_be_scored_are_refused():
 def test_report_has_one_row_per_model():
     phi = protocols.all_frames({"a": video(HALF, FULL)})
     chi = protocols.all_frames({"a": video(HALF, EMPTY)})
-    report = protocols.report("movers", "test", {"phi": phi, "chi": chi}, crf="cis", oracle=True)
+    report = protocols.report(
+        "movers", "test", {("phi", "none"): phi, ("phi", "cis"): chi}, oracle=True
+    )
     rows = report.pop("rows")
     assert report == {
         "dataset": "movers",
@@ -156,18 +158,18 @@ def test_report_has_one_row_per_model():
         "sequences": 1,
     }
     assert [(row["model"], row["crf"], row["mean_j"]) for row in rows] == [
-        ("phi", "cis", 0.75),
-        ("chi", "cis", 0.25),
+        ("phi", "none", 0.75),
+        ("phi", "cis", 0.25),
     ]
     assert rows[0]["per_sequence"] == phi["per_sequence"]
-    assert protocols.report("movers", "test", {"phi": phi})["oracle"] is False
+    assert protocols.report("movers", "test", {("phi", "none"): phi})["oracle"] is False
 
 
 def test_report_refuses_results_that_cannot_be_compared():
     one = protocols.all_frames({"a": video(HALF, FULL, FULL)})
     other = protocols.davis2016({"a": video(HALF, FULL, FULL)})
     with pytest.raises(ValueError, match="one protocol on the same frames.*davis2016"):
-        protocols.report("movers", "test", {"phi": one, "chi": other})
+        protocols.report("movers", "test", {("phi", "none"): one, ("chi", "none"): other})
     with pytest.raises(ValueError, match="one protocol on the same frames"):
         protocols.report("movers", "test", {})
 

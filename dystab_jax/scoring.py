@@ -1,0 +1,344 @@
+"""What a protocol is, what it scores, and the two that average the scores of single frames.
+
+A protocol scores one video at a time and keeps only numbers of it, so that a data set of any size
+never lies in memory; the numbers of all videos become one result.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dystab_jax import metrics
+
+Frame = np.ndarray | Callable[[], np.ndarray]
+"""[H, W], or a function without arguments that returns it: it is called by the worker that
+scores the frame, so that a data set never has to lie in memory at once."""
+Frames = Sequence[Frame] | np.ndarray
+"""One entry per frame, or an array [T, H, W]."""
+FRAME_SCORES = ("j", "f", "f_beta", "mae")
+STATISTICS = ("j", "recall_j", "decay_j", "f", "recall_f", "decay_f", "f_beta", "mae")
+VOID = 255
+"""The region number of pixels that count for nobody."""
+# Names of the averages over sequences where they differ from the statistic of one sequence.
+_MEANS = {"j": "mean_j", "f": "mean_f"}
+
+
+class Loaded(NamedTuple):
+    """One frame, ready to be scored: arrays of one size [H, W], void pixels set to 0.
+
+    Attributes:
+      truth: bool, object.
+      regions: integers, 0 = background, else number of the object.
+      hard: predicted hard mask, bool.
+      soft: predicted probability in [0, 1], or the hard mask where there is none.
+      objects: integers, 0 = background, else number of the predicted object.
+    """
+
+    truth: np.ndarray
+    regions: np.ndarray
+    hard: np.ndarray
+    soft: np.ndarray
+    objects: np.ndarray
+
+
+@dataclass(frozen=True)
+class Video:
+    """What is needed to score one video (or one set of images); frames in temporal order.
+
+    Attributes:
+      truth: hard mask per frame, bool or integer, not 0 = object, None where the frame has no
+        truth and is not scored; left out, the objects of `regions` together.
+      masks: predicted hard mask per frame, None where there is none; left out, the maps
+        thresholded at one half, or else the pixels of `objects`.
+      maps: predicted probability of object per frame, in [0, 1]; left out, scores of maps are
+        those of the hard masks.
+      groups: a label per frame whose mean J is reported on its own, "" for none.
+      frame_names: how errors call the frames; left out, their numbers from 0.
+      regions: truth with object numbers per frame (None as in `truth`): 0 = background, 1...254
+        = objects, 255 = void. Void pixels are background in truth and prediction, whatever
+        they hold there. Left out, the truth is one object and nothing is void.
+      objects: predicted object numbers per frame, integers, 0 = background, the same number for
+        the same object in all frames; left out, the predicted mask is object 1.
+    """
+
+    truth: Frames | Sequence[Frame | None] | None = None
+    masks: Frames | Sequence[Frame | None] | None = None
+    maps: Frames | None = None
+    groups: Sequence[str] | None = None
+    frame_names: Sequence[str] | None = None
+    regions: Frames | Sequence[Frame | None] | None = None
+    objects: Frames | None = None
+
+    def __post_init__(self):
+        if self.truth is None and self.regions is None:
+            raise ValueError("a video to score needs truth: masks, regions or both")
+        if self.masks is None and self.maps is None and self.objects is None:
+            raise ValueError("a video to score needs predictions: masks, maps or objects")
+        for name in ("masks", "maps", "groups", "frame_names", "regions", "objects"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self):
+                raise ValueError(
+                    f"{name} has {len(values)} entries and truth {len(self)}; expected one "
+                    "for each frame (None in masks where a prediction is missing)"
+                )
+
+    def __len__(self) -> int:
+        return len(self.regions if self.truth is None else self.truth)
+
+    def frame_name(self, frame: int) -> str:
+        return f"frame {frame}" if self.frame_names is None else self.frame_names[frame]
+
+    def has_truth(self, frame: int) -> bool:
+        return (self.regions if self.truth is None else self.truth)[frame] is not None
+
+    def load(self, frame: int) -> Loaded:
+        """One frame with its void pixels removed.
+
+        Raises:
+          ValueError: no prediction, arrays of different sizes, or a soft map where a hard mask is
+            expected.
+        """
+        if self.masks is not None and self.masks[frame] is None:
+            raise ValueError("there is no prediction")
+        truth, regions, masks, maps, objects = (
+            None if frames is None or frames[frame] is None else _call(frames[frame])
+            for frames in (self.truth, self.regions, self.masks, self.maps, self.objects)
+        )
+        if regions is None:
+            truth = metrics.nonzero(truth, "truth")
+            regions, void = truth.astype(np.uint8), None
+        else:
+            metrics.nonzero(regions, "regions")
+            void = regions == VOID
+            regions = np.where(void, 0, regions) if void.any() else regions
+            # Where truth is given as well it decides what is object.
+            truth = regions != 0 if truth is None else metrics.nonzero(truth, "truth")
+        if objects is not None:
+            metrics.nonzero(objects, "objects")
+        if masks is not None:
+            hard = metrics.nonzero(masks, "prediction")
+        else:
+            hard = maps > 0.5 if maps is not None else objects != 0
+        soft = hard if maps is None else maps
+        objects = hard.astype(np.uint8) if objects is None else objects
+        for prediction, true in ((hard, truth), (soft, truth), (objects, truth), (truth, regions)):
+            metrics.check_sizes(prediction, true)
+        if void is not None and void.any():
+            truth, hard, soft, objects = (
+                np.where(void, np.zeros((), array.dtype), array)
+                for array in (truth, hard, soft, objects)
+            )
+        return Loaded(truth, regions, hard, soft, objects)
+
+
+class Protocol(ABC):
+    """Which frames of a data set are scored, and how their scores become one number.
+
+    A subclass says what one frame is worth (`score_frame`), what is kept of one video (`collect`)
+    and what all videos together give (`summarise`).
+
+    Attributes:
+      name: by which `protocols.protocol` finds it.
+      main: key of the one number that counts, in what `summarise` returns.
+      columns: keys for a table by their titles; in `per_sequence` the keys of `sequence_columns`.
+    """
+
+    name: str
+    main: str
+    columns: Mapping[str, str]
+    sequence_columns: Mapping[str, str]
+
+    def frames(self, video: Video) -> list[int]:
+        """Numbers of the frames that are scored."""
+        return [frame for frame in range(len(video)) if video.has_truth(frame)]
+
+    @abstractmethod
+    def score_frame(self, frame: Loaded) -> Any:
+        """What is measured of one frame."""
+
+    @abstractmethod
+    def collect(self, video: Video, frames: Sequence[int], scores: Sequence[Any]) -> dict:
+        """What is kept of one video, from `score_frame` of each of its scored frames."""
+
+    @abstractmethod
+    def summarise(self, scores: Mapping[str, dict]) -> dict:
+        """The result of the data set, plain numbers ready for json.
+
+        Args:
+          scores: what `score` returned, by the name of the video.
+
+        Returns:
+          At least `protocol`, the counts `frames` and `sequences` of what was scored, the score
+          named by `main`, and `per_sequence`: {name: {`frames`, scores}}.
+
+        Raises:
+          ValueError: there is none.
+        """
+
+    def score(self, video_name: str, video: Video, jobs: int = 1) -> dict:
+        """Scores one video.
+
+        Args:
+          video_name: for errors.
+          video: its frames are loaded here, each by the thread that scores it.
+          jobs: frames scored at once; the result does not depend on it.
+
+        Returns:
+          Small plain data for `summarise`.
+
+        Raises:
+          ValueError: a video with no frame to score, a scored frame without prediction, or with a
+            prediction of another size than its truth; names video and frame.
+        """
+        return self._score({video_name: video}, jobs)[video_name]
+
+    def __call__(self, videos: Mapping[str, Video], jobs: int = 1) -> dict:
+        """Scores all videos, by name, and summarises them; arguments and errors as above."""
+        return self.summarise(self._score(videos, jobs))
+
+    def _score(self, videos: Mapping[str, Video], jobs: int) -> dict[str, dict]:
+        tasks = []
+        for name, video in videos.items():
+            frames = self.frames(video)
+            if not frames:
+                raise ValueError(
+                    f"video {name} has {len(video)} frames, of which protocol {self.name} scores "
+                    "none; leave the video out"
+                )
+            tasks += [(name, frame) for frame in frames]
+
+        def score(task):
+            name, frame = task
+            try:
+                return self.score_frame(videos[name].load(frame))
+            except ValueError as error:
+                where = f"video {name}, {videos[name].frame_name(frame)}"
+                raise ValueError(f"{where}: {error}") from error
+
+        # Threads, not processes: OpenCV, NumPy and image decoders work outside the interpreter
+        # lock, and a process that runs JAX must not be forked.
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            scored = zip(tasks, pool.map(score, tasks), strict=True)
+            return {
+                name: self._collect(videos[name], list(part))
+                for name, part in groupby(scored, key=lambda entry: entry[0][0])
+            }
+
+    def _collect(self, video: Video, scored: list) -> dict:
+        return self.collect(video, [task[1] for task, _ in scored], [score for _, score in scored])
+
+    def _require_videos(self, scores: Mapping[str, dict]) -> None:
+        if not scores:
+            raise ValueError(f"protocol {self.name} got no video to score")
+
+
+class FrameAverages(Protocol):
+    """Means of scores of the merged foreground, per sequence and then over the sequences.
+
+    The result holds `mean_j`, `recall_j`, `decay_j`, `mean_f`, `recall_f`, `decay_f`, `f_beta`
+    (β² = 0.3, threshold one half), `mae`: statistics of each sequence averaged over the sequences;
+    `frame_mean_j`, `frame_mean_f`: means over all frames regardless of sequence; `per_sequence`:
+    {name: {`frames`, `j`, `f`, `f_beta`, `mae`, `recall_j`, `decay_j`, `recall_f`, `decay_f`}};
+    where videos have groups, `per_group`: {group: {`frames`, `j`, `f`}}, means over the frames of
+    a group.
+    """
+
+    main = "mean_j"
+    columns = {
+        "J": "mean_j",
+        "J recall": "recall_j",
+        "F": "mean_f",
+        "F recall": "recall_f",
+        "F beta": "f_beta",
+        "MAE": "mae",
+    }
+    sequence_columns = columns | {"J": "j", "F": "f"}
+
+    def __init__(self, name: str, scored: slice):
+        self.name = name
+        self._scored = scored
+
+    def frames(self, video: Video) -> list[int]:
+        inside = range(len(video))[self._scored]
+        return [frame for frame in inside if video.has_truth(frame)]
+
+    def score_frame(self, frame: Loaded) -> tuple[float, ...]:
+        """FRAME_SCORES of one frame, in that order."""
+        return (
+            metrics.jaccard(frame.hard, frame.truth),
+            metrics.boundary_f(frame.hard, frame.truth),
+            metrics.f_beta(frame.soft, frame.truth),
+            metrics.mae(frame.soft, frame.truth),
+        )
+
+    def collect(self, video: Video, frames: Sequence[int], scores: Sequence[Any]) -> dict:
+        groups = [] if video.groups is None else [video.groups[frame] for frame in frames]
+        return {"scores": scores, "groups": groups}
+
+    def summarise(self, scores: Mapping[str, dict]) -> dict:
+        self._require_videos(scores)
+        groups = {}
+        for one in scores.values():
+            # Without groups there is nothing to go through.
+            for row, group in zip(one["scores"], one["groups"], strict=bool(one["groups"])):
+                if group:
+                    groups.setdefault(group, []).append(row)
+        result = {
+            "protocol": self.name,
+            **average({name: one["scores"] for name, one in scores.items()}),
+        }
+        if groups:
+            result["per_group"] = {
+                group: {"frames": len(rows), **_means(np.array(rows)[:, :2])}
+                for group, rows in sorted(groups.items())
+            }
+        return result
+
+
+def average(per_frame: Mapping[str, ArrayLike]) -> dict:
+    """The statistics that `FrameAverages` describes, from the scores of single frames.
+
+    Args:
+      per_frame: [T, 4] per sequence, columns J, F, F_β, MAE.
+
+    Returns:
+      What `FrameAverages` returns, without `protocol` and `per_group`.
+    """
+    per_sequence = {name: _statistics(np.asarray(scores)) for name, scores in per_frame.items()}
+    means = {
+        _MEANS.get(key, key): float(np.mean([one[key] for one in per_sequence.values()]))
+        for key in STATISTICS
+    }
+    frame_mean = _means(np.concatenate([np.asarray(scores) for scores in per_frame.values()]))
+    return {
+        "frames": sum(one["frames"] for one in per_sequence.values()),
+        "sequences": len(per_sequence),
+        **means,
+        "frame_mean_j": frame_mean["j"],
+        "frame_mean_f": frame_mean["f"],
+        "per_sequence": per_sequence,
+    }
+
+
+def _call(frame: Frame) -> np.ndarray:
+    return frame() if callable(frame) else frame
+
+
+def _means(scores: np.ndarray) -> dict[str, float]:
+    """Means over the frames of scores [T, up to 4], columns as in FRAME_SCORES."""
+    return dict(zip(FRAME_SCORES, scores.mean(axis=0).tolist(), strict=False))
+
+
+def _statistics(scores: np.ndarray) -> dict[str, float | int]:
+    """Statistics of one sequence from the scores [T, 4] of its frames."""
+    statistics = {"frames": len(scores), **_means(scores)}
+    for column, name in enumerate(FRAME_SCORES[:2]):
+        statistics[f"recall_{name}"] = metrics.recall(scores[:, column])
+        statistics[f"decay_{name}"] = metrics.decay(scores[:, column])
+    return statistics

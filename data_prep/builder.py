@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from data_prep.frames import FrameSource
 from data_prep.video import pairs, read_details, read_record
-from dystab_jax.records import VERSION
+from dystab_jax.records import VERSION, stored_split
 
 SHARD_BYTES = 256 << 20
 """A shard is closed when it exceeds this; TFDS holds one shard in memory while writing it."""
@@ -112,7 +112,8 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             pieces = self._pieces(split, names)
             if pieces:
                 self._write_index(split, pieces)
-                shards[split] = [partial(self._examples, split, part) for part in self._cut(pieces)]
+                cut = self._cut(pieces)
+                shards[stored_split(split)] = [partial(self._examples, split, part) for part in cut]
         return shards
 
     def _pieces(self, split: str, names: Iterable[str]) -> list[_Piece]:

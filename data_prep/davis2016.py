@@ -12,6 +12,7 @@ A part of the benchmark will do: what is absent is said, what is listed must exi
 from pathlib import Path
 
 from data_prep.builder import Plan, RecordsBuilder
+from data_prep.files import hint
 from data_prep.frames import ImageFiles
 from data_prep.truth import MaskFile, TruthFile
 
@@ -52,15 +53,16 @@ def plan(source: Path) -> Plan:
         raise FileNotFoundError(
             f"{lists['val']}: no such file, and no train.txt beside it; --source must be the "
             "directory that holds JPEGImages, Annotations and ImageSets"
+            + hint(source, ("JPEGImages", "ImageSets/480p"))
         )
     videos = {
-        split: _read_list(source, path, truth=split == "val")
+        split: read_list(source, path, truth=split == "val")
         for split, path in lists.items()
         if path.is_file()
     }
     if not any(videos.values()):
         raise ValueError(f"{lists['val']} and train.txt beside it: no frame is listed")
-    notes = [note for split in FRAMES for note in _missing(split, videos.get(split, []))]
+    notes = [note for split in FRAMES for note in missing(split, videos.get(split, []))]
     names = {split: tuple(video.name for video in row) for split, row in videos.items()}
     return Plan(
         tuple(video for row in videos.values() for video in row),
@@ -70,7 +72,17 @@ def plan(source: Path) -> Plan:
     )
 
 
-def _read_list(source: Path, path: Path, truth: bool) -> list[ImageFiles]:
+def read_list(source: Path, path: Path, truth: bool) -> list[ImageFiles]:
+    """The sequences of a list.
+
+    Args:
+      source: the --source, below which the listed files lie.
+      path: of the list.
+      truth: whether the sequences come with their masks.
+
+    Raises:
+      ValueError: a line is not of the form that the module shows.
+    """
     images: dict[str, list[Path]] = {}
     masks: dict[str, dict[str, TruthFile]] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -90,7 +102,8 @@ def _read_list(source: Path, path: Path, truth: bool) -> list[ImageFiles]:
     ]
 
 
-def _missing(split: str, videos: list[ImageFiles]) -> list[str]:
+def missing(split: str, videos: list[ImageFiles]) -> list[str]:
+    """A note on what a split lacks of the complete benchmark, if it lacks anything."""
     frames = sum(len(video.paths) for video in videos)
     if frames == FRAMES[split]:
         return []

@@ -90,3 +90,8 @@ def _video(path: Path, masks: Path | None) -> FrameSource:
 def _visible(folder: Path) -> list[Path]:
     paths = (path for path in folder.iterdir() if not path.name.startswith("."))
     return sorted(paths, key=natural_order)
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """The folders in a folder in natural order, without hidden ones."""
+    return [path for path in _visible(folder) if path.is_dir()]

@@ -42,14 +42,24 @@ def check_layout(source: Path, needed: Sequence[str], every: bool = True) -> Non
     enough = all if every else any
     if enough((source / name).exists() for name in needed):
         return
-    absent = " and ".join(name for name in needed if not (source / name).exists())
-    near = [*source.parents[:3], *sorted(source.glob("*/")), *sorted(source.glob("*/*/"))]
-    right = [path for path in near if enough((path / name).exists() for name in needed)]
+    absent = [name for name in needed if not (source / name).exists()]
     raise FileNotFoundError(
-        f"{source}: there is no {absent} in it; --source must be the directory that holds "
-        + (" and " if every else " or ").join(needed)
-        + (f": use --source={right[0]}" if right else "")
+        f"{source}: there is no {_listed(absent, 'and')} in it; --source must be the directory "
+        f"that holds {_listed(needed, 'and' if every else 'or')}{hint(source, needed, every)}"
     )
+
+
+def hint(source: Path, needed: Sequence[str], every: bool = True) -> str:
+    """Ending of a message: the directory near SOURCE that holds what `check_layout` needs."""
+    enough = all if every else any
+    near = [*source.parents[:3], *sorted(source.glob("*/")), *sorted(source.glob("*/*/"))]
+    right = (path for path in near if enough((path / name).exists() for name in needed))
+    return next((f": use --source={path}" for path in right), "")
+
+
+def _listed(names: Sequence[str], word: str) -> str:
+    *others, last = names
+    return f"{', '.join(others)} {word} {last}" if others else last
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

@@ -3,19 +3,18 @@
     python -m data_prep.prepare --dataset=movers --data_dir=data
     python -m data_prep.prepare --dataset=folder --source=my_videos --data_dir=data
     python -m data_prep.prepare --dataset=davis2016 --source=DAVIS --data_dir=data
+    python -m data_prep.prepare --dataset=ecssd --source=ECSSD --data_dir=data
 
 Videos are worked on in parallel, each leaving one file under DATA_DIR/DATASET/.partial. A run that
 was interrupted, by whatever means, continues there, and ends in the same bytes as one that was not.
 """
 
-import argparse
 import contextlib
 import hashlib
 import importlib
 import io
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -26,12 +25,10 @@ import absl.logging
 import cv2
 from tqdm import tqdm
 
-from data_prep.flow import ESTIMATORS
-from data_prep.video import Recipe
+from data_prep.arguments import describe_list, folder_name, parser, plan_options, recipe
 from data_prep.workers import alone, prepare_videos
-from dystab_jax.records import dataset_directory
+from dystab_jax.records import STILLS, dataset_directory
 
-DATASETS = ("movers", "davis2016", "folder")
 FORMAT = 2
 """Raised when records or intermediates change in a way that makes old ones unusable."""
 
@@ -47,6 +44,8 @@ def prepare(
     source: str | Path | None = None,
     name: str | None = None,
     masks: str | Path | None = None,
+    sequences: str | Path | None = None,
+    fbms_compatibility: bool = False,
     max_gap: int = 3,
     flow: str = "dis",
     flow_size: str = "640x384",
@@ -58,12 +57,15 @@ def prepare(
     """Prepares one data set, or finds it prepared.
 
     Args:
-      dataset: "movers", "davis2016" or "folder".
+      dataset: one of `dystab_jax.records.DATASETS`.
       data_dir: where prepared data sets lie.
       source: the original data; not for movers.
       name: of a folder data set; default: the last part of source.
       masks: truth of a folder data set, MASKS/VIDEO/FRAME.png.
-      max_gap: pairs are 1 to max_gap frames apart, in both directions.
+      sequences: file of the IDs to which youtube_vos is restricted; its name is kept.
+      fbms_compatibility: masks of fbms59 as earlier systems have them, see `data_prep.fbms59`.
+      max_gap: pairs are 1 to max_gap frames apart, in both directions; this and the flow's
+        arguments mean nothing for still images.
       flow: the estimator's name.
       flow_size: "WIDTHxHEIGHT" to which frames are shrunk (never enlarged) for flow, or "native".
       jobs: videos at once; default: one per processor. 1 stays in this process.
@@ -79,17 +81,19 @@ def prepare(
       BadVideosError: (a ValueError) with single videos.
     """
     say = _speaker(progress)
-    recipe = _recipe(flow, max_gap, flow_size)
-    source, masks = _sources(dataset, source, masks)
-    name = _name(dataset, source, name)
+    options = plan_options(dataset, source, masks, sequences, fbms_compatibility)
+    how = recipe(dataset, flow, max_gap, flow_size)
+    name = folder_name(dataset, options.get("source"), name)
     settings = {
         "format": FORMAT,
         "dataset": dataset,
-        "source": source and str(source),
-        "masks": masks and str(masks),
-        "max_gap": max_gap,
-        "flow": flow,
-        "flow_size": flow_size,
+        "source": str(options["source"]) if "source" in options else None,
+        "masks": str(options["masks"]) if "masks" in options else None,
+        "sequences": describe_list(options.get("sequences")),
+        "fbms_compatibility": fbms_compatibility,
+        "max_gap": how.max_gap,
+        "flow": how.estimator,
+        "flow_size": flow_size if how.max_gap else "",
     }
     target = dataset_directory(data_dir, dataset, name)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
@@ -104,14 +108,13 @@ def prepare(
 
     # Imported here: TFDS takes a second to import, and worker processes import this module.
     module = importlib.import_module(f"data_prep.{dataset}")
-    arguments = [path for path in (source, masks) if path is not None]
-    plan = module.plan(*arguments)
+    plan = module.plan(**options)
     for note in plan.notes:
         say(f"note: {note}")
 
     _make_directory(work)
     with alone(work):
-        finished, bad = prepare_videos(plan.videos, recipe, work, jobs, progress)
+        finished, bad = prepare_videos(plan.videos, how, work, jobs, progress)
         if bad and not (skip_bad and finished):
             raise BadVideosError(_describe(bad, finished, skip_bad))
         for video, message in bad.items():
@@ -123,7 +126,7 @@ def prepare(
         (written / "preparation.json").write_text(json.dumps(report, indent=2))
         _move_into_place(written, target, work)
         _remove(work)
-    say(f"prepared {len(finished)} videos in {target}")
+    say(f"prepared {len(finished)} {'images' if dataset in STILLS else 'videos'} in {target}")
     return target
 
 
@@ -211,50 +214,6 @@ def _describe(bad: dict[str, str], finished: dict[str, Path], skip_bad: bool) ->
     return "\n".join(lines)
 
 
-def _recipe(flow: str, max_gap: int, flow_size: str) -> Recipe:
-    if flow not in ESTIMATORS:
-        raise ValueError(f"no flow estimator {flow!r}; there are: {sorted(ESTIMATORS)}")
-    if max_gap < 1:
-        raise ValueError(f"max_gap is {max_gap}; it must be at least 1")
-    if flow_size == "native":
-        return Recipe(flow, max_gap, None)
-    match = re.fullmatch(r"(\d+)x(\d+)", flow_size)
-    size = tuple(map(int, match.groups())) if match else (0, 0)
-    if min(size) < 12:
-        raise ValueError(
-            f"flow_size is {flow_size!r}; expected WIDTHxHEIGHT, at least 12x12, or native"
-        )
-    return Recipe(flow, max_gap, size)
-
-
-def _sources(
-    dataset: str, source: str | Path | None, masks: str | Path | None
-) -> tuple[Path | None, Path | None]:
-    if dataset not in DATASETS:
-        raise ValueError(f"no data set {dataset!r}; there are: {list(DATASETS)}")
-    if dataset == "movers" and source is not None:
-        raise ValueError(f"movers is drawn, it has no source; got --source={source}")
-    if dataset != "movers" and source is None:
-        raise ValueError(f"{dataset} needs --source, the directory of the original data")
-    if dataset != "folder" and masks is not None:
-        raise ValueError(f"--masks is for --dataset=folder; {dataset} knows where its truth lies")
-    return source and Path(source).resolve(), masks and Path(masks).resolve()
-
-
-def _name(dataset: str, source: Path | None, name: str | None) -> str | None:
-    if dataset != "folder":
-        if name is not None:
-            raise ValueError(f"--name is for --dataset=folder; {dataset} has its own name")
-        return None
-    chosen = name or (source.stem if source.is_file() else source.name)
-    if not re.fullmatch(r"\w[\w.-]*", chosen, re.ASCII):
-        raise ValueError(
-            f"{chosen!r} cannot be the name of a data set; choose one of letters, digits, _ - . "
-            "with --name"
-        )
-    return chosen
-
-
 def _make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -272,46 +231,10 @@ def _speaker(progress: bool) -> Any:
     return say
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--dataset", required=True, choices=DATASETS, help="which data set")
-    add("--data_dir", required=True, help="where prepared data sets lie, e.g. data")
-    add(
-        "--source",
-        help="the original data. davis2016: the directory that holds JPEGImages, Annotations and "
-        "ImageSets. folder: a directory of video files (mp4, avi, mov, webm) and folders of frames "
-        "(jpg, png, bmp, ppm, webp), or a single one of these. movers: none, it is drawn",
-    )
-    add("--name", help="folder only: name of the data set (default: last part of --source)")
-    add(
-        "--masks",
-        help="folder only: truth as MASKS/VIDEO/FRAME.png, non-zero = object, for some or all "
-        "frames (those of a video file are named 00000, 00001, ...); makes a split val",
-    )
-    add("--max_gap", type=int, default=3, help="frames between the two of a pair (default: 3)")
-    add("--flow", default="dis", choices=sorted(ESTIMATORS), help="estimator (default: dis)")
-    add(
-        "--flow_size",
-        default="640x384",
-        help="WIDTHxHEIGHT to which frames are shrunk for flow, never enlarged, turned for upright "
-        "videos; or native (default: 640x384)",
-    )
-    add("--jobs", type=int, help="videos worked on at once (default: one per processor)")
-    add("--overwrite", action="store_true", help="replace what was prepared with other settings")
-    add("--skip_bad", action="store_true", help="leave out videos that cannot be prepared")
-    return parser
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns 0, 1 (some videos cannot be prepared) or 2 (nothing was done)."""
     try:
-        prepare(**vars(_parser().parse_args(arguments)))
+        prepare(**vars(parser(__doc__).parse_args(arguments)))
     except BadVideosError as error:
         print(error, file=sys.stderr)
         return 1

@@ -47,6 +47,21 @@ _FLOW_PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 VOID = 255
 """Number of a region that belongs neither to an object nor to the background."""
 
+VIDEOS = (
+    "movers",
+    "davis2016",
+    "davis2016_labelled",
+    "davis2017",
+    "fbms59",
+    "segtrackv2",
+    "youtube_vos",
+    "folder",
+)
+"""Data sets of videos that `data_prep.prepare` knows."""
+STILLS = ("msra_b", "ecssd", "dut_omron")
+"""Those of still images."""
+DATASETS = VIDEOS + STILLS
+
 VERSION = "1.0.0"
 FLOW_FIELDS = ("flow_forward", "flow_backward")
 TRUTH_FIELDS = ("mask", "regions")
@@ -259,7 +274,7 @@ class RecordSource(Sequence):
         builder = tfds.builder_from_directory(self.directory)
         encoded = ("image", *FLOW_FIELDS) if self.has_flow else ("image",)
         skip = {name: tfds.decode.SkipDecoding() for name in encoded}
-        records = builder.as_data_source(split=self.split, decoders=skip)
+        records = builder.as_data_source(split=stored_split(self.split), decoders=skip)
         if len(records) != len(self):
             raise ValueError(
                 f"{self.spec}: {self.directory} holds {len(records)} records, its index names "
@@ -317,6 +332,11 @@ def dataset_directory(data_dir: str | Path, dataset: str, name: str | None = Non
     return (directory / name if name else directory) / VERSION
 
 
+def stored_split(split: str) -> str:
+    """What a split is called in the files: to TFDS, "all" means every split at once."""
+    return "all_images" if split == "all" else split
+
+
 def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
     """Opens prepared records for random access; nothing but the index is read.
 
@@ -327,7 +347,8 @@ def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
 
     Raises:
       FileNotFoundError: not prepared; the message holds the command that prepares it.
-      ValueError: malformed spec, or a split that the data set does not have.
+      ValueError: malformed spec, no such data set, a split that it does not have, or videos joined
+        with still images.
     """
     parts = [_open_one(Path(data_dir), part.strip()) for part in spec.split("+")]
     return parts[0] if len(parts) == 1 else JoinedSource(parts)
@@ -352,6 +373,8 @@ def _open_one(data_dir: Path, spec: str) -> RecordSource:
         )
     directory = dataset_directory(data_dir, dataset, name)
     if not (directory / "dataset_info.json").is_file():
+        if dataset not in DATASETS:
+            raise ValueError(f"{spec}: no data set {dataset!r}; there are: {', '.join(DATASETS)}")
         options = "" if dataset == "movers" else " --source=DIR"
         options += f" --name={name}" if name else ""
         raise FileNotFoundError(

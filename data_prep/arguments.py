@@ -1,0 +1,156 @@
+"""The arguments of preparing: the command line, and what makes sense of them."""
+
+import argparse
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from data_prep.flow import ESTIMATORS
+from data_prep.video import Recipe
+from dystab_jax.records import DATASETS, STILLS
+
+SOURCE_HELP = """the original data. davis2016, davis2016_labelled: the directory that holds
+JPEGImages, Annotations and ImageSets; davis2017: the same of DAVIS 2017. fbms59: the one that holds
+Trainingset, Testset or both. segtrackv2: JPEGImages and GroundTruth. youtube_vos: train, or train
+itself. msra_b: above all images, truths and lists. ecssd: images and ground_truth_mask. dut_omron:
+DUT-OMRON-image and pixelwiseGT-new-PNG. folder: a directory of video files (mp4, avi, mov, webm)
+and folders of frames (jpg, png, bmp, ppm, webp), or a single one of these. movers: none, it is
+drawn"""
+
+
+def recipe(dataset: str, flow: str, max_gap: int, flow_size: str) -> Recipe:
+    """How flow is to be computed; of still images, not at all.
+
+    Raises:
+      ValueError: an unknown estimator, a gap below 1 or a malformed size.
+    """
+    if dataset in STILLS:
+        return Recipe("", 0, None)
+    if flow not in ESTIMATORS:
+        raise ValueError(f"no flow estimator {flow!r}; there are: {sorted(ESTIMATORS)}")
+    if max_gap < 1:
+        raise ValueError(f"max_gap is {max_gap}; it must be at least 1")
+    if flow_size == "native":
+        return Recipe(flow, max_gap, None)
+    match = re.fullmatch(r"(\d+)x(\d+)", flow_size)
+    size = tuple(map(int, match.groups())) if match else (0, 0)
+    if min(size) < 12:
+        raise ValueError(
+            f"flow_size is {flow_size!r}; expected WIDTHxHEIGHT, at least 12x12, or native"
+        )
+    return Recipe(flow, max_gap, size)
+
+
+def plan_options(
+    dataset: str,
+    source: str | Path | None,
+    masks: str | Path | None,
+    sequences: str | Path | None,
+    fbms_compatibility: bool,
+) -> dict[str, Any]:
+    """Arguments for the ``plan`` of the data set's module.
+
+    Raises:
+      ValueError: no such data set, a source missing or out of place, or an option of another set.
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"no data set {dataset!r}; there are: {list(DATASETS)}")
+    if dataset == "movers" and source is not None:
+        raise ValueError(f"movers is drawn, it has no source; got --source={source}")
+    if dataset != "movers" and source is None:
+        raise ValueError(f"{dataset} needs --source, the directory of the original data")
+    if dataset != "folder" and masks is not None:
+        raise ValueError(f"--masks is for --dataset=folder; {dataset} knows where its truth lies")
+    if dataset != "youtube_vos" and sequences is not None:
+        raise ValueError(f"--sequences is for --dataset=youtube_vos, not for {dataset}")
+    if dataset != "fbms59" and fbms_compatibility:
+        raise ValueError(f"--fbms_compatibility is for --dataset=fbms59, not for {dataset}")
+    paths = {"source": source, "masks": masks, "sequences": sequences}
+    options: dict[str, Any] = {
+        name: Path(path).resolve() for name, path in paths.items() if path is not None
+    }
+    return options | ({"fbms_compatibility": True} if fbms_compatibility else {})
+
+
+def describe_list(sequences: Path | None) -> dict[str, str] | None:
+    """Name and SHA-256 of a list of sequences, for the record; the file may be gone later.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    if sequences is None:
+        return None
+    if not sequences.is_file():
+        raise FileNotFoundError(f"{sequences}: no such file; check --sequences")
+    return {
+        "name": sequences.name,
+        "sha256": hashlib.sha256(sequences.read_bytes()).hexdigest(),
+    }
+
+
+def folder_name(dataset: str, source: Path | None, name: str | None) -> str | None:
+    """Name of a ``folder`` data set, None for the others, which have their own.
+
+    Raises:
+      ValueError: not a name, or given to another data set.
+    """
+    if dataset != "folder":
+        if name is not None:
+            raise ValueError(f"--name is for --dataset=folder; {dataset} has its own name")
+        return None
+    chosen = name or (source.stem if source.is_file() else source.name)
+    if not re.fullmatch(r"\w[\w.-]*", chosen, re.ASCII):
+        raise ValueError(
+            f"{chosen!r} cannot be the name of a data set; choose one of letters, digits, _ - . "
+            "with --name"
+        )
+    return chosen
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The command line; its values are the arguments of `data_prep.prepare.prepare`."""
+    made = argparse.ArgumentParser(
+        prog="python -m data_prep.prepare",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add("--dataset", required=True, choices=DATASETS, help="which data set")
+    add("--data_dir", required=True, help="where prepared data sets lie, e.g. data")
+    add("--source", help=SOURCE_HELP)
+    add("--name", help="folder only: name of the data set (default: last part of --source)")
+    add(
+        "--masks",
+        help="folder only: truth as MASKS/VIDEO/FRAME.png, non-zero = object, for some or all "
+        "frames (those of a video file are named 00000, 00001, ...); makes a split val",
+    )
+    add(
+        "--sequences",
+        metavar="FILE",
+        help="youtube_vos only: IDs of the videos to prepare, one a line (default: all)",
+    )
+    add(
+        "--fbms_compatibility",
+        action="store_true",
+        help="fbms59 only: masks by the grey level of the truth images, as earlier systems have it",
+    )
+    add("--max_gap", type=int, default=3, help="frames between the two of a pair (default: 3)")
+    add(
+        "--flow",
+        default="dis",
+        choices=sorted(ESTIMATORS),
+        help="estimator (default: dis); still images need no flow, so for msra_b, ecssd and "
+        "dut_omron this, --flow_size and --max_gap mean nothing",
+    )
+    add(
+        "--flow_size",
+        default="640x384",
+        help="WIDTHxHEIGHT to which frames are shrunk for flow, never enlarged, turned for upright "
+        "videos; or native (default: 640x384)",
+    )
+    add("--jobs", type=int, help="videos worked on at once (default: one per processor)")
+    add("--overwrite", action="store_true", help="replace what was prepared with other settings")
+    add("--skip_bad", action="store_true", help="leave out videos that cannot be prepared")
+    return made

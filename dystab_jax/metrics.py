@@ -4,6 +4,8 @@ NumPy and OpenCV only: arrays in, plain floats out. Which frames are scored and 
 scores are averaged is the business of `protocols.py`.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -54,21 +56,32 @@ def boundary_f(prediction: HardMask, truth: HardMask, bound: float = 0.008) -> f
     Raises:
       ValueError: sizes differ, or a mask is not a two-dimensional hard mask.
     """
-    predicted, true = (_boundary(mask) for mask in _object_pixels(prediction, truth))
-    count_predicted, count_true = np.count_nonzero(predicted), np.count_nonzero(true)
-    if not count_predicted or not count_true:
-        return float(count_predicted == count_true)
+    return float(boundary_f_table([prediction], [truth], bound)[0, 0])
 
-    # Matches are looked up at boundary pixels only, so nothing outside the box around both
-    # boundaries can change the counts; the dilations are what costs time here.
-    left, top, width, height = cv2.boundingRect(predicted | true)
-    box = np.s_[top : top + height, left : left + width]
-    predicted, true = predicted[box], true[box]
 
-    disk = _disk(int(np.ceil(bound * np.hypot(*prediction.shape))))
-    precision = np.count_nonzero(predicted & cv2.dilate(true, disk)) / count_predicted
-    recall = np.count_nonzero(true & cv2.dilate(predicted, disk)) / count_true
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+def boundary_f_table(
+    predictions: Sequence[HardMask], truths: Sequence[HardMask], bound: float = 0.008
+) -> Float[np.ndarray, "P N"]:
+    """`boundary_f` of every prediction against every truth, each boundary widened only once.
+
+    Args:
+      predictions: P hard masks of one frame.
+      truths: N hard masks of the same size.
+      bound: as for `boundary_f`.
+
+    Returns:
+      F of prediction p and truth n at [p, n].
+
+    Raises:
+      ValueError: as `boundary_f`.
+    """
+    pairs = [[_object_pixels(one, other) for other in truths] for one in predictions]
+    if not pairs or not truths:
+        return np.zeros((len(predictions), len(truths)))
+    radius = int(np.ceil(bound * np.hypot(*truths[0].shape)))
+    predicted = [_Boundary(row[0][0], radius) for row in pairs]
+    true = [_Boundary(true, radius) for _, true in pairs[0]]
+    return np.array([[_matched_f(one, other) for other in true] for one in predicted])
 
 
 def f_beta(
@@ -90,8 +103,8 @@ def f_beta(
     Raises:
       ValueError: sizes differ, or the map leaves [0, 1].
     """
-    probability, true = _probability(prediction, truth)
-    predicted = probability > threshold
+    soft, true = probability(prediction, truth)
+    predicted = soft > threshold
     # F_β = (1 + β²) TP / (β²·|truth| + |prediction|): defined wherever one of them has a pixel.
     total = beta2 * np.count_nonzero(true) + np.count_nonzero(predicted)
     return float((1 + beta2) * np.count_nonzero(predicted & true) / total) if total else 1.0
@@ -110,8 +123,8 @@ def mae(prediction: SoftMap, truth: HardMask) -> float:
     Raises:
       ValueError: sizes differ, or the map leaves [0, 1].
     """
-    probability, true = _probability(prediction, truth)
-    return float(np.mean(np.abs(probability - true), dtype=np.float64))
+    soft, true = probability(prediction, truth)
+    return float(np.mean(np.abs(soft - true), dtype=np.float64))
 
 
 def recall(scores: ArrayLike) -> float:
@@ -136,6 +149,33 @@ def decay(scores: ArrayLike) -> float:
     ends = np.round(np.linspace(1, len(scores), 5) + 1e-10).astype(int) - 1
     first, last = scores[ends[0] : ends[1] + 1], scores[ends[3] : ends[4] + 1]
     return float(first.mean() - last.mean())
+
+
+class _Boundary:
+    """A boundary as pixels, their count, and the pixels within `radius` of it."""
+
+    def __init__(self, mask: np.ndarray, radius: int):
+        self.pixels = _boundary(mask)
+        self.count = np.count_nonzero(self.pixels)
+        self.near = np.zeros_like(self.pixels)
+        if not self.count:
+            return
+        # Outside the box around the boundary, grown by the radius, nothing is near; the dilation
+        # is what costs time here.
+        left, top, width, height = cv2.boundingRect(self.pixels)
+        box = np.s_[
+            max(top - radius, 0) : top + height + radius,
+            max(left - radius, 0) : left + width + radius,
+        ]
+        self.near[box] = cv2.dilate(self.pixels[box], _disk(radius))
+
+
+def _matched_f(predicted: _Boundary, true: _Boundary) -> float:
+    if not predicted.count or not true.count:
+        return float(predicted.count == true.count)
+    precision = np.count_nonzero(predicted.pixels & true.near) / predicted.count
+    recall = np.count_nonzero(true.pixels & predicted.near) / true.count
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:
@@ -163,7 +203,7 @@ def _object_pixels(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarra
     return nonzero(prediction, "prediction"), nonzero(truth, "truth")
 
 
-def _probability(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def probability(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The map as floats in [0, 1] and the truth as booleans, of one size."""
     check_sizes(prediction, truth)
     low, high = prediction.min(), prediction.max()

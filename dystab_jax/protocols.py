@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from dystab_jax.regions import Davis2017, Fbms59
+from dystab_jax.saliency import Saliency
 from dystab_jax.scoring import FrameAverages, Protocol, Video, average
 
 __all__ = [
@@ -11,9 +13,12 @@ __all__ = [
     "all_frames",
     "average",
     "davis2016",
+    "davis2017",
     "default_protocols",
+    "fbms59",
     "protocol",
     "report",
+    "saliency",
 ]
 
 davis2016 = FrameAverages("davis2016", slice(1, -1))
@@ -22,7 +27,13 @@ davis2016 = FrameAverages("davis2016", slice(1, -1))
 all_frames = FrameAverages("all_frames", slice(None))
 """Every frame with truth counts; averages and result as for `davis2016`."""
 
-PROTOCOLS: dict[str, Protocol] = {one.name: one for one in (davis2016, all_frames)}
+davis2017 = Davis2017()
+fbms59 = Fbms59()
+saliency = Saliency()
+
+PROTOCOLS: dict[str, Protocol] = {
+    one.name: one for one in (davis2016, all_frames, davis2017, fbms59, saliency)
+}
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
     "davis2016": ("davis2016",),

@@ -22,9 +22,9 @@ BETA2 = 0.3
 class Curve(NamedTuple):
     """Precision, recall and F_β at every threshold, from 255/255 down to 0."""
 
-    precision: Float[np.ndarray, "levels"]
-    recall: Float[np.ndarray, "levels"]
-    f_beta: Float[np.ndarray, "levels"]
+    precision: Float[np.ndarray, " levels"]
+    recall: Float[np.ndarray, " levels"]
+    f_beta: Float[np.ndarray, " levels"]
 
 
 def stretch(prediction: SoftMap) -> Float[np.ndarray, "H W"]:

@@ -1,0 +1,276 @@
+"""Post-processing of soft masks with their image: dense CRF, guided filter.
+
+Dense CRF (Krähenbühl and Koltun 2011) with two labels. A pixel's label pays its unary energy and
+agrees, weighted by Gaussians of distance in place and colour, with all other pixels. It is no
+free gain: it sharpens maps that are nearly right and can ruin coarse ones; score with and without.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from scipy.special import expit
+
+from dystab_jax.guided_filter import guided_filter
+from dystab_jax.permutohedral import Lattice, build_lattice
+
+Image = UInt8[np.ndarray, "H W 3"]
+SoftMap = Float[np.ndarray, "H W"]
+Backend = Literal["numpy", "jax"]
+BACKENDS = ("numpy", "jax")
+LOWEST = 1e-6  # probabilities of object stay this far from 0 and 1 in the unary energy
+FLAT = 1e-6  # a map that varies by less shows no object to refine
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One Gaussian of the pairwise energy.
+
+    Attributes:
+      sxy: standard deviation in place, pixels.
+      compat: energy of unlike labels at full agreement of place and colour.
+      srgb: standard deviation in colour, of 255 levels; None: place alone.
+    """
+
+    sxy: float
+    compat: float
+    srgb: float | None = None
+
+
+def mean_field(
+    image: Image,
+    log_odds: SoftMap,
+    kernels: tuple[Kernel, ...],
+    iterations: int,
+    backend: Backend = "numpy",
+) -> Float32[np.ndarray, "H W"]:
+    """Probability of object under the dense CRF, by Krähenbühl and Koltun's Algorithm 1.
+
+    With U the unary energy and K a Gaussian filter, all pixels at once take
+
+        Q ← softmax(-U + Σ_kernels compat · n ⊙ K(n ⊙ Q)),    n = 1 / sqrt(K 1 + 1e-20).
+
+    Two labels sum to one, so that a sigmoid and one filtering per kernel do:
+
+        logit Q₁ ← U₀ - U₁ + Σ compat · n ⊙ (2 K(n ⊙ Q₁) - K n).
+
+    Args:
+      image: RGB.
+      log_odds: U₀ - U₁ = log(p / (1 - p)) of each pixel's own probability p of object.
+      kernels: the pairwise energy.
+      iterations: updates after Q = softmax(-U).
+      backend: "numpy", or "jax" for JAX's default device; lattices are built in NumPy.
+
+    Returns:
+      Q₁ in [0, 1].
+    """
+    start = np.ascontiguousarray(log_odds, np.float32).ravel()
+    lattices = [build_lattice(_features(image, kernel)) for kernel in kernels]
+    compats = tuple(float(kernel.compat) for kernel in kernels)
+    if backend == "jax":
+        # Imported where it is used: the other backend does without JAX.
+        from dystab_jax import crf_jax
+
+        result = crf_jax.mean_field(lattices, compats, start, iterations)
+    else:
+        result = _mean_field(lattices, compats, start, iterations)
+    return result.reshape(log_odds.shape)
+
+
+def _features(image: Image, kernel: Kernel) -> Float32[np.ndarray, "N d"]:
+    height, width = image.shape[:2]
+    features = np.empty((height, width, 2 if kernel.srgb is None else 5), np.float32)
+    features[..., 0] = np.arange(width, dtype=np.float32) / np.float32(kernel.sxy)
+    features[..., 1] = (np.arange(height, dtype=np.float32) / np.float32(kernel.sxy))[:, None]
+    if kernel.srgb is not None:
+        features[..., 2:] = image / np.float32(kernel.srgb)
+    return features.reshape(height * width, -1)
+
+
+def _mean_field(
+    lattices: list[Lattice],
+    compats: tuple[float, ...],
+    log_odds: Float32[np.ndarray, " N"],
+    iterations: int,
+) -> Float32[np.ndarray, " N"]:
+    ones = np.ones_like(log_odds)
+    constant = log_odds.copy()
+    messages = []
+    for lattice, compat in zip(lattices, compats, strict=True):
+        norm = 1 / np.sqrt(lattice.filter(ones) + np.float32(1e-20))
+        # n sits in the slicing matrix and in its transpose, so that the loop below only multiplies.
+        read = lattice.slicing(norm)
+        splat = read.T
+        factor = np.float32(compat * lattice.gain)
+        constant -= read @ (factor * lattice.blur(splat @ ones))
+        messages.append((lattice, read, splat, 2 * factor))
+    probability = expit(log_odds)
+    for _ in range(iterations):
+        total = constant.copy()
+        for lattice, read, splat, factor in messages:
+            total += read @ (factor * lattice.blur(splat @ probability))
+        probability = expit(total)
+    return probability
+
+
+@dataclass(frozen=True)
+class DenseCRF:
+    """Dense CRF whose unary energy is -log p of the soft map.
+
+    Attributes:
+      kernels, iterations: see `mean_field`.
+      divide_by_maximum: p is the map over its greatest value, so that each image has an object.
+      reference_width: the image width, pixels, that the kernels' `sxy` are meant for; they scale
+        with the image's. None: they are pixels of every image.
+      size: (height, width) in which all is computed, the result resized back; None: the image's.
+    """
+
+    kernels: tuple[Kernel, ...]
+    iterations: int
+    divide_by_maximum: bool = False
+    reference_width: int | None = None
+    size: tuple[int, int] | None = None
+
+    def apply(self, image: Image, soft: SoftMap, backend: Backend) -> Float32[np.ndarray, "H W"]:
+        """The refined map; one that is the same everywhere comes back as it is."""
+        if soft.max() - soft.min() < FLAT:
+            return soft.copy()
+        height, width = soft.shape
+        if self.size is not None:
+            image = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+            soft = cv2.resize(soft, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+        if self.divide_by_maximum:
+            soft = soft / soft.max()
+        p = np.clip(soft, LOWEST, 1 - LOWEST).astype(np.float64)
+        kernels = self.kernels
+        if self.reference_width is not None:
+            scale = width / self.reference_width
+            kernels = tuple(Kernel(k.sxy * scale, k.compat, k.srgb) for k in kernels)
+        result = mean_field(image, np.log(p / (1 - p)), kernels, self.iterations, backend)
+        if self.size is not None:
+            result = cv2.resize(result, (width, height), interpolation=cv2.INTER_LINEAR)
+        return result
+
+
+@dataclass(frozen=True)
+class GuidedFilter:
+    """Guided filter with the colour image, in [0, 1], as its guide.
+
+    Attributes:
+      radius: of the windows, pixels at `reference_width`; scales with the image's width.
+      epsilon: colour variance above which the image is taken to have an edge.
+      reference_width: pixels.
+    """
+
+    radius: int
+    epsilon: float
+    reference_width: int
+
+    def apply(self, image: Image, soft: SoftMap, backend: Backend) -> Float32[np.ndarray, "H W"]:
+        """The filtered map; computed by OpenCV and NumPy whatever the backend."""
+        radius = max(1, round(self.radius * soft.shape[1] / self.reference_width))
+        guide = image.astype(np.float32) / np.float32(255)
+        return np.clip(guided_filter(guide, soft, radius, self.epsilon), 0, 1)
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """No post-processing."""
+
+    def apply(self, image: Image, soft: SoftMap, backend: Backend) -> Float32[np.ndarray, "H W"]:
+        """The map as it came."""
+        return soft
+
+
+PRESETS: dict[str, DenseCRF | GuidedFilter | Unchanged] = {
+    "none": Unchanged(),
+    # What earlier systems of unsupervised video segmentation apply to 854-pixel frames.
+    "cis": DenseCRF((Kernel(60, 5, 5),), 50, divide_by_maximum=True, reference_width=854),
+    # Saliency at the size of the networks of Table 4.
+    "deepusps": DenseCRF((Kernel(3, 3), Kernel(80, 10, 13)), 5, size=(432, 432)),
+    # Ours: fast, and gentle where a CRF would erase.
+    "guided": GuidedFilter(radius=16, epsilon=1e-3, reference_width=854),
+}
+
+
+def refine(
+    image: Image, soft: SoftMap, preset: str, backend: Backend = "numpy"
+) -> Float32[np.ndarray, "H W"]:
+    """Soft mask of one image after post-processing.
+
+    Args:
+      image: RGB, uint8.
+      soft: probability of object of each pixel, in [0, 1], any float type.
+      preset: a name of `PRESETS`.
+      backend: "numpy" (SciPy's sparse products, one core) or "jax" (JAX's default device).
+
+    Returns:
+      Probability of object, in [0, 1]; object is where it is greater than 0.5.
+
+    Raises:
+      ValueError: an unknown preset or backend; arrays of other shapes, types or ranges.
+    """
+    _check_names(preset, backend)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image is {image.dtype} {image.shape}; expected uint8 [H, W, 3], RGB")
+    if not np.issubdtype(soft.dtype, np.floating) or soft.ndim != 2 or not soft.size:
+        raise ValueError(f"soft map is {soft.dtype} {soft.shape}; expected float [H, W]")
+    if soft.shape != image.shape[:2]:
+        raise ValueError(
+            f"soft map {soft.shape} and image {image.shape} differ in height and width; "
+            "resize the map first"
+        )
+    low, high = float(soft.min()), float(soft.max())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"soft map ranges over [{low:g}, {high:g}]; expected [0, 1]")
+    return PRESETS[preset].apply(image, soft.astype(np.float32, copy=False), backend)
+
+
+def refine_frames(
+    frames: Iterable[tuple[Image, SoftMap]], preset: str, jobs: int = 1, backend: Backend = "numpy"
+) -> Iterator[Float32[np.ndarray, "H W"]]:
+    """`refine` of each frame, in order, `jobs` of them at once in threads.
+
+    The slow parts release Python's lock. At most 2 · jobs frames are held; one of 480 x 854 takes
+    about 200 MB while it is refined. The result does not depend on `jobs`.
+
+    Args:
+      frames: pairs (image, soft map) for `refine`, read as they are needed.
+      preset, backend: for `refine`.
+      jobs: frames at once.
+
+    Raises:
+      ValueError: here for the names and jobs; at its turn for a frame that `refine` rejects.
+    """
+    _check_names(preset, backend)
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; it must be at least 1")
+    return _refine_frames(iter(frames), preset, jobs, backend)
+
+
+def _refine_frames(frames, preset, jobs, backend):
+    pool = ThreadPoolExecutor(max_workers=jobs)
+
+    def submit(count):
+        return [pool.submit(refine, *frame, preset, backend) for frame in islice(frames, count)]
+
+    try:
+        waiting = deque(submit(2 * jobs))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(submit(1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_names(preset: str, backend: str) -> None:
+    if preset not in PRESETS:
+        raise ValueError(f"preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")

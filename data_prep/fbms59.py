@@ -28,7 +28,7 @@ from data_prep.discover import list_folders, list_images
 from data_prep.files import check_layout, file_stamp, some
 from data_prep.frames import ImageFiles
 from data_prep.truth import Truth, foreground, open_image
-from dystab_jax.records import VOID
+from dystab_jax.encodings import VOID
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 SEQUENCES = {"train": 29, "test": 30}
@@ -173,16 +173,16 @@ def read_definition(path: Path) -> Definition:
     """Reads a .dat file: headings, each followed by its value; other lines are passed over.
 
     Raises:
-      ValueError: a heading or number that is needed is missing; names the line where it was
-        expected.
+      ValueError: a heading or its value is missing or malformed; names the heading.
     """
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
-    rows = iter([(number, line) for number, line in enumerate(lines, 1) if line])
+    rows = iter([line for line in lines if line])
 
     def value(heading: str) -> str:
-        for _, line in rows:
+        for line in rows:
             if line.lower().startswith(heading):
-                return next(rows, (0, ""))[1]
+                for text in rows:
+                    return text
         raise ValueError(f"{path}: cut off or malformed: no line {heading!r} with a value after it")
 
     def number(heading: str) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 
 from data_prep.flow import ESTIMATORS
 from data_prep.frames import Frame, FrameSource
-from dystab_jax.records import encode_flow, encode_mask, encode_regions
+from dystab_jax.encodings import encode_flow, encode_mask, encode_regions
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def plan(source: Path, sequences: Path | None = None) -> Plan:
         source = source / "train"
     check_layout(source, layout)
     images, notes = _images(source)
-    found = [folder.name for folder in list_folders(images)]
+    found = sorted(folder.name for folder in list_folders(images))
     known = _read_meta(source / "meta.json")
     strange, absent = sorted(set(found) - known), sorted(known - set(found))
     if strange:

@@ -8,7 +8,7 @@ without reading them. Each record holds
 
 ==================  ================================================================================
 ``image``           frame t: its own JPEG or PNG bytes, not encoded again
-``flow_forward``    u12, from frame t to frame t + gap (`encode_flow`)
+``flow_forward``    u12, from frame t to frame t + gap (`encodings`)
 ``flow_backward``   u21, from frame t + gap to frame t
 ``mask``            truth of frame t as PNG, 0 or 255; empty in every split made for training
 ``regions``         truth of frame t as PNG of numbers, 0 = background, 1, 2, ... = the objects,
@@ -33,19 +33,8 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
 
-FLOW_STEPS = 16
-"""Steps of a stored flow per pixel: rounding loses at most 1/32 px."""
-FLOW_LIMIT = 2047.0
-"""Largest displacement that can be stored, pixels."""
-_FLOW_ZERO = 1 << 15
-# Run-length PNG coding: as small as deflate at its default level on this payload (214 against
-# 215 KB for a 640x384 field) and several times faster to write.
-_FLOW_PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-
-VOID = 255
-"""Number of a region that belongs neither to an object nor to the background."""
+from dystab_jax.encodings import decode_flow, decode_image
 
 VIDEOS = (
     "movers",
@@ -68,8 +57,6 @@ TRUTH_FIELDS = ("mask", "regions")
 TEXT_FIELDS = ("video", "frame_name", "group", "estimator")
 NUMBER_FIELDS = ("frame", "gap", "height", "width")
 
-FlowField = Float32[np.ndarray, "h w 2"]
-
 
 class Key(NamedTuple):
     """Which pair a record holds: frames ``frame`` and ``frame + gap`` of ``video``.
@@ -80,67 +67,6 @@ class Key(NamedTuple):
     video: str
     frame: int
     gap: int
-
-
-def encode_flow(flow: FlowField) -> bytes:
-    """Packs a flow field into a 16-bit PNG: dx above dy, 1/16 px per step, 32768 = no motion.
-
-    Args:
-      flow: [h, w, 2], pixels at this array's resolution, each within ±2047.
-
-    Returns:
-      PNG bytes of a [2h, w] image. `decode_flow` gives the field back within 1/32 px.
-
-    Raises:
-      ValueError: another shape, NaN, or a displacement beyond the limit.
-    """
-    flow = np.asarray(flow)
-    if flow.ndim != 3 or flow.shape[2] != 2 or 0 in flow.shape:
-        raise ValueError(f"flow has shape {flow.shape}; expected [height, width, 2]")
-    largest = np.abs(flow).max()
-    if not largest <= FLOW_LIMIT:  # also true for NaN
-        raise ValueError(
-            f"flow reaches {largest} px; a stored flow must be finite and within ±{FLOW_LIMIT} px: "
-            "mask unknown values, or estimate it at a smaller size"
-        )
-    planes = np.concatenate([flow[..., 0], flow[..., 1]])
-    steps = np.rint(planes * FLOW_STEPS).astype(np.int32) + _FLOW_ZERO
-    return cv2.imencode(".png", steps.astype(np.uint16), _FLOW_PNG)[1].tobytes()
-
-
-def decode_flow(data: bytes) -> FlowField:
-    """The field packed by `encode_flow`: [h, w, 2] float32, pixels at its own resolution.
-
-    Raises:
-      ValueError: the bytes are not such a PNG.
-    """
-    planes = _decode(data, cv2.IMREAD_UNCHANGED, "flow")
-    if planes.dtype != np.uint16 or planes.ndim != 2 or planes.shape[0] % 2:
-        raise ValueError(
-            f"flow decodes to {planes.dtype} {planes.shape}; expected uint16 [2 * height, width]"
-        )
-    height = planes.shape[0] // 2
-    flow = np.empty((height, planes.shape[1], 2), np.float32)
-    flow[..., 0] = planes[:height]
-    flow[..., 1] = planes[height:]
-    flow -= _FLOW_ZERO
-    flow /= FLOW_STEPS
-    return flow
-
-
-def encode_mask(mask: np.ndarray) -> bytes:
-    """Packs a mask [H, W] (non-zero = object) into a PNG of 0 and 255."""
-    return cv2.imencode(".png", (np.asarray(mask) != 0).astype(np.uint8) * 255)[1].tobytes()
-
-
-def encode_regions(regions: np.ndarray) -> bytes:
-    """Packs the numbers of regions, uint8 [H, W], into a grey PNG as they are."""
-    regions = np.asarray(regions)
-    if regions.dtype != np.uint8 or regions.ndim != 2:
-        raise ValueError(
-            f"regions are {regions.dtype} {regions.shape}; expected uint8 [height, width]"
-        )
-    return cv2.imencode(".png", regions)[1].tobytes()
 
 
 def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,16 +89,16 @@ def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
     record |= {name: int(raw[name]) for name in NUMBER_FIELDS}
     part = "image"
     try:
-        record["image"] = _decode(raw["image"], cv2.IMREAD_COLOR_RGB, part)
+        record["image"] = decode_image(raw["image"], cv2.IMREAD_COLOR_RGB, part)
         for part in FLOW_FIELDS:
             if part in raw:
                 record[part] = decode_flow(raw[part])
         if raw.get("mask"):
             part = "mask"
-            record["mask"] = _decode(raw["mask"], cv2.IMREAD_GRAYSCALE, part) >> 7
+            record["mask"] = decode_image(raw["mask"], cv2.IMREAD_GRAYSCALE, part) >> 7
         if raw.get("regions"):
             part = "regions"
-            record["regions"] = _decode(raw["regions"], cv2.IMREAD_GRAYSCALE, part)
+            record["regions"] = decode_image(raw["regions"], cv2.IMREAD_GRAYSCALE, part)
         for part in ("image", *TRUTH_FIELDS):
             expected = (record["height"], record["width"])
             if part in record and record[part].shape[:2] != expected:
@@ -189,17 +115,6 @@ def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _REPREPARE = "Prepare the data set again with `python -m data_prep.prepare ... --overwrite`."
-
-
-def _decode(data: bytes, flags: int, what: str) -> np.ndarray:
-    """OpenCV's decoding, with its two ways to fail (None, cv2.error) made one."""
-    try:
-        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # an empty buffer, for one
-        array = None
-    if array is None:
-        raise ValueError(f"{len(data)} bytes of {what} cannot be decoded")
-    return array
 
 
 def _text(value: str | bytes) -> str:

@@ -1,6 +1,7 @@
 """Preparing: flow both ways, bad input, interruption, resuming, settings, command line."""
 
 import errno
+import importlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from data_prep.flow.dis import Dis
 from data_prep.frames import Frame
 from data_prep.prepare import BadVideosError, main, prepare
 from data_prep.video import Recipe, prepare_video, read_details
-from dystab_jax.records import decode_record, open_source
+from dystab_jax.records import DATASETS, STILLS, decode_record, open_source
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -457,10 +458,13 @@ def test_dead_worker_is_explained(videos, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "davis"}, "no data set 'davis'; there are: .'movers', 'davis2016', 'folder'"),
+        ({"dataset": "davis"}, "no data set 'davis'; there are: .'movers', 'davis2016', "),
         ({"dataset": "movers"}, "movers is drawn, it has no source"),
         ({"source": None}, "folder needs --source"),
         ({"dataset": "davis2016", "masks": "m"}, "--masks is for --dataset=folder"),
+        ({"sequences": "s.txt"}, "--sequences is for --dataset=youtube_vos, not for folder"),
+        ({"fbms_compatibility": True}, "--fbms_compatibility is for --dataset=fbms59"),
+        ({"dataset": "ecssd", "source": None}, "ecssd needs --source"),
         ({"dataset": "davis2016"}, "--name is for --dataset=folder"),
         ({"name": "a b"}, "'a b' cannot be the name of a data set"),
         ({"name": "../up"}, "cannot be the name of a data set"),
@@ -481,6 +485,20 @@ def test_data_dir_that_cannot_be_written(videos, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=f"{tmp_path}/file.*cannot be written: .*--data_dir"):
         prepare_here(videos, tmp_path / "file")
+
+
+def test_set_of_an_older_format_is_said_to_be_one(videos, tmp_path, monkeypatch):
+    prepare_here(videos, tmp_path / "data")
+    monkeypatch.setattr(prepare_module, "FORMAT", prepare_module.FORMAT + 1)
+    with pytest.raises(ValueError, match=r"other settings \(format 2, now 3\); use --overwrite"):
+        prepare_here(videos, tmp_path / "data")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_data_set_has_a_builder_of_its_name(dataset):
+    module = importlib.import_module(f"data_prep.{dataset}")
+    assert module.BUILDER.name == dataset and callable(module.plan)
+    assert issubclass(module.BUILDER, builder.StillsBuilder) == (dataset in STILLS)
 
 
 def test_directory_in_the_way(videos, tmp_path):
@@ -514,3 +532,5 @@ def test_help_explains_every_option(capsys):
     for words in ("--masks MASKS", "MASKS/VIDEO/FRAME.png", "--flow_size", "native", "--skip_bad"):
         assert words in text
     assert "python -m data_prep.prepare --dataset=folder --source=my_videos" in text
+    for dataset in DATASETS:
+        assert f"{dataset}:" in text or f"{dataset}," in text

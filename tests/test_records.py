@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from tiny_videos import sliding_texture, write_frames, write_masks
 
+from data_prep import builder
 from data_prep.prepare import prepare
-from dystab_jax import records
+from dystab_jax import encodings, records
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def raw(data_dir):
 
 def test_flow_survives_storage_within_half_a_step():
     flow = np.random.default_rng(0).normal(0, 20, (37, 53, 2)).astype(np.float32)
-    restored = records.decode_flow(records.encode_flow(flow))
+    restored = encodings.decode_flow(encodings.encode_flow(flow))
     assert restored.dtype == np.float32 and restored.shape == flow.shape
     assert np.abs(restored - flow).max() <= 1 / 32
 
@@ -55,7 +56,7 @@ def test_flow_on_the_grid_is_exact_up_to_the_limits():
     flow = np.zeros((2, 3, 2), np.float32)
     flow[0, 1] = [1 / 16, -3.5]
     flow[1, 2] = [2047, -2047]
-    np.testing.assert_array_equal(records.decode_flow(records.encode_flow(flow)), flow)
+    np.testing.assert_array_equal(encodings.decode_flow(encodings.encode_flow(flow)), flow)
 
 
 @pytest.mark.parametrize("value", [2047.1, -2048, np.nan, np.inf])
@@ -63,13 +64,13 @@ def test_flow_that_cannot_be_stored_is_refused(value):
     flow = np.zeros((4, 4, 2), np.float32)
     flow[1, 2, 0] = value
     with pytest.raises(ValueError, match="finite and within ±2047.0 px"):
-        records.encode_flow(flow)
+        encodings.encode_flow(flow)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 3), (0, 4, 2)])
 def test_flow_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"expected \[height, width, 2\]"):
-        records.encode_flow(np.zeros(shape, np.float32))
+        encodings.encode_flow(np.zeros(shape, np.float32))
 
 
 def test_bytes_that_are_no_flow_are_refused():
@@ -77,10 +78,10 @@ def test_bytes_that_are_no_flow_are_refused():
     odd = cv2.imencode(".png", np.zeros((3, 4), np.uint16))[1].tobytes()
     for data in (grey, odd):
         with pytest.raises(ValueError, match="expected uint16"):
-            records.decode_flow(data)
+            encodings.decode_flow(data)
     for data in (b"", b"nonsense"):
         with pytest.raises(ValueError, match=f"{len(data)} bytes of flow cannot be decoded"):
-            records.decode_flow(data)
+            encodings.decode_flow(data)
 
 
 # --- Decoding a record ----------------------------------------------------------------------------
@@ -111,15 +112,28 @@ def test_training_records_have_no_mask(data_dir):
         assert "mask" not in raw and "mask" not in records.decode_record(raw)
 
 
-@pytest.mark.parametrize("part", ["image", "flow_forward", "flow_backward", "mask"])
+def test_regions_keep_their_numbers(raw):
+    regions = np.zeros((48, 64), np.uint8)
+    regions[10:20] = 3
+    regions[30] = encodings.VOID
+    record = records.decode_record(raw | {"regions": encodings.encode_regions(regions)})
+    np.testing.assert_array_equal(record["regions"], regions)
+    assert record["regions"].dtype == np.uint8
+    for strange in (regions.astype(np.int32), regions[..., None]):
+        with pytest.raises(ValueError, match=r"expected uint8 \[height, width\]"):
+            encodings.encode_regions(strange)
+
+
+@pytest.mark.parametrize("part", ["image", "flow_forward", "flow_backward", "mask", "regions"])
 def test_undecodable_part_is_named(raw, part):
+    raw = {"regions": raw["mask"]} | raw
     with pytest.raises(ValueError) as error:
         records.decode_record(raw | {part: raw[part][:20]})
     for words in ("folder/tiny:val", f"{part} of video b, frame 0, gap +1", "--overwrite"):
         assert words in str(error.value)
 
 
-@pytest.mark.parametrize("part", ["image", "mask"])
+@pytest.mark.parametrize("part", ["image", "mask", "regions"])
 def test_part_of_another_size_is_named(raw, part):
     other = cv2.imencode(".png", np.zeros((5, 6), np.uint8))[1].tobytes()
     with pytest.raises(ValueError, match=rf"{part} of video b.*\(5, 6\).*\(48, 64\)"):
@@ -187,11 +201,41 @@ def test_unprepared_data_set_says_how_to_prepare_it(tmp_path):
     for spec, command in {
         "movers:train": "--dataset=movers --data_dir=",
         "davis2016:val": "--dataset=davis2016 --source=DIR --data_dir=",
+        "ecssd:test": "--dataset=ecssd --source=DIR --data_dir=",
         "folder/mine:train": "--dataset=folder --source=DIR --name=mine --data_dir=",
     }.items():
         with pytest.raises(FileNotFoundError) as error:
             records.open_source(tmp_path, spec)
         assert f"`python -m data_prep.prepare {command}{tmp_path}`" in str(error.value)
+
+
+def test_unknown_data_set_names_those_there_are(tmp_path):
+    with pytest.raises(ValueError, match="no data set 'davis'; there are: movers, davis2016, "):
+        records.open_source(tmp_path, "davis:val")
+
+
+def test_set_prepared_before_there_were_regions(data_dir, tmp_path, monkeypatch):
+    fields, read = builder._still_features, builder.read_record
+
+    def without(made):
+        return {name: value for name, value in made.items() if name != "regions"}
+
+    monkeypatch.setattr(builder, "_still_features", lambda: without(fields()))
+    monkeypatch.setattr(builder, "read_record", lambda *given: without(read(*given)))
+    prepare(
+        dataset="folder",
+        source=data_dir.parent / "tiny",
+        masks=data_dir.parent / "masks",
+        data_dir=tmp_path,
+        jobs=1,
+        progress=False,
+    )
+    directory = records.dataset_directory(tmp_path, "folder", "tiny")
+    assert "regions" not in (directory / "features.json").read_text()
+    for split in ("train", "val"):
+        old = records.open_source(tmp_path, f"folder/tiny:{split}")
+        assert list(old) == list(records.open_source(data_dir, f"folder/tiny:{split}"))
+        assert records.decode_record(old[0])["video"] in "ab"
 
 
 def test_unknown_split_names_those_there_are(data_dir):
@@ -208,7 +252,7 @@ def test_malformed_name_is_explained(tmp_path, spec):
 def test_nothing_heavy_is_imported(data_dir):
     program = f"""
 import sys
-from dystab_jax import records
+from dystab_jax import encodings, records
 assert not {{"jax", "tensorflow_datasets"}} & set(sys.modules), "slow to import"
 records.decode_record(records.open_source({str(data_dir)!r}, "folder/tiny:train")[0])
 assert not {{"tensorflow", "torch", "jax"}} & set(sys.modules), "not to be imported at all"

@@ -8,9 +8,10 @@ import os
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -73,10 +74,14 @@ def _run_pool(
     frames = context.Value("q", 0)
     pool = ProcessPoolExecutor(min(jobs, len(videos)), context, _start_worker, (frames,))
     try:
-        waiting: dict[Future, FrameSource] = {
-            pool.submit(_try_in_worker, video, recipe, paths[video.name]): video for video in videos
-        }
-        while waiting:
+        remaining, waiting = iter(videos), {}
+        while True:
+            # Only a few at a time: to wait for thousands of still images takes long in itself.
+            for video in islice(remaining, 4 * jobs - len(waiting)):
+                future = pool.submit(_try_in_worker, video, recipe, paths[video.name])
+                waiting[future] = video
+            if not waiting:
+                break
             ended, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             bar.update(frames.value - bar.n)
             for future in ended:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_videos import sliding_texture
+from tiny_videos import files_of, sliding_texture
 
 from data_prep import dut_omron, ecssd, msra_b
 from data_prep.prepare import BadVideosError, main, prepare
@@ -229,6 +229,14 @@ def test_stills_join_with_stills_alone(tmp_path, tiny_data):
     assert open_source(data, "folder/tiny:train+folder/tiny:val").has_flow
     with pytest.raises(ValueError, match="folder/tiny:train holds videos, msra_b:all holds still"):
         open_source(data, "folder/tiny:train+msra_b:all")
+
+
+def test_parallel_and_serial_runs_write_the_same_bytes(tmp_path):
+    source = write_msra(tmp_path / "MSRA-B", [f"{number}" for number in range(20)])
+    one = prepare_stills("msra_b", source, tmp_path / "one")
+    two = prepare_stills("msra_b", source, tmp_path / "two", jobs=2)
+    assert len(open_source(tmp_path / "one", "msra_b:all")) == 20
+    assert files_of(one) == files_of(two)
 
 
 def test_flow_options_mean_nothing_to_stills(tmp_path):

@@ -34,7 +34,7 @@ def plan(source: Path) -> Plan:
 
     Raises:
       FileNotFoundError: SOURCE does not hold JPEGImages and Annotations of one resolution.
-      ValueError: a sequence is in both lists, or no listed sequence has images.
+      ValueError: it is DAVIS 2016, a sequence is in both lists, or none that is listed has images.
     """
     check_layout(source, ("JPEGImages", "Annotations"))
     resolution = next(
@@ -48,6 +48,8 @@ def plan(source: Path) -> Plan:
     if lists:
         names = {split: path.read_text().split() for split, path in lists.items()}
         notes = []
+    elif (source / "ImageSets" / "480p").is_dir():
+        raise ValueError(f"{source}: this is DAVIS 2016; use --dataset=davis2016")
     else:
         names = {"val": [folder.name for folder in list_folders(annotations)]}
         notes = [f"davis2017: no ImageSets/2017 in {source}: all annotated sequences are val"]

@@ -118,7 +118,7 @@ def plan(source: Path, fbms_compatibility: bool = False) -> Plan:
 
     Raises:
       FileNotFoundError: it does not hold these.
-      ValueError: a .dat file is malformed, or there is no sequence at all.
+      ValueError: a .dat file is malformed, a sequence is in both, or there is none at all.
     """
     check_layout(source, tuple(FOLDERS.values()), every=False)
     videos: dict[str, list[ImageFiles]] = {}
@@ -133,6 +133,9 @@ def plan(source: Path, fbms_compatibility: bool = False) -> Plan:
     everything = [video for row in videos.values() for video in row]
     if not everything:
         raise ValueError(f"{source}: no sequence in {' or '.join(FOLDERS.values())}")
+    twice = {video.name for video in videos["train"]} & {video.name for video in videos["test"]}
+    if twice:
+        raise ValueError(f"{source}: in Trainingset as well as in Testset: {some(sorted(twice))}")
     truth = {"test": _labelled(videos["test"]), "train_labelled": _labelled(videos["train"])}
     return Plan(
         tuple(everything),
@@ -145,6 +148,9 @@ def plan(source: Path, fbms_compatibility: bool = False) -> Plan:
 def _read_sequence(folder: Path, compatible: bool) -> tuple[ImageFiles, list[str]]:
     name, images = folder.name, list_images(folder)
     definition = folder / "GroundTruth" / f"{name}Def.dat"
+    found = sorted(definition.parent.glob("*Def.dat"))
+    if len(found) == 1:
+        definition = found[0]
     if not definition.is_file():
         return ImageFiles(name, folder, images), [f"fbms59: {definition} is absent, so no truth"]
     said = read_definition(definition)

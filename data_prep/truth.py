@@ -77,6 +77,11 @@ class IndexFile:
                 "indices number the objects"
             )
         regions = regions.astype(np.uint8)
+        if mode == "L" and set(np.unique(regions)) == {0, VOID}:
+            raise ValueError(
+                f"{self.path}: a black and white truth image; expected a palette image whose "
+                f"indices number the objects, {VOID} being void"
+            )
         return Truth(foreground(regions), regions)
 
     def fingerprint(self) -> list[Any]:

@@ -256,6 +256,8 @@ def test_davis_refuses_what_is_not_davis(tmp_path):
     with pytest.raises(ValueError, match="no frame is listed"):
         davis2016.plan(source)
     source = write_davis(tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match=f"ImageSets: use --source={source}$"):
+        davis2016.plan(source / "JPEGImages")
     (source / "ImageSets/480p/val.txt").write_text("bear\ndog\n")
     with pytest.raises(ValueError, match="val.txt line 1: 'bear'; expected the paths of an image"):
         davis2016.plan(source)

@@ -182,6 +182,21 @@ def test_compatibility_is_another_preparation(source, tmp_path):
         prepare_fbms(source, tmp_path / "data", fbms_compatibility=True)
 
 
+def test_definition_of_another_name_and_colour_of_the_background(source):
+    definition = source / "Testset/cats/GroundTruth/catsDef.dat"
+    definition.write_text(definition.read_text().replace("region 0:\n0", "region 0:\n7"))
+    definition = definition.rename(definition.with_name("kittensDef.dat"))
+    plan = fbms59.plan(source)
+    assert plan.truth["test"] == ("cats",)
+    assert f"fbms59: region 0 of {definition} is coloured, yet taken for background" in plan.notes
+
+
+def test_sequence_in_both_sets_is_refused(source):
+    shutil.copytree(source / "Testset/cats", source / "Trainingset/cats")
+    with pytest.raises(ValueError, match="in Trainingset as well as in Testset: cats"):
+        fbms59.plan(source)
+
+
 def test_absent_parts_are_said(source):
     (source / "Trainingset/bears/GroundTruth/bearsDef.dat").unlink()
     plan = fbms59.plan(source)

@@ -66,6 +66,9 @@ def test_levels_are_numbers_in_every_mode(tmp_path):
     truth = IndexFile(path).read((48, 64))
     np.testing.assert_array_equal(truth.regions, NUMBERS == 1)
     assert truth.regions.dtype == np.uint8
+    Image.fromarray(np.uint8(NUMBERS > 0) * 255).save(path)  # of DAVIS 2016: 255 is no void
+    with pytest.raises(ValueError, match="truth.png: a black and white truth image"):
+        IndexFile(path).read((48, 64))
     Image.fromarray(np.dstack([NUMBERS] * 3)).save(path)
     with pytest.raises(ValueError, match="truth.png: a truth image of mode RGB; expected a pal"):
         IndexFile(path).read((48, 64))
@@ -90,6 +93,7 @@ def davis(tmp_path):
 
 def test_davis_splits_and_truth(davis, tmp_path):
     shutil.rmtree(davis / "Annotations/480p/tuk")  # truth for training is never looked at
+    (davis / "Annotations/480p/bear/00000.png").write_text("no image")
     prepare_set("davis2017", davis, tmp_path / "data")
     train = open_source(tmp_path / "data", "davis2017:train")
     val = open_source(tmp_path / "data", "davis2017:val")
@@ -141,6 +145,10 @@ def test_davis_refuses_what_is_not_davis(davis):
         with pytest.raises(FileNotFoundError, match="holds JPEGImages and Annotations") as error:
             davis2017.plan(wrong)
         assert str(error.value).endswith(f"use --source={davis}")
+    (davis / "ImageSets/2017").rename(davis / "ImageSets/480p")
+    with pytest.raises(ValueError, match="this is DAVIS 2016; use --dataset=davis2016"):
+        davis2017.plan(davis)
+    (davis / "ImageSets/480p").rename(davis / "ImageSets/2017")
     (davis / "ImageSets/2017/train.txt").write_text("bear dogs")
     with pytest.raises(ValueError, match="val.txt: train.txt lists these as well: dogs"):
         davis2017.plan(davis)

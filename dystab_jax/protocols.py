@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from dystab_jax.frame_averages import FrameAverages, average
 from dystab_jax.regions import Davis2017, Fbms59
 from dystab_jax.saliency import Saliency
-from dystab_jax.scoring import FrameAverages, Protocol, Video, average
+from dystab_jax.scoring import Protocol, Video
 
 __all__ = [
     "PROTOCOLS",
@@ -60,15 +61,19 @@ def protocol(name: str) -> Protocol:
 def default_protocols(dataset: str) -> tuple[str, ...]:
     """Names of the protocols by which a data set is scored, the main one first.
 
+    Args:
+      dataset: its name; "folder/NAME" means "folder".
+
     Raises:
       ValueError: no such data set; lists those there are.
     """
-    if dataset not in DEFAULTS:
+    kind = dataset.partition("/")[0]
+    if kind not in DEFAULTS:
         raise ValueError(
             f"data set {dataset!r} has no default protocol; name one of {', '.join(PROTOCOLS)} "
             f"(data sets with a default: {', '.join(DEFAULTS)})"
         )
-    return DEFAULTS[dataset]
+    return DEFAULTS[kind]
 
 
 def report(

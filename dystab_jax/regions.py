@@ -12,7 +12,8 @@ from jaxtyping import Float, Integer
 from scipy.optimize import linear_sum_assignment
 
 from dystab_jax import metrics
-from dystab_jax.scoring import FrameAverages, Loaded, Protocol, Video
+from dystab_jax.frame_averages import FrameAverages
+from dystab_jax.scoring import Loaded, Protocol, Video
 
 Numbers = Integer[np.ndarray, "H W"]
 """0 = background, else the number of an object."""
@@ -97,6 +98,8 @@ class Fbms59(FrameAverages):
     columns = FrameAverages.columns | {"F1": "f1", "Ochs F": "ochs_f"}
     sequence_columns = FrameAverages.sequence_columns | {"F1": "f1", "Ochs F": "ochs_f"}
 
+    prediction = "objects"
+
     def __init__(self):
         super().__init__("fbms59", slice(None))
 
@@ -152,6 +155,7 @@ class Davis2017(Protocol):
 
     name = "davis2017"
     main = "j_and_f"
+    prediction = "objects"
     columns = {
         "J&F": "j_and_f",
         "J": "mean_j",

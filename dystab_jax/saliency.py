@@ -130,6 +130,7 @@ class Saliency(Protocol):
 
     name = "saliency"
     main = "f_beta"
+    prediction = "maps"
     columns = {
         "F beta": "f_beta",
         "max F": "max_f",

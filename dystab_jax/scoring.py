@@ -1,4 +1,4 @@
-"""What a protocol is, what it scores, and the two that average the scores of single frames.
+"""What a protocol is, and what it scores.
 
 A protocol scores one video at a time and keeps only numbers of it, so that a data set of any size
 never lies in memory; the numbers of all videos become one result.
@@ -12,7 +12,6 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from dystab_jax import metrics
 
@@ -21,12 +20,8 @@ Frame = np.ndarray | Callable[[], np.ndarray]
 scores the frame, so that a data set never has to lie in memory at once."""
 Frames = Sequence[Frame] | np.ndarray
 """One entry per frame, or an array [T, H, W]."""
-FRAME_SCORES = ("j", "f", "f_beta", "mae")
-STATISTICS = ("j", "recall_j", "decay_j", "f", "recall_f", "decay_f", "f_beta", "mae")
 VOID = 255
 """The region number of pixels that count for nobody."""
-# Names of the averages over sequences where they differ from the statistic of one sequence.
-_MEANS = {"j": "mean_j", "f": "mean_f"}
 
 
 class Loaded(NamedTuple):
@@ -147,10 +142,13 @@ class Protocol(ABC):
       name: by which `protocols.protocol` finds it.
       main: key of the one number that counts, in what `summarise` returns.
       columns: keys for a table by their titles; in `per_sequence` the keys of `sequence_columns`.
+      prediction: what it scores, by the name of the field of `Video`: "masks"; "objects", if
+        predicted objects are told apart; "maps", if they are more than the masks they give.
     """
 
     name: str
     main: str
+    prediction: str = "masks"
     columns: Mapping[str, str]
     sequence_columns: Mapping[str, str]
 
@@ -226,119 +224,21 @@ class Protocol(ABC):
         with ThreadPoolExecutor(max_workers=jobs) as pool:
             scored = zip(tasks, pool.map(score, tasks), strict=True)
             return {
-                name: self._collect(videos[name], list(part))
+                name: self._collect(name, videos[name], list(part))
                 for name, part in groupby(scored, key=lambda entry: entry[0][0])
             }
 
-    def _collect(self, video: Video, scored: list) -> dict:
-        return self.collect(video, [task[1] for task, _ in scored], [score for _, score in scored])
+    def _collect(self, name: str, video: Video, scored: list) -> dict:
+        frames, scores = [frame for (_, frame), _ in scored], [score for _, score in scored]
+        try:
+            return self.collect(video, frames, scores)
+        except ValueError as error:
+            raise ValueError(f"video {name}: {error}") from error
 
     def _require_videos(self, scores: Mapping[str, dict]) -> None:
         if not scores:
             raise ValueError(f"protocol {self.name} got no video to score")
 
 
-class FrameAverages(Protocol):
-    """Means of scores of the merged foreground, per sequence and then over the sequences.
-
-    The result holds `mean_j`, `recall_j`, `decay_j`, `mean_f`, `recall_f`, `decay_f`, `f_beta`
-    (β² = 0.3, threshold one half), `mae`: statistics of each sequence averaged over the sequences;
-    `frame_mean_j`, `frame_mean_f`: means over all frames regardless of sequence; `per_sequence`:
-    {name: {`frames`, `j`, `f`, `f_beta`, `mae`, `recall_j`, `decay_j`, `recall_f`, `decay_f`}};
-    where videos have groups, `per_group`: {group: {`frames`, `j`, `f`}}, means over the frames of
-    a group.
-    """
-
-    main = "mean_j"
-    columns = {
-        "J": "mean_j",
-        "J recall": "recall_j",
-        "F": "mean_f",
-        "F recall": "recall_f",
-        "F beta": "f_beta",
-        "MAE": "mae",
-    }
-    sequence_columns = columns | {"J": "j", "F": "f"}
-
-    def __init__(self, name: str, scored: slice):
-        self.name = name
-        self._scored = scored
-
-    def frames(self, video: Video) -> list[int]:
-        inside = range(len(video))[self._scored]
-        return [frame for frame in inside if video.has_truth(frame)]
-
-    def score_frame(self, frame: Loaded) -> tuple[float, ...]:
-        """FRAME_SCORES of one frame, in that order."""
-        return (
-            metrics.jaccard(frame.hard, frame.truth),
-            metrics.boundary_f(frame.hard, frame.truth),
-            metrics.f_beta(frame.soft, frame.truth),
-            metrics.mae(frame.soft, frame.truth),
-        )
-
-    def collect(self, video: Video, frames: Sequence[int], scores: Sequence[Any]) -> dict:
-        groups = [] if video.groups is None else [video.groups[frame] for frame in frames]
-        return {"scores": scores, "groups": groups}
-
-    def summarise(self, scores: Mapping[str, dict]) -> dict:
-        self._require_videos(scores)
-        groups = {}
-        for one in scores.values():
-            # Without groups there is nothing to go through.
-            for row, group in zip(one["scores"], one["groups"], strict=bool(one["groups"])):
-                if group:
-                    groups.setdefault(group, []).append(row)
-        result = {
-            "protocol": self.name,
-            **average({name: one["scores"] for name, one in scores.items()}),
-        }
-        if groups:
-            result["per_group"] = {
-                group: {"frames": len(rows), **_means(np.array(rows)[:, :2])}
-                for group, rows in sorted(groups.items())
-            }
-        return result
-
-
-def average(per_frame: Mapping[str, ArrayLike]) -> dict:
-    """The statistics that `FrameAverages` describes, from the scores of single frames.
-
-    Args:
-      per_frame: [T, 4] per sequence, columns J, F, F_β, MAE.
-
-    Returns:
-      What `FrameAverages` returns, without `protocol` and `per_group`.
-    """
-    per_sequence = {name: _statistics(np.asarray(scores)) for name, scores in per_frame.items()}
-    means = {
-        _MEANS.get(key, key): float(np.mean([one[key] for one in per_sequence.values()]))
-        for key in STATISTICS
-    }
-    frame_mean = _means(np.concatenate([np.asarray(scores) for scores in per_frame.values()]))
-    return {
-        "frames": sum(one["frames"] for one in per_sequence.values()),
-        "sequences": len(per_sequence),
-        **means,
-        "frame_mean_j": frame_mean["j"],
-        "frame_mean_f": frame_mean["f"],
-        "per_sequence": per_sequence,
-    }
-
-
 def _call(frame: Frame) -> np.ndarray:
     return frame() if callable(frame) else frame
-
-
-def _means(scores: np.ndarray) -> dict[str, float]:
-    """Means over the frames of scores [T, up to 4], columns as in FRAME_SCORES."""
-    return dict(zip(FRAME_SCORES, scores.mean(axis=0).tolist(), strict=False))
-
-
-def _statistics(scores: np.ndarray) -> dict[str, float | int]:
-    """Statistics of one sequence from the scores [T, 4] of its frames."""
-    statistics = {"frames": len(scores), **_means(scores)}
-    for column, name in enumerate(FRAME_SCORES[:2]):
-        statistics[f"recall_{name}"] = metrics.recall(scores[:, column])
-        statistics[f"decay_{name}"] = metrics.decay(scores[:, column])
-    return statistics

@@ -1,7 +1,6 @@
 """Scores of single frames: by hand, against a slow twin, and against published numbers."""
 
 import json
-import zipfile
 from pathlib import Path
 
 import cv2
@@ -117,6 +116,18 @@ def test_boundary_f_equals_the_slow_twin(bound):
     assert compared > 10
 
 
+def test_boundary_f_table_equals_single_pairs():
+    random = np.random.default_rng(2)
+    noise = [cv2.blur(plane, (5, 5)) for plane in random.random((5, 30, 40)).astype(np.float32)]
+    predictions = [*(np.array(noise[:3]) > 0.55), np.zeros((30, 40), bool)]
+    truths = [*(np.array(noise[3:]) > 0.55), np.ones((30, 40), bool)]
+    scores = metrics.boundary_f_table(predictions, truths, bound=0.03)
+    expected = [[slow_boundary_f(one, other, 0.03) for other in truths] for one in predictions]
+    np.testing.assert_allclose(scores, expected, atol=1e-12)
+    assert len(np.unique(scores)) == 8 and scores[3, 2] == 1
+    assert metrics.boundary_f_table([], truths).shape == (0, 3)
+
+
 def test_boundary_f_does_not_see_complement_or_order():
     random = np.random.default_rng(1)
     prediction, truth = random.random((2, 20, 30)) > 0.9
@@ -203,37 +214,3 @@ def test_davis16_golden(davis16, method):
         f = np.mean([metrics.boundary_f(*pair) for pair in pairs])
         assert j == pytest.approx(golden["per_seq_J"][name], abs=1e-9)
         assert f == pytest.approx(golden["mini_seq_F"][name], abs=1e-9)
-
-
-def zipped_mask(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
-
-
-def test_sod300_golden(shared):
-    folder = shared / "refdata" / "sod300"
-    golden = json.loads((folder / "golden.json").read_text())["DSS"]
-    scores = []
-    with zipfile.ZipFile(folder / "sod_gt_and_DSS_maps.zip") as archive:
-        for name in sorted(name for name in archive.namelist() if name.startswith("gt/")):
-            truth = zipped_mask(archive, name) > 128
-            soft = zipped_mask(archive, name.replace("gt/", "DSS/")) / 255
-            scores.append((metrics.f_beta(soft, truth), metrics.mae(soft, truth)))
-    f_beta, mae = np.mean(scores, axis=0)
-    assert len(scores) == 300
-    assert f_beta == pytest.approx(golden["fixed_0p5_per_image_F_DeepUSPS"], abs=1e-9)
-    assert mae == pytest.approx(golden["matlab_toolbox"]["MAE"], abs=1e-9)
-
-
-def test_pysodmetrics_golden(shared):
-    folder = shared / "refdata" / "pysodmetrics"
-    golden = json.loads((folder / "version_performance.json").read_text())["v1_4_0"]
-    errors = []
-    for path in sorted((folder / "test_data" / "masks").glob("*.png")):
-        truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 128
-        prediction = cv2.imread(
-            str(folder / "test_data" / "preds" / path.name), cv2.IMREAD_GRAYSCALE
-        ).astype(np.float64)
-        # That library stretches every map to [0, 1]; ours scores maps as they are.
-        prediction -= prediction.min()
-        errors.append(metrics.mae(prediction / max(prediction.max(), 1), truth))
-    assert np.mean(errors) == pytest.approx(golden["MAE"], abs=1e-9)

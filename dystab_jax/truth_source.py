@@ -1,0 +1,170 @@
+"""Where ground truth comes from: a folder of PNG files, or a prepared data set."""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dystab_jax import mask_files, records
+from dystab_jax.scoring import Frame
+
+
+@dataclass(frozen=True)
+class TruthVideo:
+    """Truth of one video, a function per frame that has truth, in temporal order.
+
+    Attributes:
+      frame_names: file names without ending.
+      masks: hard masks, None where the objects have numbers.
+      regions: object numbers, as in `scoring.Video`, None where they have none.
+    """
+
+    frame_names: list[str]
+    masks: list[Frame] | None
+    regions: list[Frame] | None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Truth of a data set: videos by name, sorted; `dataset` and `split` for the report."""
+
+    dataset: str
+    split: str
+    videos: dict[str, TruthVideo]
+
+
+def from_folder(folder: Path, sequences: Sequence[str] | None = None) -> Truth:
+    """Truth from SEQUENCE/FRAME.png, IMAGE.png, or the root of DAVIS-2016 or DAVIS-2017.
+
+    Args:
+      folder: where it lies. Of a root, the sequences in ImageSets/480p/val.txt (2016) or
+        ImageSets/2017/val.txt are taken.
+      sequences: names to take instead.
+
+    Raises:
+      FileNotFoundError: a folder or list is missing or empty, or sequences are not there.
+      ValueError: a truth is not a readable image.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is not a folder; --truth expects one, or with --data_dir the name of a "
+            "prepared data set"
+        )
+    dataset, split, listed = folder.name, "all", None
+    if (folder / "Annotations" / "480p").is_dir():
+        year = "2017" if (folder / "ImageSets" / "2017" / "val.txt").is_file() else "480p"
+        dataset, split = f"davis{2017 if year == '2017' else 2016}", "val"
+        if sequences is None:
+            listed = read_list(folder / "ImageSets" / year / "val.txt")
+        folder = folder / "Annotations" / "480p"
+    if sequences is not None:
+        split = "custom"
+
+    chosen = listed if sequences is None else sorted(set(sequences))
+    videos = {entry.name: entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
+    images = {path.stem: path for path in sorted(folder.glob("*.png"))}
+    if not videos and not images:
+        raise FileNotFoundError(
+            f"{folder} has no folder; expected SEQUENCE/FRAME.png (or IMAGE.png) in it"
+        )
+    what, there = ("folder", videos) if videos else ("image", images)
+    chosen = list(there) if chosen is None else chosen
+    _require(chosen, there, f"{folder} has no {what}")
+    return Truth(
+        dataset,
+        split,
+        {
+            name: _files_video(_frames(videos[name]) if videos else [images[name]])
+            for name in chosen
+        },
+    )
+
+
+def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = None) -> Truth:
+    """Truth of a prepared data set.
+
+    Args:
+      data_dir: where prepared data sets lie.
+      spec: DATASET:SPLIT, as for `records.open_source`.
+      sequences: names of videos to take; left out, all.
+
+    Raises:
+      FileNotFoundError: not prepared, or sequences are not there.
+      ValueError: malformed spec, no such split, or the split has no truth.
+    """
+    source = records.open_source(data_dir, spec)
+    # The first record of a frame; its other records differ in the flow.
+    first: dict[str, dict[int, int]] = {}
+    for position, key in enumerate(records.index(source)):
+        first.setdefault(key.video, {}).setdefault(key.frame, position)
+    dataset, split = spec.rsplit(":", 1)
+    if sequences is not None:
+        _require(sequences, first, f"{spec} has no video")
+        first, split = {name: first[name] for name in sorted(set(sequences))}, "custom"
+    videos = {}
+    for name, frames in sorted(first.items()):
+        # In some data sets some frames alone have truth.
+        positions = [frames[frame] for frame in sorted(frames) if "mask" in source[frames[frame]]]
+        if positions:
+            numbered = "regions" in source[positions[0]]
+            read = [
+                partial(_recorded, source, position, "regions" if numbered else "mask")
+                for position in positions
+            ]
+            videos[name] = TruthVideo(
+                [source.frame_names[position] for position in positions],
+                None if numbered else read,
+                read if numbered else None,
+            )
+    if not videos:
+        raise ValueError(f"{spec} has no truth; name a split with masks, such as val or test")
+    return Truth(dataset, split, videos)
+
+
+def read_list(path: Path) -> list[str]:
+    """Sequence names from a list: plain names, or lines such as /JPEGImages/480p/NAME/0.jpg …
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: it is empty.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; name the sequences with --sequences")
+    entries = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    names = [Path(entry).parent.name if "/" in entry else entry for entry in entries]
+    if not names:
+        raise ValueError(f"{path} is empty; expected one sequence name a line")
+    return sorted(set(names))
+
+
+def _frames(folder: Path) -> list[Path]:
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} has no PNG file; expected FRAME.png in it")
+    return paths
+
+
+def _files_video(paths: list[Path]) -> TruthVideo:
+    # One look decides for the sequence: a frame that an object has left may hold void alone.
+    numbered = mask_files.is_numbered(paths[0])
+    read = mask_files.read_numbers if numbered else mask_files.read_mask
+    frames = [partial(read, path) for path in paths]
+    return TruthVideo(
+        [path.stem for path in paths], None if numbered else frames, frames if numbered else None
+    )
+
+
+def _recorded(
+    source: records.RecordSource | records.JoinedSource, position: int, field: str
+) -> np.ndarray:
+    return records.decode_record(source[position])[field]
+
+
+def _require(names: Sequence[str], there: Container[str], problem: str) -> None:
+    missing = sorted(name for name in set(names) if name not in there)
+    if missing:
+        raise FileNotFoundError(
+            f"{problem} for {', '.join(missing)}; pass names that are there to --sequences"
+        )

@@ -105,8 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             truth = from_records(arguments.data_dir, arguments.truth, sequences)
         else:
             truth = from_folder(Path(arguments.truth), sequences)
-        default = protocols.DEFAULTS.get(truth.dataset.partition("/")[0], ("all_frames",))[0]
-        score = protocols.protocol(arguments.protocol or default)
+        score = protocols.protocol(arguments.protocol or truth.protocol)
         videos, notes = load_videos(arguments.masks, truth, score.prediction)
         result = score(videos, jobs=arguments.jobs)
         # Shown before it is written, so that a path that cannot be written loses nothing.
@@ -179,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
         "--protocol",
         metavar="NAME",
         help=f"frames scored and way of averaging: {', '.join(protocols.PROTOCOLS)} (default: the "
-        "main one of the data set, all_frames for any other folder)",
+        "main one of the data set; for other folders all_frames, for still images saliency)",
     )
     parser.add_argument(
         "--masks", required=True, type=Path, metavar="DIR", help="predictions, SEQUENCE/FRAME.png"

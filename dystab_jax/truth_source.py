@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dystab_jax import mask_files, records
+from dystab_jax.protocols import default_protocols
 from dystab_jax.scoring import Frame
 
 
@@ -28,10 +29,17 @@ class TruthVideo:
 
 @dataclass(frozen=True)
 class Truth:
-    """Truth of a data set: videos by name, sorted; `dataset` and `split` for the report."""
+    """Truth of a data set.
+
+    Attributes:
+      dataset, split: for the report.
+      protocol: name of the main protocol that suits it.
+      videos: by name, sorted; a still image is a video of one frame.
+    """
 
     dataset: str
     split: str
+    protocol: str
     videos: dict[str, TruthVideo]
 
 
@@ -52,10 +60,11 @@ def from_folder(folder: Path, sequences: Sequence[str] | None = None) -> Truth:
             f"{folder} is not a folder; --truth expects one, or with --data_dir the name of a "
             "prepared data set"
         )
-    dataset, split, listed = folder.name, "all", None
+    dataset, split, protocol, listed = folder.name, "all", "all_frames", None
     if (folder / "Annotations" / "480p").is_dir():
         year = "2017" if (folder / "ImageSets" / "2017" / "val.txt").is_file() else "480p"
         dataset, split = f"davis{2017 if year == '2017' else 2016}", "val"
+        protocol = default_protocols(dataset)[0]
         if sequences is None:
             listed = read_list(folder / "ImageSets" / year / "val.txt")
         folder = folder / "Annotations" / "480p"
@@ -70,16 +79,12 @@ def from_folder(folder: Path, sequences: Sequence[str] | None = None) -> Truth:
             f"{folder} has no folder; expected SEQUENCE/FRAME.png (or IMAGE.png) in it"
         )
     what, there = ("folder", videos) if videos else ("image", images)
+    protocol = protocol if videos else "saliency"
     chosen = list(there) if chosen is None else chosen
     _require(chosen, there, f"{folder} has no {what}")
-    return Truth(
-        dataset,
-        split,
-        {
-            name: _files_video(_frames(videos[name]) if videos else [images[name]])
-            for name in chosen
-        },
-    )
+    files = {name: _frames(videos[name]) if videos else [images[name]] for name in chosen}
+    read = {name: _files_video(paths) for name, paths in files.items()}
+    return Truth(dataset, split, protocol, read)
 
 
 def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = None) -> Truth:
@@ -120,7 +125,8 @@ def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = No
             )
     if not videos:
         raise ValueError(f"{spec} has no truth; name a split with masks, such as val or test")
-    return Truth(dataset, split, videos)
+    protocol = default_protocols(spec.partition(":")[0])[0]
+    return Truth(dataset, split, protocol, videos)
 
 
 def read_list(path: Path) -> list[str]:

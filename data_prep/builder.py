@@ -34,8 +34,8 @@ class Plan:
     Attributes:
       videos: all of them, each once; of still images, one "video" per image.
       train: names of the videos of split "train"; its records never hold truth.
-      truth: split to names of videos; its records are those of the frames that have truth. A split
-        "train" may stand here instead: of still images that nothing is trained on with truth.
+      truth: split to names of videos; its records are those of the frames that have truth. Those
+        of still images may be called "train" too: only evaluation reads what truth they hold.
       notes: what the user should know, e.g. parts of the data set that are absent.
     """
 

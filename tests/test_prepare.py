@@ -19,9 +19,13 @@ from tiny_videos import files_of, sliding_texture, write_frames, write_masks, wr
 
 from data_prep import builder, video, workers
 from data_prep import prepare as prepare_module
+from data_prep.fbms59 import RegionFile
 from data_prep.flow.dis import Dis
-from data_prep.frames import Frame
+from data_prep.frames import Frame, ImageFiles
 from data_prep.prepare import BadVideosError, main, prepare
+from data_prep.segtrackv2 import ObjectFiles
+from data_prep.stills import GreyFile
+from data_prep.truth import IndexFile, MaskFile
 from data_prep.video import Recipe, prepare_video, read_details
 from dystab_jax.records import DATASETS, STILLS, decode_record, open_source
 
@@ -243,6 +247,26 @@ def test_finished_videos_are_not_done_again_unless_their_files_changed(
     names.clear()
     prepare_here(videos, tmp_path / "data")
     assert names == ["a", "c"]
+
+
+def test_what_tells_that_files_changed_survives_its_storage(tmp_path):
+    # Otherwise no finished video would ever be recognised.
+    truths = (
+        MaskFile(tmp_path / "a.png"),
+        IndexFile(tmp_path / "a.png"),
+        GreyFile(tmp_path / "a.png"),
+        ObjectFiles((tmp_path / "a.png", tmp_path / "b.png")),
+        RegionFile(tmp_path / "a.png", (0, 255), 0.1),
+    )
+    for truth in truths:
+        source = ImageFiles("a", tmp_path, (tmp_path / "0.png",), {"0": truth})
+        stamp = video.stamp(source)
+        assert json.loads(json.dumps(stamp)) == stamp
+        assert [str(tmp_path / "0.png"), None, None] in stamp["files"]
+        assert [str(truth.path), None, None] in stamp["files"]
+        (tmp_path / "a.png").write_text("")
+        assert video.stamp(source) != stamp
+        (tmp_path / "a.png").unlink()
 
 
 def test_damaged_intermediate_is_done_again(videos, tmp_path, monkeypatch):

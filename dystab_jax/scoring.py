@@ -100,7 +100,7 @@ class Video:
             expected.
         """
         if self.masks is not None and self.masks[frame] is None:
-            raise ValueError("there is no prediction")
+            raise ValueError("there is no prediction; add it, or leave the video out")
         truth, regions, masks, maps, objects = (
             None if frames is None or frames[frame] is None else _call(frames[frame])
             for frames in (self.truth, self.regions, self.masks, self.maps, self.objects)

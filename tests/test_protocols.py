@@ -139,7 +139,8 @@ def test_frames_without_truth_are_not_scored():
     assert protocols.all_frames({"a": with_gaps})["mean_j"] == 0.5
     # The ends are those of the video.
     assert protocols.davis2016({"a": with_gaps})["frames"] == 1
-    assert protocols.fbms59({"a": Video(regions=truth, masks=masks)})["frames"] == 3
+    for protocol in (protocols.fbms59, protocols.davis2017, protocols.saliency):
+        assert protocol({"a": Video(regions=truth, masks=masks)})["frames"] == 3
     with pytest.raises(ValueError, match="video a has 2 frames, of which protocol all_frames"):
         protocols.all_frames({"a": Video(truth=[None, None], masks=[FULL, FULL])})
 

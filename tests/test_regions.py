@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax import metrics, protocols, regions
+from dystab_jax import mask_files, metrics, protocols, regions
 from dystab_jax.scoring import Video
 
 # A row of twelve pixels is enough: numbers of the objects, four pixels each.
@@ -279,6 +279,21 @@ def test_a_perfect_merged_mask_fails_the_protocol_of_davis2017():
     # One of three objects gets the mask, of which it is a third.
     assert result["mean_j"] == pytest.approx(1 / 9)
     assert result["j_and_f"] < 0.3
+
+
+def test_void_and_objects_of_real_truth(shared):
+    """tennis of DAVIS-2017: a player, a racket, and void around them."""
+    folder = shared / "data" / "DAVIS2017_palette_sample" / "Annotations" / "480p" / "tennis"
+    truth = [mask_files.read_numbers(path) for path in sorted(folder.glob("*.png"))]
+    assert all(np.unique(frame).tolist() == [0, 1, 2, 255] for frame in truth)
+    # Void as object or as background: both are right.
+    for void in (1, 0):
+        predicted = [np.where(frame == 255, void, frame) for frame in truth]
+        assert davis2017(truth, objects=predicted)["j_and_f"] == 1
+        merged = Video(regions=truth, masks=[frame > 0 for frame in predicted])
+        assert protocols.all_frames({"a": merged})["mean_j"] == 1
+        result = protocols.davis2017({"a": merged})
+        assert result["objects"] == 2 and result["mean_j"] < 0.5
 
 
 @pytest.fixture(scope="module")

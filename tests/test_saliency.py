@@ -74,6 +74,14 @@ def test_s_measure_by_hand():
     assert saliency.s_measure(constant, truth, alpha=1.0) == pytest.approx(of_object)
 
 
+def test_s_measure_of_one_pixel_objects_is_finite():
+    truth = np.zeros((4, 4), np.uint8)
+    truth[3, 3] = 1
+    assert saliency.s_measure(truth, truth) == pytest.approx(1)
+    assert 0 <= saliency.s_measure(np.linspace(0, 1, 16).reshape(4, 4), truth) < 1
+    assert saliency.s_measure(1 - truth, 1 - truth) == pytest.approx(1)
+
+
 def test_s_measure_cannot_fall_below_zero():
     truth = np.zeros((6, 6), np.uint8)
     truth[2:4, 2:4] = 1
@@ -126,21 +134,21 @@ def zipped(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def sod300_scores(shared) -> dict:
+def sod300(shared) -> Video:
     """DSS on the 300 images of SOD."""
     with zipfile.ZipFile(shared / "refdata" / "sod300" / "sod_gt_and_DSS_maps.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.startswith("gt/"))
-        video = Video(
+        return Video(
             truth=[zipped(archive, name) > 128 for name in names],
             maps=[zipped(archive, name.replace("gt/", "DSS/")) / 255 for name in names],
         )
-    return protocols.saliency({"sod": video}, jobs=2)
 
 
-def test_sod300_golden(sod300_scores, shared):
+def test_sod300_golden(sod300, shared):
     golden = json.loads((shared / "refdata" / "sod300" / "golden.json").read_text())["DSS"]
     matlab, python = golden["matlab_toolbox"], golden["pysodmetrics"]
-    assert sod300_scores["frames"] == 300
+    scores = protocols.saliency({"sod": sod300}, jobs=2)
+    assert scores["frames"] == 300
     expected = {
         "f_beta": golden["fixed_0p5_per_image_F_DeepUSPS"],
         "mean_j": golden["fixed_0p5_per_image_IoU"],
@@ -153,10 +161,23 @@ def test_sod300_golden(sod300_scores, shared):
     }
     for key, value in expected.items():
         # All digits given but the last few: the MATLAB toolbox adds its ε in other places.
-        assert sod300_scores[key] == pytest.approx(value, abs=1e-8), key
-        if key in sod300_scores["stretched"]:
+        assert scores[key] == pytest.approx(value, abs=1e-8), key
+        if key in scores["stretched"]:
             # These maps already reach from 0 to 1.
-            assert sod300_scores["stretched"][key] == pytest.approx(value, abs=1e-8), key
+            assert scores["stretched"][key] == pytest.approx(value, abs=1e-8), key
+
+
+def test_sod300_golden_by_image_and_by_threshold(sod300, shared):
+    golden = np.load(shared / "refdata" / "sod300" / "DSS_matlab.npz")
+    pairs = list(zip(sod300.maps, sod300.truth, strict=True))
+    adaptive = [saliency.adaptive_f(*pair) for pair in pairs]
+    np.testing.assert_allclose(adaptive, golden["mean_Fmeasure_image"][:, 2], atol=1e-8)
+    structure = [saliency.s_measure(*pair) for pair in pairs]
+    np.testing.assert_allclose(structure, golden["S_measure_image"], atol=1e-8)
+    curves = np.mean([saliency.curve(*pair) for pair in pairs], axis=0)
+    np.testing.assert_allclose(curves[0], golden["Pre"], atol=1e-8)
+    np.testing.assert_allclose(curves[1], golden["Recall"], atol=1e-8)
+    np.testing.assert_allclose(saliency.f_from(*curves[:2]), golden["Fmeasure_Curve"], atol=1e-8)
 
 
 def test_pysodmetrics_golden(shared):

@@ -81,17 +81,17 @@ def build_lattice(features: Float32[np.ndarray, "N d"]) -> Lattice:
     """
     points, dimensions = features.shape
     cells, rank, rest = _enclosing_simplex(_lift(features))
-    # One row per corner from here on, the remainder-k corner in row k.
-    unit = np.empty((dimensions + 1, points), np.float32)
-    np.put_along_axis(unit, rank, rest, axis=0)
+    ordered = np.empty((dimensions + 1, points), np.float32)
+    np.put_along_axis(ordered, rank, rest, axis=0)
+    # Column k belongs to the corner whose coordinates leave the remainder k over d + 1.
     weights = np.empty((points, dimensions + 1), np.float32)
-    weights[:, 0] = 1 + unit[dimensions] - unit[0]
+    weights[:, 0] = 1 + ordered[dimensions] - ordered[0]
     for k in range(1, dimensions + 1):
-        weights[:, k] = unit[dimensions - k] - unit[dimensions - k + 1]
+        weights[:, k] = ordered[dimensions - k] - ordered[dimensions - k + 1]
 
     strides, class_stride = _strides(cells)
     keys = _corner_keys(cells, rank, strides, class_stride)
-    found = [_unique(row) for row in keys]
+    found = [np.unique(row, return_inverse=True) for row in keys]
     tables = [table for table, _ in found]
     offsets = np.cumsum([0, *map(len, tables)])
     corners = np.empty((points, dimensions + 1), np.int32)
@@ -146,18 +146,19 @@ def _enclosing_simplex(lifted):
 def _strides(cells: Int32[np.ndarray, "d_plus_1 N"]) -> tuple[list[int], int]:
     """Place values that number the lattice points: one per coordinate, one for the remainder.
 
-    The last coordinate follows from the others. Each has room for the corners (one less) and for
-    a step beyond those on either side, so that no two points and neighbours share a number.
+    The last coordinate follows from the others. Each of them has room for the corners (which go
+    one below `cells`) and one value more, so that a step off either end meets no lattice point.
     """
     strides, place = [], 1
     for row in cells[:-1]:
         strides.append(place)
-        place *= int(row.max()) - int(row.min()) + 4
-    if place * len(cells) >= 2**63:
+        place *= int(row.max()) - int(row.min()) + 3
+    # The factor 2 leaves room for the steps.
+    if 2 * place * len(cells) >= 2**63:
         spans = [int(row.max()) - int(row.min()) + 1 for row in cells[:-1]]
         raise ValueError(
             f"the points span {' x '.join(map(str, spans))} lattice cells, which 64 bits cannot "
-            "number; expected coordinates in units of the standard deviation, so enlarge it"
+            "number; enlarge the standard deviation that divides the coordinates"
         )
     return [*strides, 0], place
 
@@ -174,30 +175,10 @@ def _corner_keys(cells, rank, strides, class_stride) -> Int64[np.ndarray, "d_plu
     keys = np.empty(cells.shape, np.int64)
     keys[0] = 0
     for row, stride in zip(cells[:-1], strides[:-1], strict=True):
-        keys[0] += (row - (row.min() - 2)).astype(np.int64) * stride
+        keys[0] += (row - row.min()).astype(np.int64) * stride
     for k in range(1, axes):
         keys[k] = keys[k - 1] + class_stride - by_rank[axes - k]
     return keys
-
-
-def _unique(keys: Int64[np.ndarray, " N"]):
-    """Sorted distinct keys and where each key stands among them."""
-    smallest = keys.min()
-    bits = len(keys).bit_length()
-    if int(keys.max() - smallest).bit_length() + bits >= 63:
-        return np.unique(keys, return_inverse=True)
-    # Sorting (key, place) pairs packed in one integer takes a third of the time of an argsort.
-    packed = (keys - smallest) << bits
-    packed |= np.arange(len(keys))
-    packed.sort()
-    order = packed & ((1 << bits) - 1)
-    packed >>= bits
-    first = np.empty(len(keys), bool)
-    first[0] = True
-    np.not_equal(packed[1:], packed[:-1], out=first[1:])
-    inverse = np.empty(len(keys), np.int64)
-    inverse[order] = np.cumsum(first) - 1
-    return packed[first] + smallest, inverse
 
 
 def _neighbours(tables, offsets, strides, class_stride) -> Int32[np.ndarray, "d_plus_1 2 M"]:

@@ -91,12 +91,15 @@ def test_filter_of_an_impulse_is_near_the_gaussian_on_a_grid():
 
 
 def test_filter_does_not_see_points_far_away():
-    near = random_points(5, count=50)
-    # So far that place numbers of keys and points no longer fit one integer.
-    far = np.array([[1500, -1500, 1500, -1500, 1500]], np.float32)
-    both = filter_matrix(np.concatenate([near, far]))
-    np.testing.assert_allclose(both[:-1, :-1], filter_matrix(near), atol=1e-6)
-    assert (both[-1, :-1] == 0).all() and both[-1, -1] > 0.3
+    # A strip along which only one lattice coordinate changes that numbers the lattice points, so
+    # that a step off one end must not count as one onto the other.
+    generator = np.random.default_rng(0)
+    along = generator.random((1500, 1)) * 16
+    points = along * (3**-0.5, 1) + generator.normal(size=(1500, 2)) * 0.5
+    responses = filter_matrix(points.astype(np.float32))
+    far = gaussian_matrix(points) < np.exp(-(8**2) / 2)
+    assert far.mean() > 0.2
+    assert not responses[far].any()
 
 
 def test_lattice_too_wide_to_number():
@@ -132,13 +135,14 @@ def test_mean_field_is_softmax_over_both_labels():
     np.testing.assert_allclose(result.ravel(), q[1], atol=1e-5)
 
 
-@pytest.mark.parametrize("preset, share_left", [("cis", 0), ("deepusps", 0), ("guided", 0.85)])
+@pytest.mark.parametrize("preset, share_left", [("cis", 0), ("deepusps", 0.02), ("guided", 0.1)])
 def test_blurred_map_snaps_to_the_edge(preset, share_left):
-    image, truth, soft = draw(96, 128)
+    image, truth, _ = draw(180, 320)
+    soft = np.roll(cv2.GaussianBlur(truth, (0, 0), 3), 1, axis=1)
     result = refine(image, soft, preset)
     assert result.dtype == np.float32 and result.shape == soft.shape
     assert result.min() >= 0 and result.max() <= 1
-    assert wrong_pixels(soft, truth) > 50
+    assert wrong_pixels(soft, truth) > 150
     assert wrong_pixels(result, truth) <= share_left * wrong_pixels(soft, truth)
 
 
@@ -147,6 +151,21 @@ def test_cis_scales_with_the_width_and_divides_by_the_maximum():
     p = np.clip(soft / soft.max(), 1e-6, 1 - 1e-6).astype(np.float64)
     expected = mean_field(image, np.log(p / (1 - p)), (Kernel(60 * 64 / 854, 5, 5),), 50)
     np.testing.assert_allclose(refine(image, soft * 0.25, "cis"), expected, atol=1e-3)
+
+
+def test_deepusps_works_in_a_square():
+    image, _, soft = draw()
+    image, soft = (np.tile(a, (9, 8) + (1,) * (a.ndim - 2)) for a in (image[:, :54], soft[:, :54]))
+    assert soft.shape == (432, 432)
+    p = np.clip(soft, 1e-6, 1 - 1e-6).astype(np.float64)
+    expected = mean_field(image, np.log(p / (1 - p)), (Kernel(3, 3), Kernel(80, 10, 13)), 5)
+    np.testing.assert_allclose(refine(image, soft, "deepusps"), expected, atol=1e-6)
+
+
+def test_guided_filter_scales_with_the_width():
+    image, _, soft = draw(64, 320)
+    expected = guided_filter((image / 255).astype(np.float32), soft, 3, 1e-4)
+    np.testing.assert_allclose(refine(image, soft, "guided"), expected.clip(0, 1), atol=1e-4)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -8,7 +8,7 @@ TensorFlow is not involved: images go in as encoded bytes.
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,14 @@ class Plan:
       truth: split to names of videos; its records are those of the frames that have truth. Those
         of still images may be called "train" too: only evaluation reads what truth they hold.
       notes: what the user should know, e.g. parts of the data set that are absent.
+      unlabelled: further splits like "train", by their names.
     """
 
     videos: tuple[FrameSource, ...]
     train: tuple[str, ...]
     truth: dict[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    unlabelled: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             raise ValueError(
                 f"{self.name} is written by `python -m data_prep.prepare --dataset={self.name}`"
             )
-        splits = {"train": self._plan.train} | self._plan.truth
+        splits = {"train": self._plan.train} | self._plan.unlabelled | self._plan.truth
         shards = {}
         for split, names in splits.items():
             pieces = self._pieces(split, names)

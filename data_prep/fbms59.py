@@ -7,9 +7,9 @@
 Either set will do. From "Motion Segmentation, FBMS-59" of the Computer Vision Group, University of
 Freiburg (https://lmb.informatik.uni-freiburg.de/resources/datasets/), for research only.
 
-Splits: train (Trainingset, no masks), test (labelled frames of Testset: those that are scored) and
-train_labelled (labelled frames of Trainingset). Complete: 29 sequences for training, 30 for test
-with 367 labelled frames.
+Splits: train (Trainingset, no masks), test (labelled frames of Testset: those that are scored),
+test_unlabelled (all frames of Testset, no masks) and train_labelled (labelled frames of
+Trainingset). Complete: 29 sequences for training, 30 for test with 367 labelled frames.
 
 A truth image marks region i of the .dat file by its "scale": the grey level of a .pgm, or
 R·65536 + G·256 + B of a _gt.ppm. Beside the latter lie _gt.pgm and PROB_gt.ppm, which grade how
@@ -142,6 +142,7 @@ def plan(source: Path, fbms_compatibility: bool = False) -> Plan:
         tuple(video.name for video in videos["train"]),
         {split: names for split, names in truth.items() if names},
         tuple(notes),
+        {"test_unlabelled": tuple(video.name for video in videos["test"])},
     )
 
 

@@ -1,6 +1,6 @@
 """Algorithm 1: dynamic-static bootstrapping. Phases as data, one loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -11,10 +11,14 @@ from tqdm import tqdm
 from dystab_jax import parallel, pipeline, records
 from dystab_jax.build import Run, unpack
 from dystab_jax.checkpoints import Checkpoints
+from dystab_jax.crf import PRESETS
 from dystab_jax.monitor import Guard, Log
-from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels
+from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.state import State
 from dystab_jax.steps import Steps
+
+PHASES = "phases"
+"""Folder of a workdir that holds the averaged networks at the end of every phase."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,61 @@ class Bootstrap:
 
 
 @dataclass(frozen=True)
+class SelfTraining:
+    """Section ``self_training`` of a config: one round after the loop (Sec. 5.6, Table 4).
+
+    χ learns what a conditional random field makes of its own predictions.
+
+    Attributes:
+      data: images or videos, such as "msra_b:all"; no truth is read. "" for none.
+      crf: see ``crf.PRESETS``.
+      epochs: over these images.
+    """
+
+    data: str
+    crf: str
+    epochs: float
+
+    def __post_init__(self):
+        if self.crf not in PRESETS:
+            raise ValueError(f"self_training.crf is {self.crf!r}; there are {', '.join(PRESETS)}")
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Section ``supervised`` of a config: fine-tuning with labels after the loop (Table 3).
+
+    The only place where truth trains anything; results of it say so.
+
+    Attributes:
+      data: annotated frames, such as "davis2016_labelled:fit". "" for none.
+      select: annotated frames that choose among the checks, such as "davis2016_labelled:select".
+      epochs: over these frames.
+      checks: states, evenly spread over the epochs, of which the best on ``select`` is taken.
+    """
+
+    data: str
+    select: str
+    epochs: float
+    checks: int
+
+    def __post_init__(self):
+        if self.data and self.checks < 1:
+            raise ValueError(f"supervised.checks is {self.checks}; expected 1 or more")
+        if self.data and not self.select:
+            raise ValueError(
+                "supervised.select is empty; name held-out frames with truth, such as "
+                "davis2016_labelled:select"
+            )
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stretch of training in which the same step repeats.
 
     Attributes:
       name: for logs and files, e.g. "2-static".
-      kind: "warm_up", "dynamic", "static" or "joint".
+      kind: "warm_up", "dynamic", "static", "joint", "self_training" or "supervised".
       start, end: of ``State.step``; the phase takes end − start steps.
       updates: minibatches that one step takes.
       first: whether χ learns for the first time.
@@ -76,7 +129,12 @@ class Phase:
     first: bool
 
 
-def schedule(options: Bootstrap, frames: int, batch_size: int) -> tuple[Phase, ...]:
+def schedule(
+    options: Bootstrap,
+    frames: int,
+    batch_size: int,
+    refinements: Sequence[tuple[str, str, float]] = (),
+) -> tuple[Phase, ...]:
     """Algorithm 1 as a list.
 
     Initialise φ, ψ by Eq. (5); then, ``rounds`` times, update χ by Eq. (7) and φ, ψ by Eq. (8).
@@ -85,20 +143,21 @@ def schedule(options: Bootstrap, frames: int, batch_size: int) -> tuple[Phase, .
       options: the durations.
       frames: in an epoch.
       batch_size: examples in a minibatch.
+      refinements: what follows the loop: name, kind and examples of each phase.
     """
     game = options.phi_updates + options.psi_updates
     plan = [
-        ("0-warm_up", "warm_up", options.warm_up_epochs),
-        ("0-dynamic", "dynamic", options.dynamic_epochs),
+        ("0-warm_up", "warm_up", options.warm_up_epochs * frames),
+        ("0-dynamic", "dynamic", options.dynamic_epochs * frames),
     ]
     for number in range(1, options.rounds + 1):
-        plan.append((f"{number}-static", "static", options.static_epochs))
-        plan.append((f"{number}-joint", "joint", options.joint_epochs))
+        plan.append((f"{number}-static", "static", options.static_epochs * frames))
+        plan.append((f"{number}-joint", "joint", options.joint_epochs * frames))
     phases, start = [], 0
-    for name, kind, epochs in plan:
+    for name, kind, examples in (*plan, *refinements):
         in_game = kind in ("dynamic", "joint")
         learner_updates = options.phi_updates if in_game else 1
-        end = start + round(epochs * frames / batch_size / learner_updates)
+        end = start + round(examples / batch_size / learner_updates)
         updates = game if in_game else 1
         phases.append(Phase(name, kind, start, end, updates, name == "1-static"))
         start = end
@@ -122,6 +181,14 @@ def train(run: Run) -> State:
         return training.state
 
 
+@dataclass(frozen=True)
+class _Data:
+    """What a phase visits."""
+
+    decoded: pipeline.Decoded
+    frames: list[pipeline.Frame]
+
+
 class Training:
     """One run of ``train``: the data, the state, and where they are saved."""
 
@@ -129,27 +196,37 @@ class Training:
         config = run.config
         self._run = run
         self._options = unpack(Bootstrap, config.bootstrap, "bootstrap")
+        self._self_training = unpack(SelfTraining, config.self_training, "self_training")
+        self._supervised = unpack(Supervised, config.supervised, "supervised")
         self._augmentation = unpack(
             pipeline.Augmentation, config.data.augmentation, "data.augmentation"
         )
-        source = records.open_source(config.data.dir, config.data.train)
-        self._frames = pipeline.frames_of(source)
-        size = tuple(config.data.image_size)
-        self._decoded = pipeline.Decoded(source, size, config.data.keep_in_memory)
-        self.phases = schedule(self._options, len(self._frames), config.data.batch_size)
-
         for field in ("every", "checkpoint_every", "keep_checkpoints"):
             if config.log[field] < 1:
                 raise ValueError(f"log.{field} is {config.log[field]}; expected 1 or more")
+        videos = self._open(config.data.train, config.data.videos)
+        self._data, refinements = self._open_refinements()
+        for kind in ("warm_up", "dynamic", "static", "joint"):
+            self._data[kind] = videos
+        self.phases = schedule(
+            self._options, len(videos.frames), config.data.batch_size, refinements
+        )
+
         self._checkpoints = Checkpoints(run.workdir / "checkpoints", config.log.keep_checkpoints)
+        self._snapshots = (
+            Checkpoints(run.workdir / PHASES, None) if config.log.keep_phases else None
+        )
         restored = self._checkpoints.restore(run.abstract_state())
-        self.state, self._position = restored or (run.new_state(), None)
+        self.state, position = restored or (run.new_state(), {"iterator": None})
+        self._position = position["iterator"]
         self.step = int(self.state.step)
         self._log = Log(run.workdir / "metrics.jsonl", self.step)
         self._compiled: dict[tuple[str, bool], Callable] = {}
         self._guard = Guard(self._options.smallest_mask, self._options.patience)
+        pairs = sum(len(frame.positions) for frame in videos.frames)
         print(
-            f"{config.data.train}: {len(self._frames)} frames, {len(source)} pairs; "
+            f"{config.data.train}: {len({frame.video for frame in videos.frames})} videos, "
+            f"{len(videos.frames)} frames, {pairs} pairs; "
             f"step {self.step} of {self.phases[-1].end if self.phases else 0}"
         )
 
@@ -158,7 +235,44 @@ class Training:
 
     def __exit__(self, *_) -> None:
         self._checkpoints.close()
+        if self._snapshots is not None:
+            self._snapshots.close()
         self._log.close()
+
+    def _open(self, spec: str, videos: int = 0, truth: bool = False) -> _Data:
+        data = self._run.config.data
+        source = records.open_source(data.dir, spec)
+        size = data.image_size if source.has_flow else data.still_size
+        decoded = pipeline.Decoded(source, tuple(size), data.keep_in_memory, truth)
+        frames = pipeline.frames_of(source)
+        if videos:
+            frames = pipeline.choose_videos(frames, videos, self._run.config.seed)
+        return _Data(decoded, frames)
+
+    def _open_refinements(self) -> tuple[dict[str, _Data], list[tuple[str, str, float]]]:
+        """Data of the phases after the loop by kind, and what ``schedule`` wants to know."""
+        own, labelled = self._self_training, self._supervised
+        if own.data and labelled.data:
+            raise ValueError(
+                "self_training.data and supervised.data are both given; both start from the end "
+                "of the loop, so train them in two workdirs"
+            )
+        if own.data:
+            data = self._open(own.data)
+            name = "self_training"
+            return {name: data}, [(name, name, own.epochs * len(data.frames))]
+        if labelled.data:
+            data = self._open(labelled.data, truth=True)
+            if not data.decoded.source.has_flow or "mask" not in data.decoded.source[0]:
+                raise ValueError(
+                    f"supervised.data is {labelled.data}, which has no videos with truth; name "
+                    "annotated ones, such as davis2016_labelled:fit"
+                )
+            records.open_source(self._run.config.data.dir, labelled.select)
+            share = labelled.epochs * len(data.frames) / labelled.checks
+            checks = range(1, labelled.checks + 1)
+            return {"supervised": data}, [(f"supervised-{k}", "supervised", share) for k in checks]
+        return {}, []
 
     def run_phase(self, phase: Phase) -> None:
         """Goes on to the end of the phase."""
@@ -166,16 +280,16 @@ class Training:
         if begins and phase.kind == "static":
             chi_previous = jax.tree.map(jnp.copy, self.state.chi.average)
             self.state = self.state.replace(chi_previous=chi_previous)
-        config = self._run.config
+        config, data = self._run.config, self._data[phase.kind]
         batches = pipeline.training_batches(
-            self._decoded,
-            self._frames,
+            data.decoded,
+            data.frames,
             seed=config.seed * 1000 + self.phases.index(phase),
             updates=phase.updates,
             batch_size=config.data.batch_size,
             augmentation=self._augmentation,
             threads=config.data.threads,
-            labels=self._labels(phase) if phase.kind == "static" else None,
+            labels=self._labels(phase),
         )
         if not begins:
             batches.set_state(self._position)
@@ -196,11 +310,19 @@ class Training:
                 if ends or self.step % save_every == 0:
                     self._report(self.step, metrics, phase, bar)
                     self._guard.check_state(phase.name, self.state)
-                    self._checkpoints.save(self.step, self.state, batches.get_state())
+                    self._save(phase, ends, batches.get_state())
                 elif self.step % every == 0:
                     waiting = (self.step, metrics)
                 if ends:
                     return
+
+    def _save(self, phase: Phase, ends: bool, iterator: dict) -> None:
+        position = {"phase": phase.name, "complete": ends}
+        if ends and self._snapshots is not None and phase.kind != "warm_up":
+            # On disk before the checkpoint: a run that goes on behind it never comes back here.
+            self._snapshots.save(self.step, self._run.averages(self.state), position)
+            self._snapshots.wait()
+        self._checkpoints.save(self.step, self.state, position | {"iterator": iterator})
 
     def _report(self, step: int, metrics: dict[str, jax.Array], phase: Phase, bar: tqdm) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -227,21 +349,27 @@ class Training:
             "dynamic": partial(steps.dynamic_round, with_static=False, **game),
             "static": partial(steps.static_round, first=phase.first),
             "joint": partial(steps.dynamic_round, with_static=True, **game),
+            "self_training": steps.self_training_round,
+            "supervised": steps.supervised_round,
         }[phase.kind]
         return parallel.map_step(step, self._run.mesh)
 
-    def _labels(self, phase: Phase) -> PseudoLabels:
-        """From the file, where this phase has already made them."""
+    def _labels(self, phase: Phase) -> PseudoLabels | None:
+        """What χ learns from; from the file, where this phase has already made it."""
+        if phase.kind not in ("static", "self_training"):
+            return None
         path = self._run.workdir / "pseudo_labels" / f"{phase.name}.npz"
         if self.step > phase.start and path.exists():
             return PseudoLabels.load(path)
-        labels = make_pseudo_labels(
-            self._run.predictor,
-            self.state,
-            self._decoded,
-            self._frames,
-            self._options.label_vote,
-            self._options.label_flows,
-        )
+        data, predictor = self._data[phase.kind], self._run.predictor
+        if phase.kind == "static":
+            vote, flows = self._options.label_vote, self._options.label_flows
+            labels = make_pseudo_labels(
+                predictor, self.state, data.decoded, data.frames, vote, flows
+            )
+        else:
+            preset, jobs = self._self_training.crf, self._run.config.eval.jobs
+            chi = self.state.chi.average
+            labels = refine_predictions(predictor, chi, data.decoded, data.frames, preset, jobs)
         labels.save(path)
         return labels

@@ -1,4 +1,4 @@
-"""Saving and restoring a run: the state and where its data iterator stood."""
+"""Saving and restoring a run: arrays, and what is known about them as plain json."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from dystab_jax.state import State
+Arrays = Any
+"""A tree of arrays: a ``State``, or the averaged variables of the networks."""
 
 
 class Checkpoints:
@@ -14,10 +15,10 @@ class Checkpoints:
 
     Args:
       directory: made where absent.
-      keep: how many of the newest stay.
+      keep: how many of the newest stay; None for all.
     """
 
-    def __init__(self, directory: Path, keep: int = 2):
+    def __init__(self, directory: Path, keep: int | None = 2):
         self.directory = Path(directory).resolve()
         options = ocp.CheckpointManagerOptions(max_to_keep=keep)
         handlers = {
@@ -28,8 +29,8 @@ class Checkpoints:
             self.directory, options=options, item_handlers=handlers
         )
 
-    def save(self, step: int, state: State, position: dict[str, Any]) -> None:
-        """Writes in the background; ``position`` is the data iterator's state, plain json."""
+    def save(self, step: int, state: Arrays, position: dict[str, Any]) -> None:
+        """Writes in the background; ``position`` is plain json: the phase, the data iterator."""
         if step in self._manager.all_steps():
             return
         items = ocp.args.Composite(
@@ -37,19 +38,35 @@ class Checkpoints:
         )
         self._manager.save(step, args=items)
 
-    def restore(self, like: State) -> tuple[State, dict[str, Any]] | None:
-        """The newest state and position, or None where nothing has been saved.
+    def steps(self) -> list[int]:
+        """Those that are complete, in order."""
+        return sorted(self._manager.all_steps())
+
+    def position(self, step: int) -> dict[str, Any]:
+        """What was saved beside the arrays of a step.
+
+        Raises:
+          ValueError: it is unreadable.
+        """
+        items = ocp.args.Composite(position=ocp.args.JsonRestore())
+        try:
+            return self._manager.restore(step, args=items).position
+        except Exception as error:  # Orbax raises many kinds; all mean the same to the user
+            raise ValueError(self._damaged(step, error)) from error
+
+    def restore(self, like: Arrays, step: int | None = None) -> tuple[Arrays, dict] | None:
+        """Arrays and position of a step, by default the newest; None where nothing has been saved.
 
         Args:
-          like: a state of the same structure, or its ShapeDtypeStructs; gives shapes and devices.
+          like: a tree of the same structure, or its ShapeDtypeStructs; gives shapes and devices.
+          step: one of ``steps()``.
 
         Raises:
           ValueError: the checkpoint is of other networks or optimizers, or unreadable.
         """
-        step = self._manager.latest_step()
+        step = self._manager.latest_step() if step is None else step
         if step is None:
             return None
-        where = f"checkpoint {step} in {self.directory}"
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()
@@ -60,16 +77,22 @@ class Checkpoints:
             different = _first_difference(stored, _shapes(ocp.tree.serialize_tree(like)))
             restored = None if different else self._manager.restore(step, args=items)
         except Exception as error:  # Orbax raises many kinds; all mean the same to the user
-            raise ValueError(
-                f"{where} is damaged: {_first_line(error)}. Remove its folder to go on from the "
-                "one before, or use another --workdir"
-            ) from error
+            raise ValueError(self._damaged(step, error)) from error
         if different:
             raise ValueError(
-                f"{where} does not fit this config's networks and optimizers: {different}. Use the "
-                "config it was trained with, or another --workdir"
+                f"{self._where(step)} does not fit this config's networks and optimizers: "
+                f"{different}. Use the config it was trained with, or another --workdir"
             )
         return restored.state, restored.position
+
+    def _where(self, step: int) -> str:
+        return f"checkpoint {step} in {self.directory}"
+
+    def _damaged(self, step: int, error: Exception) -> str:
+        return (
+            f"{self._where(step)} is damaged: {_first_line(error)}. Remove its folder to go on "
+            "from the one before, or use another --workdir"
+        )
 
     def wait(self) -> None:
         """Until everything is on disk."""

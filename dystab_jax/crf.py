@@ -197,7 +197,7 @@ PRESETS: dict[str, DenseCRF | GuidedFilter | Unchanged] = {
     # Saliency at the size of the networks of Table 4.
     "deepusps": DenseCRF((Kernel(3, 3), Kernel(80, 10, 13)), 5, side=432),
     # Ours: on published masks of DAVIS videos, made coarse, wider windows lost small objects.
-    "guided": GuidedFilter(radius=8, epsilon=1e-4, reference_width=854),
+    "guided": GuidedFilter(radius=16, epsilon=1e-3, reference_width=854),
 }
 
 

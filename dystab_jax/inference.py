@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -11,6 +12,8 @@ from dystab_jax import masks, parallel
 from dystab_jax.pipeline import Decoded, Frame
 from dystab_jax.state import Variables
 from dystab_jax.steps import Steps
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,9 @@ class Predictor:
         for video, members in by_video.items():
             images, pairs = [], []
             for number, frame in enumerate(members):
-                examples = [decoded[position] for position in frame.positions[:flows_per_frame]]
-                images.append(examples[0]["image"])
-                pairs += [(number, example["flow_forward"]) for example in examples]
+                positions = frame.positions[:flows_per_frame]
+                images.append(decoded.part(positions[0], "image"))
+                pairs += [(number, decoded.part(p, "flow_forward")) for p in positions]
             named = [(frame.name, frame.group) for frame in members]
             yield self.video(variables, video, named, np.stack(images), pairs, vote)
 
@@ -135,3 +138,8 @@ class Predictor:
             batch = {name: array[chosen] for name, array in arrays.items()}
             results.append(function(variables, parallel.shard(batch, self._mesh, 0)))
         return np.concatenate([jax.device_get(result) for result in results])[:total]
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Consecutive parts of at most ``size`` items."""
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -208,8 +208,8 @@ def static(
       alpha2: α² of Eq. (6).
     """
     trust = jax.lax.stop_gradient(jnp.maximum(confidence - previous_confidence - margin, 0))
-    stay = consistency_weight * _lack_of(prediction, previous, alpha2)
-    return stay + trust * _lack_of(prediction, motion_mask, alpha2)
+    stay = consistency_weight * disagreement(prediction, previous, alpha2)
+    return stay + trust * disagreement(prediction, motion_mask, alpha2)
 
 
 def joint(
@@ -224,10 +224,27 @@ def joint(
       weight: λ_obj.
       alpha2: α² of Eq. (6).
     """
-    return dynamic_loss + weight * _lack_of(mask, static_mask, alpha2)
+    return dynamic_loss + weight * disagreement(mask, static_mask, alpha2)
 
 
-def _lack_of(prediction: Mask, target: Mask, alpha2: float) -> PerSample:
-    """1 − F_α, and 0 where the target is empty."""
+def disagreement(prediction: Mask, target: Mask, alpha2: float = 1.5) -> PerSample:
+    """1 − F_α of Eq. (6), the loss that Table 2 trains χ by; 0 where the target is empty.
+
+    Arguments as in ``f_measure``.
+    """
     present = jnp.any(target > 0.5, PIXEL_AXES)
     return jnp.where(present, 1 - f_measure(prediction, target, alpha2), 0.0)
+
+
+def supervised(prediction: Mask, truth: Mask, alpha2: float = 1.5) -> PerSample:
+    """Loss of the supervised rows of Table 3 (ours): 1 − F_α plus the mean cross entropy.
+
+    Args:
+      prediction: p, in [0, 1].
+      truth: 0 or 1; an empty one leaves the cross entropy alone.
+      alpha2: α² of Eq. (6).
+    """
+    # Clipped, so that a mask that is exactly 0 or 1 and wrong has a finite loss.
+    sure = jnp.clip(prediction, 1e-6, 1 - 1e-6)
+    entropy = -jnp.mean(truth * jnp.log(sure) + (1 - truth) * jnp.log1p(-sure), PIXEL_AXES)
+    return disagreement(prediction, truth, alpha2) + entropy

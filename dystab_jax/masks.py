@@ -26,7 +26,6 @@ FUSIONS = {
 }
 COMBINING = ("geometric", "product", "mean")
 MODES = (*FUSIONS, "weighted")
-MARGIN = 0.2  # δ of Eq. (7): φ is believed where its L_A is greater than χ's by this much
 TRUST = ("loss_a", "none")
 
 
@@ -86,13 +85,14 @@ def fuse(
     loss_a_chi: Shares | None = None,
     mode: str = "weighted",
     trust: str = "loss_a",
+    margin: float = 0.2,
 ) -> Masks:
     """One mask from what the dynamic and the static model say about the same frames.
 
-    Modes: `weighted` w φ + (1 - w) χ with w = sigmoid((L_A(φ) - L_A(χ) - δ) / δ) and δ = 0.2, so
-    that each frame listens to φ where its mask explains the flow better, as in Eq. (7), and to χ
-    where the flow says little; `geometric` sqrt(φ χ), `product` φ χ, `mean` (φ + χ) / 2, `dynamic`
-    φ, `static` χ.
+    Modes: `weighted` w φ + (1 - w) χ with w = sigmoid((L_A(φ) - L_A(χ) - δ) / δ), so that each
+    frame listens to φ where its mask explains the flow better, as in Eq. (7), and to χ where the
+    flow says little; `geometric` sqrt(φ χ), `product` φ χ, `mean` (φ + χ) / 2, `dynamic` φ,
+    `static` χ.
     The geometric mean is not normalised between object and background: sqrt(φχ) against
     sqrt((1-φ)(1-χ)) exceeds one half exactly where φ + χ > 1, so its masks would be those of
     `mean`. As it stands, a model that is undecided (one half) leaves the decision to the other,
@@ -106,6 +106,7 @@ def fuse(
       mode: see above.
       trust: `loss_a`: geometric, product and mean take χ alone for samples with
         loss_a_chi > loss_a_phi; `none`: they combine always and need no losses.
+      margin: δ of Eq. (7), for `weighted`.
 
     Returns:
       The fused masks, in [0, 1].
@@ -126,7 +127,7 @@ def fuse(
         )
     if mode == "weighted":
         exp = phi.__array_namespace__().exp
-        weight = 1 / (1 + exp((loss_a_chi + MARGIN - loss_a_phi) / MARGIN))[:, None, None, None]
+        weight = 1 / (1 + exp((loss_a_chi + margin - loss_a_phi) / margin))[:, None, None, None]
         return weight * phi + (1 - weight) * chi
     fused = FUSIONS[mode](phi, chi)
     return _select(loss_a_chi > loss_a_phi, chi, fused) if uses_losses else fused

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
+from dystab_jax.files import write_whole
 from dystab_jax.state import State, Variables
 
 ADVICE = (
@@ -30,9 +31,7 @@ class Log:
     def __init__(self, path: Path, step: int):
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= step]
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(f"{line}\n" for line in kept))
-        partial.replace(path)  # a kill leaves the old file or the new one
+        write_whole(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", buffering=1)
 
     def write(self, step: int, phase: str, values: dict[str, float]) -> None:

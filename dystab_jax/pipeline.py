@@ -3,7 +3,7 @@
 An epoch visits every frame once; which of its flows (frame gaps) it brings is drawn each time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 
 from dystab_jax import records
 from dystab_jax.flow_ops import flip_flow, resize_flow
+from dystab_jax.pictures import fit_mask
 
 Example = dict[str, np.ndarray]
 FLOWS = records.FLOW_FIELDS
@@ -40,22 +41,27 @@ class Augmentation:
             )
 
 
-def decode(raw: dict, size: tuple[int, int]) -> Example:
+def decode(raw: dict, size: tuple[int, int], parts: Collection[str] = ("image", *FLOWS)) -> Example:
     """One record at the networks' resolution.
 
     Args:
       raw: as stored.
       size: (height, width).
+      parts: of ``records.PARTS``, what to decode; nothing else is so much as looked at.
 
     Returns:
       image uint8 [H, W, 3]; flow_forward and flow_backward float16 [H, W, 2] in pixels at H×W,
-      which still images have not.
+      which still images have not; for the part "mask", truth uint8 [H, W, 1] of 0 and 1.
     """
-    record = records.decode_record(raw)
-    example = {"image": resize_image(record["image"], size)}
+    record = records.decode_record(raw, parts)
+    example = {}
+    if "image" in record:
+        example["image"] = resize_image(record["image"], size)
     for name in FLOWS:
         if name in record:
             example[name] = resize_flow(record[name], size).astype(np.float16)
+    if "mask" in record:
+        example["truth"] = fit_mask(record["mask"], size)[..., None]
     return example
 
 
@@ -69,15 +75,20 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 class Decoded:
     """Random access to decoded records, kept in memory once decoded where asked to.
 
+    Args:
+      truth: whether examples hold the truth.
+
     Attributes:
       source: see ``records.open_source``.
       size: (height, width) of what comes out.
+      parts: what examples hold, see ``decode``.
       keep: hold every decoded example; needs about 11 bytes per pixel and frame pair, 3 per pixel
         of a still image.
     """
 
-    def __init__(self, source: Records, size: tuple[int, int], keep: bool):
+    def __init__(self, source: Records, size: tuple[int, int], keep: bool, truth: bool = False):
         self.source, self.size, self.keep = source, size, keep
+        self.parts = ("image", *FLOWS, "mask") if truth else ("image", *FLOWS)
         self._kept: dict[int, Example] = {}
 
     def __len__(self) -> int:
@@ -86,10 +97,16 @@ class Decoded:
     def __getitem__(self, position: int) -> Example:
         example = self._kept.get(position)
         if example is None:
-            example = decode(self.source[position], self.size)
+            example = decode(self.source[position], self.size, self.parts)
             if self.keep:
                 self._kept[position] = example
         return dict(example)
+
+    def part(self, position: int, name: str) -> np.ndarray:
+        """One array of an example; the others are not decoded unless examples are kept."""
+        if self.keep:
+            return self[position][name]
+        return decode(self.source[position], self.size, (name,))[name]
 
 
 @dataclass(frozen=True)
@@ -118,6 +135,21 @@ def frames_of(source: Records) -> list[Frame]:
         Frame(*key, tuple(position for _, position in sorted(pairs)))
         for key, pairs in grouped.items()
     ]
+
+
+def choose_videos(frames: Sequence[Frame], count: int, seed: int) -> list[Frame]:
+    """The frames of ``count`` videos, drawn at random.
+
+    For one seed the choices are nested: more videos hold the fewer ones (Table 6).
+
+    Raises:
+      ValueError: there are not so many videos.
+    """
+    names = sorted({frame.video for frame in frames})
+    if not 0 < count <= len(names):
+        raise ValueError(f"data.videos is {count}; data.train has {len(names)} videos (0: all)")
+    chosen = set(np.random.default_rng(seed).permutation(names)[:count].tolist())
+    return [frame for frame in frames if frame.video in chosen]
 
 
 def augment(example: Example, options: Augmentation, rng: np.random.Generator) -> Example:

@@ -1,21 +1,30 @@
 """What χ learns from: masks and confidences of every training frame, made once per phase."""
 
-import os
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from dystab_jax.inference import Predictor
+from dystab_jax import crf
+from dystab_jax.files import write_whole
+from dystab_jax.inference import Predictor, chunks
 from dystab_jax.pipeline import Decoded, Example, Frame
-from dystab_jax.state import State
+from dystab_jax.state import State, Variables
 
 
 class PseudoLabels:
     """One label for each frame, masks as single bits.
 
-    Each label holds ``motion_mask`` (m) and ``static_mask`` (χ′(I)), uint8 [H, W, 1] of 0 and 1,
-    and their L_A, ``confidence_phi`` and ``confidence_chi``, float32.
+    Those of the loop hold ``motion_mask`` (m) and ``static_mask`` (χ′(I)), uint8 [H, W, 1] of 0
+    and 1, and their L_A, ``confidence_phi`` and ``confidence_chi``, float32; those of
+    self-training hold ``target``, uint8 [H, W, 1].
+
+    Args:
+      size: (height, width) of the masks.
+      bits: of each kind of mask, [N, ⌈H·W/8⌉] packed.
+      confidences: of each kind, [N].
     """
 
     def __init__(self, size: tuple[int, int], bits: dict, confidences: dict):
@@ -24,7 +33,7 @@ class PseudoLabels:
         self._confidences = confidences
 
     def __len__(self) -> int:
-        return len(self._bits["motion_mask"])
+        return len(next(iter(self._bits.values())))
 
     def __getitem__(self, number: int) -> Example:
         height, width = self.size
@@ -36,20 +45,18 @@ class PseudoLabels:
 
     def save(self, path: Path) -> None:
         """Writes an npz that is either whole or absent."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        with partial.open("wb") as file:
-            np.savez(file, size=self.size, **self._bits, **self._confidences)
-        partial.replace(path)
+        buffer = io.BytesIO()
+        np.savez(buffer, size=self.size, **self._bits, **self._confidences)
+        write_whole(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "PseudoLabels":
         """Reads what ``save`` wrote."""
         with np.load(path) as stored:
             size = tuple(int(side) for side in stored["size"])
-            bits = {name: stored[name] for name in ("motion_mask", "static_mask")}
-            names = ("confidence_phi", "confidence_chi")
-            return cls(size, bits, {name: stored[name] for name in names})
+            arrays = {name: stored[name] for name in stored.files if name != "size"}
+        bits = {name: array for name, array in arrays.items() if array.ndim == 2}
+        return cls(size, bits, {name: arrays[name] for name in arrays.keys() - bits.keys()})
 
 
 def make_pseudo_labels(
@@ -80,7 +87,7 @@ def make_pseudo_labels(
     with tqdm(total=len(frames), desc="pseudo-labels", unit="frame") as bar:
         for video in predictor.videos(variables, decoded, frames, vote, flows_per_frame):
             for name, soft in (("motion_mask", video.phi), ("static_mask", video.chi)):
-                bits[name].append(np.packbits((soft > 0.5).reshape(len(soft), -1), axis=-1))
+                bits[name].append(_pack(soft))
             for name in confidences:
                 confidences[name].append(getattr(video, name))
             bar.update(len(video.frames))
@@ -89,3 +96,38 @@ def make_pseudo_labels(
         {name: np.concatenate(parts) for name, parts in bits.items()},
         {name: np.concatenate(parts) for name, parts in confidences.items()},
     )
+
+
+def refine_predictions(
+    predictor: Predictor,
+    chi: Variables,
+    decoded: Decoded,
+    frames: Sequence[Frame],
+    preset: str,
+    jobs: int,
+) -> PseudoLabels:
+    """Labels of self-training (Sec. 5.6): what a CRF makes of χ's own masks.
+
+    Args:
+      predictor: runs χ.
+      chi: its averages.
+      decoded, frames: the images; no truth is read.
+      preset: see ``crf.PRESETS``.
+      jobs: images refined at once.
+    """
+
+    def predicted() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for chunk in chunks(frames, predictor.batch_size):
+            images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
+            yield from zip(images, predictor.static(chi, images)[..., 0], strict=True)
+
+    refined = crf.refine_frames(predicted(), preset, jobs)
+    bar = tqdm(refined, total=len(frames), desc="self-training labels", unit="image")
+    return PseudoLabels(
+        decoded.size, {"target": np.concatenate([_pack(soft[None]) for soft in bar])}, {}
+    )
+
+
+def _pack(soft: np.ndarray) -> np.ndarray:
+    """Masks [N, H, W, ...] cut at one half, as bits [N, ⌈H·W/8⌉]."""
+    return np.packbits((soft > 0.5).reshape(len(soft), -1), axis=-1)

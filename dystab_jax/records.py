@@ -27,7 +27,7 @@ without reading them. Each record holds
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +54,8 @@ DATASETS = VIDEOS + STILLS
 VERSION = "1.0.0"
 FLOW_FIELDS = ("flow_forward", "flow_backward")
 TRUTH_FIELDS = ("mask", "regions")
+PARTS = ("image", *FLOW_FIELDS, *TRUTH_FIELDS)
+"""Fields that are stored as images."""
 TEXT_FIELDS = ("video", "frame_name", "group", "estimator")
 NUMBER_FIELDS = ("frame", "gap", "height", "width")
 
@@ -69,11 +71,12 @@ class Key(NamedTuple):
     gap: int
 
 
-def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
+def decode_record(raw: Mapping[str, Any], parts: Collection[str] = PARTS) -> dict[str, Any]:
     """Turns the stored bytes of one record into arrays.
 
     Args:
       raw: a record as an `open_source` source returns it.
+      parts: of `PARTS`, those to decode; the others are left out.
 
     Returns:
       ``image`` uint8 [H, W, 3] RGB; ``flow_forward`` and ``flow_backward`` float32 [h, w, 2],
@@ -87,18 +90,11 @@ def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     record: dict[str, Any] = {name: _text(raw[name]) for name in TEXT_FIELDS}
     record |= {name: int(raw[name]) for name in NUMBER_FIELDS}
-    part = "image"
     try:
-        record["image"] = decode_image(raw["image"], cv2.IMREAD_COLOR_RGB, part)
-        for part in FLOW_FIELDS:
-            if part in raw:
-                record[part] = decode_flow(raw[part])
-        if raw.get("mask"):
-            part = "mask"
-            record["mask"] = decode_image(raw["mask"], cv2.IMREAD_GRAYSCALE, part) >> 7
-        if raw.get("regions"):
-            part = "regions"
-            record["regions"] = decode_image(raw["regions"], cv2.IMREAD_GRAYSCALE, part)
+        for part in PARTS:
+            empty = part in TRUTH_FIELDS and not raw.get(part)
+            if part in parts and part in raw and not empty:
+                record[part] = _DECODERS[part](raw[part])
         for part in ("image", *TRUTH_FIELDS):
             expected = (record["height"], record["width"])
             if part in record and record[part].shape[:2] != expected:
@@ -114,6 +110,13 @@ def decode_record(raw: Mapping[str, Any]) -> dict[str, Any]:
     return record
 
 
+_DECODERS = {
+    "image": lambda data: decode_image(data, cv2.IMREAD_COLOR_RGB, "image"),
+    "flow_forward": decode_flow,
+    "flow_backward": decode_flow,
+    "mask": lambda data: decode_image(data, cv2.IMREAD_GRAYSCALE, "mask") >> 7,
+    "regions": lambda data: decode_image(data, cv2.IMREAD_GRAYSCALE, "regions"),
+}
 _REPREPARE = "Prepare the data set again with `python -m data_prep.prepare ... --overwrite`."
 
 

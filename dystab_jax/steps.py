@@ -6,6 +6,7 @@ model of ``jax.pmap``; ``parallel.py`` maps these functions over the devices.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -33,6 +34,8 @@ class LossOptions:
       denominator: "observed" or "both", see ``losses.adversarial``.
       ratio_clip: bound of each ratio of Eq. (3) for φ and for confidences; None for no bound.
       psi_objective: "ratio", L_A as in the paper's min max, or "error", the numerators alone.
+      static: what χ learns by: "confidence", Eq. (7), or "f_measure", Eq. (6) with every
+        pseudo-label of φ, whatever its confidence (Table 2).
       temporal_weight: λ_TC of Eq. (5), positive.
       alpha2: α² of Eq. (6).
       margin: δ of Eq. (7).
@@ -46,6 +49,7 @@ class LossOptions:
     denominator: str
     ratio_clip: float | None
     psi_objective: str
+    static: str
     temporal_weight: float
     alpha2: float
     margin: float
@@ -61,6 +65,8 @@ class LossOptions:
             raise ValueError(f"loss.denominator is {self.denominator!r}; choose observed or both")
         if self.psi_objective not in ("ratio", "error"):
             raise ValueError(f"loss.psi_objective is {self.psi_objective!r}; choose ratio or error")
+        if self.static not in ("confidence", "f_measure"):
+            raise ValueError(f"loss.static is {self.static!r}; choose confidence or f_measure")
         if self.temporal_weight < 0:
             raise ValueError(
                 f"loss.temporal_weight is {self.temporal_weight}; it must be ≥ 0 "
@@ -227,7 +233,7 @@ class Steps:
         return losses.straight_through(mask) if self.options.mask_mode != "soft" else mask
 
     def update_chi(self, state: State, batch: Batch, first: bool) -> tuple[State, Metrics]:
-        """χ minimises Eq. (7) on cached pseudo-labels.
+        """χ minimises Eq. (7), or 1 − Eq. (6), on cached pseudo-labels.
 
         Args:
           state: only χ changes.
@@ -245,17 +251,20 @@ class Steps:
             logits, batch_stats = self.chi.network.apply(
                 variables, image, train=True, mutable=["batch_stats"]
             )
-            value = losses.static(
-                object_probability(logits),
-                motion_mask,
-                static_mask,
-                batch["confidence_phi"],
-                previous_confidence,
-                options.margin,
-                0.0 if first else options.consistency_weight,
-                options.alpha2,
-            )
             prediction = object_probability(logits)
+            if options.static == "f_measure":
+                value = losses.disagreement(prediction, motion_mask, options.alpha2)
+            else:
+                value = losses.static(
+                    prediction,
+                    motion_mask,
+                    static_mask,
+                    batch["confidence_phi"],
+                    previous_confidence,
+                    options.margin,
+                    0.0 if first else options.consistency_weight,
+                    options.alpha2,
+                )
             trusted = batch["confidence_phi"] - previous_confidence > options.margin
             metrics = {
                 "chi/loss": jnp.mean(value),
@@ -267,6 +276,56 @@ class Steps:
 
         chi, metrics = _learn(self.chi, state.chi, loss)
         return state.replace(chi=chi), metrics
+
+    def train_chi_on_itself(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """χ learns its own refined predictions, by 1 − Eq. (6) (Sec. 5.6).
+
+        Args:
+          state: only χ changes.
+          batch: image and target, 0 or 1.
+        """
+        image, target = to_image(batch["image"]), batch["target"].astype(jnp.float32)
+
+        def loss(variables):
+            logits, batch_stats = self.chi.network.apply(
+                variables, image, train=True, mutable=["batch_stats"]
+            )
+            prediction = object_probability(logits)
+            value = jnp.mean(losses.disagreement(prediction, target, self.options.alpha2))
+            metrics = {"chi/loss": value, "chi/mask_area": jnp.mean(prediction > 0.5)}
+            return value, (batch_stats, metrics)
+
+        chi, metrics = _learn(self.chi, state.chi, loss)
+        return state.replace(chi=chi), metrics
+
+    def fine_tune(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """φ and χ learn from annotations: the supervised rows of Table 3, and nothing else.
+
+        Args:
+          state: φ and χ change.
+          batch: image, flow_forward, and truth, 0 or 1.
+        """
+        image, flow = to_image(batch["image"]), batch["flow_forward"].astype(jnp.float32)
+        truth, alpha2 = batch["truth"].astype(jnp.float32), self.options.alpha2
+
+        def loss_phi(variables):
+            logits, batch_stats = self.phi.network.apply(
+                variables, flow, train=True, mutable=["batch_stats"]
+            )
+            mask, _ = canonicalise(self._regions(logits))
+            value = jnp.mean(losses.supervised(mask, truth, alpha2))
+            return value, (batch_stats, {"phi/loss": value})
+
+        def loss_chi(variables):
+            logits, batch_stats = self.chi.network.apply(
+                variables, image, train=True, mutable=["batch_stats"]
+            )
+            value = jnp.mean(losses.supervised(object_probability(logits), truth, alpha2))
+            return value, (batch_stats, {"chi/loss": value})
+
+        phi, metrics = _learn(self.phi, state.phi, loss_phi)
+        chi, more = _learn(self.chi, state.chi, loss_chi)
+        return state.replace(phi=phi, chi=chi), metrics | more
 
     # -- what one dispatch does -------------------------------------------------------------------
 
@@ -296,15 +355,28 @@ class Steps:
 
     def static_round(self, state: State, batch: Batch, first: bool) -> tuple[State, Metrics]:
         """One update of χ; arrays [1, B, ...]."""
-        minibatch = jax.tree.map(lambda array: array[0], batch)
-        state, metrics = self.update_chi(state, minibatch, first)
-        return state.replace(step=state.step + 1), metrics
+        return _single(partial(self.update_chi, first=first), state, batch)
 
     def warm_up_round(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         """One update of ψ on random ellipses; arrays [1, B, ...]."""
-        minibatch = jax.tree.map(lambda array: array[0], batch)
-        state, metrics = self.warm_up_psi(state, minibatch)
-        return state.replace(step=state.step + 1), metrics
+        return _single(self.warm_up_psi, state, batch)
+
+    def self_training_round(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """One update of χ from its own refined predictions; arrays [1, B, ...]."""
+        return _single(self.train_chi_on_itself, state, batch)
+
+    def supervised_round(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """One update of φ and χ from annotations; arrays [1, B, ...]."""
+        return _single(self.fine_tune, state, batch)
+
+
+Update = Callable[[State, Batch], tuple[State, Metrics]]
+
+
+def _single(update: Update, state: State, batch: Batch) -> tuple[State, Metrics]:
+    """A round of one update."""
+    state, metrics = update(state, jax.tree.map(lambda array: array[0], batch))
+    return state.replace(step=state.step + 1), metrics
 
 
 Loss = Callable[[Variables], tuple[jax.Array, tuple[dict[str, Any], Metrics]]]

@@ -124,6 +124,13 @@ def test_splits_frames_and_regions(source, tmp_path):
     np.testing.assert_array_equal(record["regions"], NUMBERS == 1)
 
 
+def test_test_videos_without_their_truth(source, tmp_path):
+    prepare_fbms(source, tmp_path / "data")
+    records = open_source(tmp_path / "data", "fbms59:test_unlabelled")
+    assert {key.frame for key in records.keys} == set(range(13))
+    assert not any({"mask", "regions"} & records[t].keys() for t in range(len(records)))
+
+
 def test_frame_numbers_count_where_names_do_not_match(source):
     definition = source / "Testset/cats/GroundTruth/catsDef.dat"
     definition.write_text(definition.read_text().replace("cats_12.ppm", "image0012.ppm"))

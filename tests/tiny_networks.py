@@ -30,6 +30,7 @@ def tiny_steps(norm="group", average_decay=0.9, optimizer=None, **options) -> St
         "denominator": "observed",
         "ratio_clip": 1.0,
         "psi_objective": "ratio",
+        "static": "confidence",
         "temporal_weight": 0.1,
         "alpha2": 1.5,
         "margin": 0.2,

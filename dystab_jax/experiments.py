@@ -1,0 +1,75 @@
+"""Configs that stand for several runs, and what a run says of itself in its results."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# What an experiment may be repeated over, or what does not change a run's result.
+_NOT_OF_THE_METHOD = ("seed", "log", "eval", "runs")
+_NOT_OF_THE_DATA = ("dir", "keep_in_memory", "threads", "train", "videos")
+
+
+def expand(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
+    """The runs of a config: its own, named "", or those in ``config.runs``.
+
+    ``runs`` holds pairs of a name and the fields that are different in that run, themselves pairs
+    of a path such as "loss.temporal_weight" and a value.
+
+    Raises:
+      ValueError: a field does not exist, or two runs have one name.
+    """
+    if not config.runs:
+        yield "", config
+        return
+    names = [name for name, _ in config.runs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"config.runs: two runs have the same name; there are {names}")
+    for name, changes in config.runs:
+        run = config.copy_and_resolve_references()
+        run.runs = ()
+        for path, value in changes:
+            _set(run, path, value, name)
+        yield name, run
+
+
+def _set(config: ConfigDict, path: str, value: Any, name: str) -> None:
+    *sections, key = path.split(".")
+    node = config
+    for section in sections:
+        node = node[section] if section in node else ConfigDict()
+    if key not in node:
+        raise ValueError(f"config.runs: {name} sets {path!r}, which the config does not have")
+    node[key] = value
+
+
+def facts(config: ConfigDict, phase: str) -> dict[str, Any]:
+    """What tells the results of one run from those of another.
+
+    Args:
+      config: of the run.
+      phase: of training that the result is of.
+
+    Returns:
+      Plain json: training data, number of videos (0: all), seed, λ_TC, what χ learns by, whether
+      labels were used, and ``method``, the same for all runs whose configs differ in nothing but
+      training data, seed, evaluation and logs.
+    """
+    plain = json.loads(json.dumps(config.to_dict()))
+    data = {key: value for key, value in plain["data"].items() if key not in _NOT_OF_THE_DATA}
+    method = {key: value for key, value in plain.items() if key not in _NOT_OF_THE_METHOD}
+    digest = hashlib.sha256(json.dumps(method | {"data": data}, sort_keys=True).encode())
+    height, width = config.data.image_size
+    return {
+        "train": config.data.train,
+        "videos": config.data.videos,
+        "seed": config.seed,
+        "temporal_weight": config.loss.temporal_weight,
+        "static": config.loss.static,
+        "labels": config.supervised.data if phase.startswith("supervised") else "",
+        "networks": f"φ {config.phi.model.backbone}, χ {config.chi.model.backbone} at "
+        f"{width}×{height}",
+        "method": digest.hexdigest()[:8],
+    }

@@ -1,0 +1,82 @@
+"""The averaged networks at the ends of phases: what is evaluated, and what predicts."""
+
+from dataclasses import dataclass
+
+from dystab_jax.bootstrap import PHASES
+from dystab_jax.build import NETWORKS, Run
+from dystab_jax.checkpoints import Checkpoints
+from dystab_jax.state import Variables
+
+
+class UntrainedError(FileNotFoundError):
+    """A run that has no checkpoint yet."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The networks at one moment of training.
+
+    Attributes:
+      phase: the one that has ended, or is under way.
+      complete: whether it has ended.
+      step: of training.
+      last: whether this is what the run ends in so far; only its masks are written.
+      variables: averages by network.
+    """
+
+    phase: str
+    complete: bool
+    step: int
+    last: bool
+    variables: dict[str, Variables]
+
+
+def newest(run: Run) -> Snapshot:
+    """The newest checkpoint.
+
+    Raises:
+      UntrainedError: there is none yet.
+    """
+    directory = run.workdir / "checkpoints"
+    restored = None
+    if directory.is_dir():
+        checkpoints = Checkpoints(directory, run.config.log.keep_checkpoints)
+        restored = checkpoints.restore(run.abstract_state())
+        checkpoints.close()
+    if restored is None:
+        raise UntrainedError(f"{directory} holds no checkpoint yet; train first")
+    state, position = restored
+    complete, step = position["complete"], int(state.step)
+    return Snapshot(position["phase"], complete, step, True, run.averages(state))
+
+
+def phase_steps(run: Run) -> dict[str, int]:
+    """The step at which each phase that has left a snapshot ended, in their order."""
+    directory = run.workdir / PHASES
+    if not directory.is_dir():
+        return {}
+    stored = Checkpoints(directory, None)
+    steps = {stored.position(step)["phase"]: step for step in stored.steps()}
+    stored.close()
+    return steps
+
+
+def at_end_of(run: Run, phase: str) -> Snapshot:
+    """The networks as a phase left them.
+
+    Raises:
+      ValueError: it has left no snapshot; names the phases that have.
+    """
+    steps = phase_steps(run)
+    if phase not in steps:
+        raise ValueError(
+            f"{run.workdir / PHASES} has no snapshot of phase {phase!r}; there are: "
+            f"{', '.join(steps) or 'none'} (log.keep_phases={run.config.log.keep_phases})"
+        )
+    state = run.abstract_state()
+    like = {name: getattr(state, name).average for name in NETWORKS}
+    stored = Checkpoints(run.workdir / PHASES, None)
+    variables, _ = stored.restore(like, steps[phase])
+    stored.close()
+    last = steps[phase] == max(steps.values())
+    return Snapshot(phase, True, steps[phase], last, variables)

@@ -25,9 +25,13 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "predict"],
-    "train: train (or go on) and then evaluate; eval: score the newest checkpoint and write the "
-    "report; predict: masks for --input.",
+    ["train", "eval", "tables", "predict"],
+    "train: train (or go on) and then evaluate; eval: score what is trained, write report, figures "
+    "and tables; tables: Tables 1-7 from all results below the workdir; predict: masks for "
+    "--input.",
+)
+_ONLY = flags.DEFINE_list(
+    "only", [], "train, eval: of a config that stands for several runs, those to do, by name."
 )
 _INPUT = flags.DEFINE_string(
     "input", None, "predict: an image, a folder of frames, or a video (mp4, avi, mov, webm)."
@@ -43,13 +47,15 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
     workdir = Path(_WORKDIR.value)
     try:
-        run = cli.open_run(_CONFIG.value, workdir, _MODE.value)
+        config = _CONFIG.value
         if _MODE.value == "train":
-            cli.train(run)
+            cli.train(config, workdir, _ONLY.value)
         elif _MODE.value == "eval":
-            cli.evaluate(run)
+            cli.evaluate(config, workdir, _ONLY.value)
+        elif _MODE.value == "tables":
+            cli.write_tables(workdir)
         else:
-            cli.predict_masks(run, Path(_INPUT.value), Path(_OUTPUT.value))
+            cli.predict_masks(config, workdir, Path(_INPUT.value), Path(_OUTPUT.value))
     except cli.USER_ERRORS as error:
         sys.exit(f"error: {error}")
 

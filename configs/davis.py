@@ -55,11 +55,14 @@ def get_config(variant: str = "") -> ConfigDict:
         raise ValueError(f"configs/davis.py has no variant {variant!r}; there are {names}")
     config = ConfigDict()
     config.seed = 0
+    config.runs = ()  # of configs that stand for several runs, see configs/table1.py
 
     config.data = dict(
         dir="data",  # --data_dir of data_prep.prepare
         train="davis2016:train",  # several, joined by +, are trained on together
+        videos=0,  # that many of them, drawn at random by the seed; 0: all. For Table 6
         image_size=(192, 384),  # ours: as in the public CIS code, which the paper builds on
+        still_size=(432, 432),  # ours: of single images, as in the public code of [46]
         batch_size=16,  # ours: over all devices; the paper does not say
         keep_in_memory=False,  # ours: decoded pairs, 11 bytes a pixel
         threads=8,
@@ -96,6 +99,7 @@ def get_config(variant: str = "") -> ConfigDict:
         denominator="both",  # ours: bounds Eq. (3) whatever ψ says; "observed" in the paper
         ratio_clip=config_dict.placeholder(float),  # ours: 1.0 makes sense with "observed"
         psi_objective="ratio",  # Eq. (3)
+        static="confidence",  # Eq. (7); "f_measure" is Eq. (6) alone, see Table 2
         temporal_weight=0.1,  # Eq. (5); Sec. 5.1 uses 1.0 in Table 1
         alpha2=1.5,  # Eq. (6)
         margin=0.2,  # δ, Sec. 5.2
@@ -117,9 +121,21 @@ def get_config(variant: str = "") -> ConfigDict:
         patience=20,
     )
 
+    # One round after the loop, for single images (Sec. 5.6, Table 4): configs/table4.py.
+    config.self_training = dict(data="", crf="deepusps", epochs=15.0)
+    # Fine-tuning with labels, for the supervised row of Table 3 and nothing else:
+    # configs/table3.py:supervised.
+    config.supervised = dict(data="", select="", epochs=15.0, checks=3)
+
     config.eval = dict(
-        data="davis2016:val",
-        protocol="davis2016",
+        data="davis2016:val",  # several, with commas between them, are scored one by one
+        protocol="default",  # of each data set; or the name of one for all
+        phases="last",  # or ends of phases, such as "0-dynamic,3-joint"
+        crf="none",  # of videos: cis (as the paper's "similar to [77]"), guided
+        still_crf="none",  # of single images: deepusps (as in [46])
+        crf_models="fused",  # what it refines, of phi,chi,fused
+        crf_backend="numpy",  # on the CPU; "jax" on the device
+        oracle=False,  # True: truth chooses which of φ's regions is the object; upper bounds
         batch_size=16,
         flows_per_frame=6,  # φ is averaged over the frame gaps ±1…±3
         vote=True,  # one decision per video on which region is the object
@@ -128,7 +144,7 @@ def get_config(variant: str = "") -> ConfigDict:
         save_masks=True,
         jobs=2,
     )
-    config.log = dict(every=20, checkpoint_every=500, keep_checkpoints=2)
+    config.log = dict(every=20, checkpoint_every=500, keep_checkpoints=2, keep_phases=True)
 
     if variant == "literal":
         _literal(config)
@@ -151,6 +167,7 @@ def _literal(config: ConfigDict) -> None:
 def _small(config: ConfigDict) -> None:
     """For two CPU cores; φ from scratch, χ from EfficientNet-Lite0's ImageNet weights."""
     config.data.image_size = (96, 176)
+    config.data.still_size = (160, 160)
     config.data.batch_size = 8
     config.data.keep_in_memory = True
     config.data.threads = 2

@@ -28,5 +28,4 @@ def get_config() -> ConfigDict:
     config.chi.optimizer.learning_rate = 1e-3
     config.eval.data = "movers:test"
     config.eval.flows_per_frame = 2
-    config.eval.protocol = "all_frames"
     return config

@@ -114,7 +114,7 @@ def scores_by_sequence(rows: Sequence[Mapping[str, Any]]) -> str:
     Args:
       rows: of an eval/*.json file.
     """
-    scores = {row["model"]: row["per_sequence"] for row in rows}
+    scores = {row["model"]: row["per_sequence"] for row in rows if row["crf"] == "none"}
     ranking = list(scores.get("fused", rows[-1]["per_sequence"]).items())
     ranking.sort(key=lambda item: -item[1]["j"])
     names = [name for name, _ in ranking]
@@ -177,6 +177,15 @@ def confidence_histograms(confidences: Mapping[str, Mapping[str, np.ndarray]]) -
         figure.supxlabel("L_A of a frame", fontsize=8)
 
     return _svg(draw, 1.92 * columns, 0.7 + 1.1 * rows, "histograms of L_A")
+
+
+def as_file(svg: str) -> str:
+    """A chart as an SVG file of its own: dark letters on white, whatever shows it."""
+    svg = svg.replace("currentColor", "#222222").replace("var(--line)", "#cccccc")
+    opening = '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
+    return svg.replace("<svg ", opening, 1).replace(
+        "max-width:", "background:#ffffff;max-width:", 1
+    )
 
 
 def _curve(axes, measurements, phases, metric: str, label: str) -> None:

@@ -1,20 +1,29 @@
-"""What ``run.py`` does once the flags are read: open a run, train it, score it, use it."""
+"""What ``run.py`` does once the flags are read: open runs, train them, score them, use them."""
 
 import json
-import os
 import runpy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from data_prep.prepare import prepare
-from dystab_jax import bootstrap, evaluation, predict, report
-from dystab_jax.build import Run
-from dystab_jax.checkpoints import Checkpoints
+from dystab_jax import (
+    bootstrap,
+    evaluation,
+    experiments,
+    figures,
+    predict,
+    report,
+    selection,
+    tables,
+)
+from dystab_jax.build import Run, make_steps
+from dystab_jax.files import write_whole
 from dystab_jax.monitor import TrainingStopped
 from dystab_jax.records import dataset_directory
-from dystab_jax.state import State
+from dystab_jax.snapshots import UntrainedError
 
 USER_ERRORS = (ValueError, OSError, TrainingStopped)
 """Errors whose message is for the user, without a traceback."""
@@ -25,11 +34,76 @@ FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
 FREE_DATA_FIELDS = ("dir", "keep_in_memory", "threads")
 
 
-def open_run(config: ConfigDict | None, workdir: Path, mode: str) -> Run:
-    """The run in ``workdir``, new if there is none and ``mode`` is "train".
+def train(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) -> None:
+    """Trains to the end of the schedule, scores, and writes reports, figures and tables.
+
+    A config with ``runs`` stands for several, each in a folder of its own; what has been trained
+    and scored already is left as it is.
+
+    Args:
+      config: None: the one that the workdir has.
+      workdir: of the run or runs.
+      only: names of the runs to do; default: all.
+    """
+    for run in open_runs(config, workdir, "train", only):
+        evaluation.check(run.config)
+        _prepare_embedded(run, run.config.data.train)
+        specs = _to_score(run)
+        bootstrap.train(run)
+        _score(run, specs, again=False)
+    _write_tables(workdir)
+
+
+def evaluate(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) -> None:
+    """Scores what the workdir holds and writes reports, figures and tables.
+
+    Arguments as in ``train``.
+    """
+    untrained = []
+    for run in open_runs(config, workdir, "eval", only):
+        evaluation.check(run.config)
+        try:
+            _score(run, _to_score(run), again=True)
+        except UntrainedError as error:
+            untrained.append(error)
+            if run.workdir == workdir:
+                raise
+            print(f"not scored: {error}")
+    _write_tables(workdir)
+
+
+def write_tables(workdir: Path) -> None:
+    """Tables 1-7 from all results in the workdir and below it; nothing is computed anew.
 
     Raises:
-      ValueError: the config has a wrong name or value, or is not the one of the checkpoints here.
+      FileNotFoundError: there is no result.
+    """
+    if not tables.collect(workdir):
+        raise FileNotFoundError(
+            f"--workdir={workdir} and the folders in it hold no eval/*.json; score a run first, "
+            "with --mode=eval"
+        )
+    _write_tables(workdir)
+
+
+def predict_masks(config: ConfigDict | None, workdir: Path, source: Path, output: Path) -> None:
+    """Masks and overlays of an image, a folder of frames or a video."""
+    (run,) = open_runs(config, workdir, "predict")
+    evaluation.check(run.config)
+    (snapshot,) = selection.chosen(run, "last")
+    written = predict.predict(run, snapshot.variables, source, output)
+    print(f"{len(written)} files in {output}")
+
+
+def open_runs(
+    config: ConfigDict | None, workdir: Path, mode: str, only: Sequence[str] = ()
+) -> Iterator[Run]:
+    """The runs of a config, one after the other; new ones where ``mode`` is "train".
+
+    Arguments as in ``train``.
+
+    Raises:
+      ValueError: the config has a wrong name or value; ``only`` names no run of it.
       OSError: no such run, or the workdir cannot be written.
     """
     path = workdir / "config.json"
@@ -43,30 +117,41 @@ def open_run(config: ConfigDict | None, workdir: Path, mode: str) -> Run:
         if stored is None:
             raise ValueError("--config is needed to train, for instance --config=configs/demo.py")
         config = _to_config(stored)
-    elif stored is not None and any((workdir / "checkpoints").glob("[0-9]*")):
+    runs = dict(experiments.expand(config))
+    unknown = sorted(set(only) - set(runs))
+    if unknown:
+        names = ", ".join(runs) if config.runs else "none, it is a single run"
+        raise ValueError(f"--only: the config has no run {', '.join(unknown)}; it has: {names}")
+    if mode == "predict" and config.runs:
+        raise ValueError(
+            f"--workdir={workdir} holds several runs; choose one: "
+            + ", ".join(str(workdir / name) for name in runs)
+        )
+    if config.runs:
+        for run_config in runs.values():
+            make_steps(run_config)  # a mistake in the last one shows before the first step
+        _store(config, workdir)
+    for name, run_config in runs.items():
+        if not only or name in only:
+            if name:
+                print(f"\n{name}")
+            yield _open_run(run_config, workdir / name, mode)
+
+
+def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
+    path = workdir / "config.json"
+    stored = _read(path) if path.exists() else None
+    if stored is not None and any((workdir / "checkpoints").glob("[0-9]*")):
         _check_same(stored, _plain(config), path)
     run = Run.of(config, workdir)
     if mode != "predict":
-        _make_writable(workdir)
-        _write(path, json.dumps(_plain(config), indent=1) + "\n")
+        _store(config, workdir)
     return run
 
 
-def train(run: Run) -> None:
-    """Trains to the end of the schedule, then evaluates."""
-    _prepare_embedded(run, run.config.data.train)
-    _finish(run, bootstrap.train(run))
-
-
-def evaluate(run: Run) -> None:
-    """Scores the newest checkpoint and writes the report."""
-    _finish(run, _trained(run))
-
-
-def predict_masks(run: Run, source: Path, output: Path) -> None:
-    """Masks and overlays of an image, a folder of frames or a video."""
-    written = predict.predict(run, _trained(run), source, output)
-    print(f"{len(written)} files in {output}")
+def _store(config: ConfigDict, workdir: Path) -> None:
+    _make_writable(workdir)
+    write_whole(workdir / "config.json", json.dumps(_plain(config), indent=1) + "\n")
 
 
 def check_config(argv: list[str]) -> None:
@@ -133,26 +218,43 @@ def _load(given: str) -> ConfigDict:
     return get_config(variant) if colon else get_config()
 
 
-def _finish(run: Run, state: State) -> None:
-    if not run.config.eval.data:
+def _to_score(run: Run) -> list[str]:
+    """The data sets that the run is scored on; found out before it trains."""
+    if not evaluation.data_sets(run.config.eval.data):
         print("eval.data is empty: nothing is scored")
+    _prepare_embedded(run, run.config.eval.data.replace(",", "+"))
+    return evaluation.prepared(run.config)
+
+
+def _score(run: Run, specs: Sequence[str], again: bool) -> None:
+    """Scores the snapshots that the config names and writes reports and figures.
+
+    Args:
+      run: trained.
+      specs: prepared data sets.
+      again: whether to repeat what has been scored by the same rules.
+    """
+    if not specs:
         return
-    _prepare_embedded(run, run.config.eval.data)
-    result = evaluation.evaluate(run, state)
-    page = report.write_report(run.workdir, result, run.config)
-    print(f"\n{evaluation.table(result.report)}\n\nscores   {result.path}\npictures {page}")
+    for snapshot in selection.chosen(run, run.config.eval.phases):
+        if not again and all(evaluation.is_scored(run, snapshot, spec) for spec in specs):
+            print(f"phase {snapshot.phase} is scored already; --mode=eval would do it again")
+            continue
+        results = []
+        for spec in specs:
+            results.append(result := evaluation.evaluate(run, snapshot, spec))
+            for path, scores in {result.path: result.report, **result.others}.items():
+                print(f"\n{evaluation.table(scores)}\nin {path}")
+            if snapshot.last:
+                print(f"figures {figures.write(run.workdir, result)}")
+        if snapshot.last:
+            print(f"report  {report.write_report(run.workdir, results, run.config)}")
 
 
-def _trained(run: Run) -> State:
-    directory = run.workdir / "checkpoints"
-    restored = None
-    if directory.is_dir():
-        checkpoints = Checkpoints(directory, run.config.log.keep_checkpoints)
-        restored = checkpoints.restore(run.abstract_state())
-        checkpoints.close()
-    if restored is None:
-        raise FileNotFoundError(f"{directory} holds no checkpoint yet; train first")
-    return restored[0]
+def _write_tables(workdir: Path) -> None:
+    written = tables.write(workdir)
+    if written:
+        print(f"tables  {written[0].parent}")
 
 
 def _prepare_embedded(run: Run, spec: str) -> None:
@@ -172,7 +274,7 @@ def _to_config(stored: dict[str, Any]) -> ConfigDict:
     def revive(value):
         if isinstance(value, dict):
             return {key: revive(inner) for key, inner in value.items()}
-        return tuple(value) if isinstance(value, list) else value
+        return tuple(map(revive, value)) if isinstance(value, list) else value
 
     return ConfigDict(revive(stored))
 
@@ -216,14 +318,7 @@ def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
 def _make_writable(workdir: Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        _write(workdir / ".write-test", "")
+        write_whole(workdir / ".write-test", "")
         (workdir / ".write-test").unlink()
     except OSError as error:
         raise OSError(f"--workdir={workdir} cannot be written: {error}; choose another") from error
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)

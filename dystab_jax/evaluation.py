@@ -1,42 +1,50 @@
 """Scores of a trained run on a prepared data set with truth, and the masks it was scored by."""
 
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from dystab_jax import masks, pipeline, protocols, records
+from dystab_jax import crf, experiments, masks, pictures, pipeline, protocols, records, submission
 from dystab_jax.build import Run
-from dystab_jax.inference import VideoPrediction
-from dystab_jax.state import State
+from dystab_jax.files import write_whole
+from dystab_jax.inference import VideoPrediction, chunks
+from dystab_jax.snapshots import Snapshot
 
 MODELS = ("phi", "chi", "fused")
+PICTURE_WIDTH = 320  # pixels
+PICTURED = 120  # videos or images of a data set, at most
+STRIP_FRAMES = 5  # of a video in its strip
+Row = tuple[str, str]
+"""A model and the CRF behind it, such as ("fused", "cis"): one row of scores."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame for the report: what went in, what came out, what is true; native size.
+    """One frame for pictures: what went in, what came out, what is true; at most 320 wide.
 
     Attributes:
       video, frame: names.
       image: uint8 [H, W, 3].
-      flow: float32 [h, w, 2], at the networks' resolution.
-      masks: {model: uint8 [H, W] of 0 and 1}, with "truth" where there is one.
-      confidence_phi, confidence_chi: L_A of this frame.
+      flow: float32 [h, w, 2], at the networks' resolution; None for still images.
+      masks: {model: uint8 [H, W] of 0 and 1}, with "truth".
+      confidence_phi, confidence_chi: L_A of this frame; None for still images.
     """
 
     video: str
     frame: str
     image: np.ndarray
-    flow: np.ndarray
+    flow: np.ndarray | None
     masks: dict[str, np.ndarray]
-    confidence_phi: float
-    confidence_chi: float
+    confidence_phi: float | None = None
+    confidence_chi: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,17 +54,23 @@ class Evaluation:
     Attributes:
       report: the content of eval/<dataset>-<split>.json.
       path: of that file.
-      samples: the middle frame of each video.
-      confidences: {video: {"phi": [T], "chi": [T]}}, L_A of every frame (Figs. 7 and 8).
+      others: reports by further protocols, by their paths.
+      samples: the middle frame of each video, or each image.
+      strips: some frames of some videos.
+      confidences: {video: {"phi": [T], "chi": [T]}}, L_A of every frame; empty for images.
     """
 
     report: dict
     path: Path
+    others: dict[Path, dict]
     samples: list[Sample]
+    strips: dict[str, list[Sample]]
     confidences: dict[str, dict[str, np.ndarray]]
 
 
-def fuse(prediction: VideoPrediction, fusion: str, trust: str) -> dict[str, np.ndarray]:
+def fuse(
+    prediction: VideoPrediction, fusion: str, trust: str, margin: float
+) -> dict[str, np.ndarray]:
     """Soft maps [T, h, w, 1] of each of ``MODELS``."""
     fused = masks.fuse(
         prediction.phi,
@@ -65,115 +79,397 @@ def fuse(prediction: VideoPrediction, fusion: str, trust: str) -> dict[str, np.n
         prediction.confidence_chi,
         mode=fusion,
         trust=trust,
+        margin=margin,
     )
     return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}
 
 
-def evaluate(run: Run, state: State) -> Evaluation:
-    """Scores φ, χ and their fusion on ``config.eval.data``; writes masks and json.
+def data_sets(text: str) -> list[str]:
+    """The specs in ``eval.data``: names such as "davis2016:val" with commas between them."""
+    return [spec.strip() for spec in text.split(",") if spec.strip()]
+
+
+def check(config: ConfigDict) -> None:
+    """Whether what section ``eval`` names exists; data sets need not be prepared yet.
+
+    Raises:
+      ValueError: a protocol, CRF, model or data set is unknown.
+    """
+    options = config.eval
+    for name in ("crf", "still_crf"):
+        if options[name] not in crf.PRESETS:
+            raise ValueError(
+                f"eval.{name} is {options[name]!r}; there are {', '.join(crf.PRESETS)}"
+            )
+    if options.crf_backend not in crf.BACKENDS:
+        raise ValueError(
+            f"eval.crf_backend is {options.crf_backend!r}; there are {', '.join(crf.BACKENDS)}"
+        )
+    unknown = sorted(set(data_sets(options.crf_models)) - set(MODELS))
+    if unknown:
+        raise ValueError(f"eval.crf_models has {unknown}; there are {', '.join(MODELS)}")
+    for spec in data_sets(options.data):
+        for part in spec.split("+"):
+            dataset = part.partition(":")[0].partition("/")[0].strip()
+            if dataset not in records.DATASETS:
+                raise ValueError(
+                    f"eval.data has {part!r}; data sets are {', '.join(records.DATASETS)}, each "
+                    "followed by a colon and a split, such as davis2016:val"
+                )
+        protocols_of(spec, options.protocol)
+
+
+def prepared(config: ConfigDict) -> list[str]:
+    """The data sets of ``eval.data`` that are prepared; says which are not, where some are.
+
+    Raises:
+      FileNotFoundError, ValueError: none of them is, or the only one lacks the split.
+    """
+    found, missing = [], {}
+    for spec in data_sets(config.eval.data):
+        try:
+            records.open_source(config.data.dir, spec)
+            found.append(spec)
+        except (FileNotFoundError, ValueError) as error:
+            missing[spec] = error
+    if missing and not found:
+        raise next(iter(missing.values()))
+    for error in missing.values():
+        print(f"will not be scored: {error}")
+    return found
+
+
+def protocols_of(spec: str, chosen: str) -> tuple[str, ...]:
+    """Names of the protocols for a data set: ``chosen``, or its own if that is "default"."""
+    if chosen != "default":
+        protocols.protocol(chosen)
+        return (chosen,)
+    # Of several data sets joined by "+", the first decides.
+    return protocols.default_protocols(spec.partition(":")[0].partition("/")[0])
+
+
+def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
+    """Scores φ, χ and their fusion, or χ on still images; writes masks and json.
+
+    Args:
+      run: gives networks and config.
+      snapshot: the networks' variables.
+      spec: a prepared data set with truth, such as "davis2016:val".
 
     Raises:
       FileNotFoundError: the data set is not prepared.
       ValueError: it has no truth.
     """
     options = run.config.eval
-    source = records.open_source(run.config.data.dir, options.data)
+    source = records.open_source(run.config.data.dir, spec)
     frames = pipeline.frames_of(source)
     if "mask" not in source[0]:
         raise ValueError(
-            f"{options.data} has no truth to score by; name a split with masks in eval.data, or "
-            "use --mode=predict for masks alone"
+            f"{spec} has no truth to score by; name a split with masks in eval.data, or use "
+            "--mode=predict for masks alone"
         )
-    score = protocols.protocol(options.protocol)
+    judge = _Judge(protocols_of(spec, options.protocol), options.jobs)
+    name = file_name(spec)
+    folder = run.workdir / "masks" / name if options.save_masks and snapshot.last else None
+    out = _Output(judge, folder, spec.partition(":")[0].partition("/")[0])
+    walk = _score_videos if source.has_flow else _score_images
+    walk(run, snapshot, source, frames, out)
+
+    dataset, split = spec.rsplit(":", 1)
+    facts = {
+        "phase": snapshot.phase,
+        "complete": snapshot.complete,
+        "checkpoint": snapshot.step,
+        "rules": _rules(run.config),
+        "run": experiments.facts(run.config, snapshot.phase),
+    }
+    reports = {
+        protocol: protocols.report(dataset, split, rows, oracle=options.oracle) | facts
+        for protocol, rows in judge.results().items()
+    }
+    place = _place(run, snapshot)
+    main, *others = reports
+    paths = {protocol: place / f"{name}-{protocol}.json" for protocol in others}
+    paths[main] = place / f"{name}.json"
+    for protocol, path in paths.items():
+        write_whole(path, json.dumps(reports[protocol], indent=1) + "\n")
+    further = {paths[protocol]: reports[protocol] for protocol in others}
+    return Evaluation(reports[main], paths[main], further, out.samples, out.strips, out.confidences)
+
+
+def is_scored(run: Run, snapshot: Snapshot, spec: str) -> bool:
+    """Whether ``evaluate`` has scored this already, by the same rules."""
+    path = _place(run, snapshot) / f"{file_name(spec)}.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    return (known.get("checkpoint"), known.get("rules")) == (snapshot.step, _rules(run.config))
+
+
+def _place(run: Run, snapshot: Snapshot) -> Path:
+    return run.workdir / "eval" / ("" if snapshot.last else snapshot.phase)
+
+
+def _rules(config: ConfigDict) -> dict[str, Any]:
+    """What of section ``eval`` can change a score, as json gives it back."""
+    free = ("data", "phases", "batch_size", "save_masks", "jobs")
+    return {k: v for k, v in json.loads(config.eval.to_json()).items() if k not in free}
+
+
+def file_name(spec: str) -> str:
+    """A data set's name in files: "folder/mine:val" becomes folder-mine-val."""
+    return spec.replace("/", "-").replace(":", "-").replace("+", "-and-")
+
+
+def mean_j(run: Run, snapshot: Snapshot, spec: str) -> float:
+    """J of the fused masks over all frames of a data set; writes nothing."""
+    source = records.open_source(run.config.data.dir, spec)
+    judge = _Judge(("all_frames",), run.config.eval.jobs)
+    out = _Output(judge, None, "")
+    _score_videos(run, snapshot, source, pipeline.frames_of(source), out, crf_models=())
+    return judge.results()["all_frames"]["fused", "none"]["mean_j"]
+
+
+class _Judge:
+    """Scores videos one by one, so that no data set has to fit into memory."""
+
+    def __init__(self, names: Sequence[str], jobs: int):
+        self._protocols = [protocols.protocol(name) for name in names]
+        self._jobs = jobs
+        self._scores: dict[str, dict[Row, dict[str, Any]]] = {name: {} for name in names}
+
+    def score(self, row: Row, name: str, video: protocols.Video) -> None:
+        for protocol in self._protocols:
+            scores = self._scores[protocol.name].setdefault(row, {})
+            scores[name] = protocol.score(name, video, self._jobs)
+
+    def results(self) -> dict[str, dict[Row, dict]]:
+        """What each protocol says of each row."""
+        return {
+            protocol.name: {
+                row: protocol.summarise(scores)
+                for row, scores in self._scores[protocol.name].items()
+            }
+            for protocol in self._protocols
+        }
+
+
+@dataclass
+class _Output:
+    """Where one data set's masks, scores and pictures go."""
+
+    judge: _Judge
+    folder: Path | None
+    dataset: str
+    samples: list[Sample] = field(default_factory=list)
+    strips: dict[str, list[Sample]] = field(default_factory=dict)
+    confidences: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    def take(self, row: Row, name: str, video: protocols.Video) -> None:
+        """Scores and writes the maps of one video by one model."""
+        self.judge.score(row, name, video)
+        if self.folder is not None:
+            folder = self.folder / "-".join(part for part in row if part != "none")
+            for frame, soft in zip(video.frame_names, video.maps, strict=True):
+                soft = soft() if callable(soft) else soft
+                submission.write(folder, self.dataset, name, frame, soft)
+
+
+def _score_videos(
+    run: Run,
+    snapshot: Snapshot,
+    source: pipeline.Records,
+    frames: Sequence[pipeline.Frame],
+    out: _Output,
+    crf_models: Sequence[str] | None = None,
+) -> None:
+    options = run.config.eval
+    refined_models = data_sets(options.crf_models) if crf_models is None else crf_models
     decoded = pipeline.Decoded(source, tuple(run.config.data.image_size), keep=False)
-    variables = run.averages(state)
-    name = options.data.replace("/", "-").replace(":", "-").replace("+", "-and-")
-    videos = {model: {} for model in MODELS}
-    samples, confidences = [], {}
     positions = {(frame.video, frame.name): frame.positions[0] for frame in frames}
-    total = len({frame.video for frame in frames})
+    names = list(dict.fromkeys(frame.video for frame in frames))
+    pictured = _spread(names, PICTURED)
     predictions = run.predictor.videos(
-        variables, decoded, frames, options.vote, options.flows_per_frame
+        snapshot.variables, decoded, frames, options.vote, options.flows_per_frame
     )
-    for prediction in tqdm(predictions, total=total, desc=options.data, unit="video"):
+    for prediction in tqdm(predictions, total=len(names), desc=source.spec, unit="video"):
         video = prediction.video
-        first = [positions[video, frame] for frame in prediction.frames]
-        truth = [_truth(source, position) for position in first]
-        soft = fuse(prediction, options.fusion, options.trust)
-        size = truth[0]().shape
-        middle = len(truth) // 2
-        shown = {"truth": truth[middle]()}
-        for model, maps in soft.items():
-            native = [partial(_native, soft_map, size) for soft_map in maps]
-            videos[model][video] = protocols.Video(
-                truth=truth, maps=native, groups=prediction.groups, frame_names=prediction.frames
-            )
-            shown[model] = masks.threshold(native[middle]())
-            if options.save_masks:
-                folder = run.workdir / "masks" / name / model / video
-                write_masks(folder, prediction.frames, native)
-        confidences[video] = {"phi": prediction.confidence_phi, "chi": prediction.confidence_chi}
-        samples.append(
-            Sample(
-                video,
-                prediction.frames[middle],
-                records.decode_record(source[first[middle]])["image"],
-                prediction.flows[middle].astype(np.float32),
-                shown,
-                float(prediction.confidence_phi[middle]),
-                float(prediction.confidence_chi[middle]),
-            )
+        read = _Reader(source, [positions[video, frame] for frame in prediction.frames])
+        if options.oracle:
+            prediction = _ask_the_truth(prediction, read)
+        size = read.size(0)
+        rows: dict[Row, list] = {}
+        for model, maps in fuse(
+            prediction, options.fusion, options.trust, run.config.loss.margin
+        ).items():
+            rows[model, "none"] = [partial(_native, soft_map, size) for soft_map in maps]
+            if options.crf != "none" and model in refined_models:
+                rows[model, options.crf] = _refine(read, rows[model, "none"], options.crf, options)
+        for row, maps in rows.items():
+            out.take(row, video, read.video(prediction, maps))
+        out.confidences[video] = {
+            "phi": prediction.confidence_phi,
+            "chi": prediction.confidence_chi,
+        }
+        if video in pictured:
+            spread = _spread(range(len(prediction.frames)), STRIP_FRAMES)
+            strip = [_video_sample(prediction, rows, read, t) for t in spread]
+            out.strips[video] = strip
+            out.samples.append(strip[len(strip) // 2])
+
+
+def _score_images(
+    run: Run,
+    snapshot: Snapshot,
+    source: pipeline.Records,
+    frames: Sequence[pipeline.Frame],
+    out: _Output,
+) -> None:
+    """χ alone, at ``data.still_size``."""
+    options = run.config.eval
+    decoded = pipeline.Decoded(source, tuple(run.config.data.still_size), keep=False)
+    chi, size = snapshot.variables["chi"], run.predictor.batch_size
+
+    bar = tqdm(total=len(frames), desc=source.spec, unit="image")
+    pictured = _spread(frames, PICTURED)
+    for chunk in chunks(frames, size):
+        images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
+        read = _Reader(source, [frame.positions[0] for frame in chunk])
+        rows: dict[Row, list] = {
+            ("chi", "none"): [
+                partial(_native, soft_map, read.size(t))
+                for t, soft_map in enumerate(run.predictor.static(chi, images))
+            ]
+        }
+        if options.still_crf != "none":
+            preset = options.still_crf
+            rows["chi", preset] = _refine(read, rows["chi", "none"], preset, options)
+        for t, frame in enumerate(chunk):
+            for row, maps in rows.items():
+                truth = partial(read.mask, t)
+                video = protocols.Video(
+                    truth=[truth], maps=[maps[t]], groups=[frame.group], frame_names=[frame.name]
+                )
+                out.take(row, frame.video, video)
+            if frame in pictured:
+                out.samples.append(_sample(frame.video, frame.name, rows, read, t))
+        bar.update(len(chunk))
+    bar.close()
+
+
+class _Reader:
+    """Images and truth of some records at native size, read when asked for."""
+
+    def __init__(self, source: pipeline.Records, positions: Sequence[int]):
+        self._source, self._positions = source, positions
+
+    def _part(self, part: str, t: int) -> np.ndarray:
+        return records.decode_record(self._source[self._positions[t]], (part,))[part]
+
+    def image(self, t: int) -> np.ndarray:
+        return self._part("image", t)
+
+    def mask(self, t: int) -> np.ndarray:
+        return self._part("mask", t)
+
+    def regions(self, t: int) -> np.ndarray:
+        return self._part("regions", t)
+
+    def size(self, t: int) -> tuple[int, int]:
+        record = self._source[self._positions[t]]
+        return int(record["height"]), int(record["width"])
+
+    def video(self, prediction: VideoPrediction, maps: Sequence) -> protocols.Video:
+        """The frames with their truth, for a protocol."""
+        count = range(len(self._positions))
+        numbered = bool(self._source[self._positions[0]].get("regions"))
+        return protocols.Video(
+            truth=[partial(self.mask, t) for t in count],
+            regions=[partial(self.regions, t) for t in count] if numbered else None,
+            maps=maps,
+            groups=prediction.groups,
+            frame_names=prediction.frames,
         )
-    results = {model: score(videos[model], jobs=options.jobs) for model in MODELS}
-    dataset, split = options.data.rsplit(":", 1)
-    report = protocols.report(dataset, split, results)
-    report |= {"checkpoint": int(state.step), "fusion": options.fusion, "trust": options.trust}
-    path = run.workdir / "eval" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    return Evaluation(report, path, samples, confidences)
 
 
-def _truth(source: pipeline.Records, position: int) -> Callable[[], np.ndarray]:
-    return lambda: records.decode_record(source[position])["mask"]
+def _refine(
+    read: _Reader, maps: Sequence[Callable[[], np.ndarray]], preset: str, options: ConfigDict
+) -> list[np.ndarray]:
+    """Maps of consecutive records after the CRF, at native size."""
+    pairs = ((read.image(t), soft()) for t, soft in enumerate(maps))
+    return list(crf.refine_frames(pairs, preset, options.jobs, options.crf_backend))
+
+
+def _sample(
+    video: str, frame: str, rows: Mapping[Row, Sequence], read: _Reader, t: int, **more: Any
+) -> Sample:
+    """Frame ``t`` of ``rows``; of each model the row that has gone through a CRF, if one has."""
+    image = pictures.fit_width(read.image(t), PICTURE_WIDTH)
+    shown = {}
+    for (model, _), maps in rows.items():
+        soft = maps[t]() if callable(maps[t]) else maps[t]
+        shown[model] = pictures.fit_mask(masks.threshold(soft), image.shape[:2])
+    shown["truth"] = pictures.fit_mask(read.mask(t), image.shape[:2])
+    return Sample(video, frame, image, masks=shown, **{"flow": None, **more})
+
+
+def _video_sample(
+    prediction: VideoPrediction, rows: Mapping[Row, Sequence], read: _Reader, t: int
+) -> Sample:
+    return _sample(
+        prediction.video,
+        prediction.frames[t],
+        rows,
+        read,
+        t,
+        flow=prediction.flows[t].astype(np.float32),
+        confidence_phi=float(prediction.confidence_phi[t]),
+        confidence_chi=float(prediction.confidence_chi[t]),
+    )
+
+
+def _ask_the_truth(prediction: VideoPrediction, read: _Reader) -> VideoPrediction:
+    """With ``eval.oracle``: truth chooses in every frame which of φ's regions is the object."""
+    size = prediction.phi.shape[1:3]
+    truth = [pictures.fit_mask(read.mask(t), size) for t in range(len(prediction.frames))]
+    phi, _ = masks.oracle_channel(prediction.phi, np.stack(truth)[..., None])
+    return dataclasses.replace(prediction, phi=phi)
+
+
+def _spread(items: Sequence, most: int) -> list:
+    """At most ``most`` of the items, evenly spread."""
+    chosen = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[number] for number in dict.fromkeys(chosen.tolist())]
 
 
 def _native(soft_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return masks.upsample(soft_map, size)[..., 0]
 
 
-def write_masks(
-    folder: Path, names: Sequence[str], maps: Sequence[Callable[[], np.ndarray]]
-) -> None:
-    """One 8-bit PNG of 0 and 255 for each frame, in the layout of DAVIS-2016 submissions.
-
-    Args:
-      folder: made where absent.
-      names: of the frames, without ending.
-      maps: give each frame's soft map [H, W]; cut at one half here.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, soft_map in zip(names, maps, strict=True):
-        path = folder / f"{name}.png"
-        if not cv2.imwrite(str(path), masks.threshold(soft_map()) * np.uint8(255)):
-            raise OSError(f"cannot write {path}")
+def columns_of(report: Mapping[str, Any]) -> dict[str, str]:
+    """Titles and keys of the scores that a report tells, in order."""
+    chosen = dict(protocols.protocol(report["protocol"]).columns)
+    if "frame_mean_j" in report["rows"][0]:
+        chosen["J frames"] = "frame_mean_j"
+    return chosen
 
 
 def table(report: dict) -> str:
     """The report as text: one line per model, and J by group where the data set has groups."""
-    columns = ("mean_j", "frame_mean_j", "mean_f", "f_beta", "mae")
+    rows = report["rows"]
+    shown = columns_of(report)
     lines = [
         f"{report['dataset']}:{report['split']}, protocol {report['protocol']}, "
-        f"{report['sequences']} videos, {report['frames']} frames, step {report['checkpoint']}, "
-        f"oracle {'yes' if report['oracle'] else 'no'}",
-        "model   " + "".join(f"{name:>14}" for name in columns),
+        f"{report['sequences']} sequences, {report['frames']} frames, phase {report['phase']}, "
+        f"step {report['checkpoint']}, oracle {'yes' if report['oracle'] else 'no'}",
+        f"{'model':8}{'CRF':10}" + "".join(f"{name:>12}" for name in shown),
     ]
-    for row in report["rows"]:
-        lines.append(f"{row['model']:8}" + "".join(f"{row[name]:14.3f}" for name in columns))
-    if any("per_group" in row for row in report["rows"]):
-        groups = sorted(report["rows"][0]["per_group"])
-        lines.append("J by group" + "".join(f"{group:>13}" for group in groups))
-        for row in report["rows"]:
+    for row in rows:
+        scores = "".join(f"{row[key]:12.3f}" for key in shown.values())
+        lines.append(f"{row['model']:8}{row['crf']:10}{scores}")
+    if any("per_group" in row for row in rows):
+        groups = sorted(rows[0]["per_group"])
+        lines.append("J by group" + " " * 8 + "".join(f"{group:>13}" for group in groups))
+        for row in rows:
             scores = (row["per_group"][group]["j"] for group in groups)
-            lines.append(f"{row['model']:10}" + "".join(f"{score:13.3f}" for score in scores))
+            name = f"{row['model']:8}{row['crf']:10}"
+            lines.append(name + "".join(f"{score:13.3f}" for score in scores))
     return "\n".join(lines)

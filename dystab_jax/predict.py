@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +15,11 @@ from data_prep.discover import list_images, list_videos
 from data_prep.flow.dis import Dis
 from data_prep.frames import IMAGE_ENDINGS, VIDEO_ENDINGS, Frame, FrameSource, VideoFile, read_image
 from data_prep.video import Recipe
-from dystab_jax import evaluation, masks, pictures
+from dystab_jax import crf, evaluation, masks, pictures
 from dystab_jax.build import Run
 from dystab_jax.flow_ops import resize_flow
 from dystab_jax.pipeline import resize_image
-from dystab_jax.state import State, Variables
+from dystab_jax.state import Variables
 
 MAX_GAP = 3
 """Flow reaches at most this far before and after a frame, as in the pairs of training (Sec. 4)."""
@@ -33,15 +33,15 @@ DEFAULT_FPS = 24.0
 SMALLEST_SIDE = 12  # pixels, what DIS needs
 
 
-def predict(run: Run, state: State, source: Path, output: Path) -> list[Path]:
+def predict(run: Run, variables: dict[str, Variables], source: Path, output: Path) -> list[Path]:
     """Writes masks (PNG, 0 and 255, native size) and overlays.
 
     * An image file goes through χ alone: OUTPUT/NAME.png, OUTPUT/NAME-overlay.jpg.
     * A video file or a folder of images: OUTPUT/masks/FRAME.png and OUTPUT/overlay.mp4; for a
       folder OUTPUT/overlays/FRAME.jpg as well. Flow is estimated by DIS, ``eval.flows_per_frame``
       of each frame, smallest gaps first; φ and χ are fused as ``eval.fusion`` and ``eval.trust``
-      say. A video of a single frame, such as a folder with one image, has no flow and goes
-      through χ alone.
+      say, and ``eval.crf`` (``eval.still_crf`` for images) refines the masks. A video of a single
+      frame, such as a folder with one image, has no flow and goes through χ alone.
     * A folder of such videos: the same in OUTPUT/VIDEO/ for each. One that cannot be read does
       not stop the others.
 
@@ -52,7 +52,7 @@ def predict(run: Run, state: State, source: Path, output: Path) -> list[Path]:
 
     Args:
       run: gives networks and config.
-      state: its averages predict.
+      variables: of the networks, by name.
       source: image, folder or video.
       output: folder, made where absent.
 
@@ -75,7 +75,6 @@ def predict(run: Run, state: State, source: Path, output: Path) -> list[Path]:
         )
     videos = [] if is_image else list_videos(source)
     _make_output(output, source)
-    variables = run.averages(state)
     if is_image:
         return _predict_image(run, variables, source, output)
     if source.is_file() or list_images(source):
@@ -119,9 +118,10 @@ def _predict_image(
     run: Run, variables: dict[str, Variables], path: Path, output: Path
 ) -> list[Path]:
     image, _ = read_image(path)
-    small = resize_image(image, tuple(run.config.data.image_size))
+    small = resize_image(image, tuple(run.config.data.still_size))
     soft = run.predictor.static(variables["chi"], small[None])
-    mask = masks.threshold(masks.upsample(soft[0], image.shape[:2])[..., 0])
+    native = masks.upsample(soft[0], image.shape[:2])[..., 0]
+    mask = masks.threshold(crf.refine(image, native, run.config.eval.still_crf))
     with _staging(output) as staging:
         _write_picture(staging / f"{path.stem}.png", mask * np.uint8(255))
         _write_picture(staging / f"{path.stem}-overlay.jpg", pictures.overlay(image, mask))
@@ -138,11 +138,11 @@ def _predict_video(
         try:
             for piece in _pieces(video, size, reach):
                 soft = _fused(run, variables, video.name, piece)
+                refined = _refine(run, piece.encoded, soft)
                 for name, encoded, probability in zip(
-                    piece.names, piece.encoded, soft, strict=True
+                    piece.names, piece.encoded, refined, strict=True
                 ):
-                    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
-                    mask = masks.threshold(masks.upsample(probability, image.shape[:2])[..., 0])
+                    image, mask = _decode(encoded), masks.threshold(probability)
                     _write_picture(staging / "masks" / f"{name}.png", mask * np.uint8(255))
                     picture = pictures.overlay(image, mask)
                     overlay.write(picture)
@@ -152,6 +152,20 @@ def _predict_video(
             overlay.close()
         overlay.check()
         return _publish(staging, output / folder)
+
+
+def _refine(run: Run, encoded: Sequence[bytes], soft: np.ndarray) -> Iterator[np.ndarray]:
+    """Soft maps [H, W] at native size, after the CRF that ``eval.crf`` names."""
+    options = run.config.eval
+    pairs = (
+        (image, masks.upsample(soft_map, image.shape[:2])[..., 0])
+        for image, soft_map in zip(map(_decode, encoded), soft, strict=True)
+    )
+    return crf.refine_frames(pairs, options.crf, options.jobs, options.crf_backend)
+
+
+def _decode(encoded: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 @dataclass
@@ -243,7 +257,8 @@ def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) 
         pairs,
         options.vote,
     )
-    return evaluation.fuse(prediction, options.fusion, options.trust)["fused"]
+    margin = run.config.loss.margin
+    return evaluation.fuse(prediction, options.fusion, options.trust, margin)["fused"]
 
 
 def _frames_per_second(video: FrameSource) -> float:

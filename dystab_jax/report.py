@@ -16,28 +16,42 @@ from ml_collections import ConfigDict
 
 from dystab_jax import charts, masks, pictures
 from dystab_jax.charts import NAMES
-from dystab_jax.evaluation import MODELS, Evaluation, Sample
+from dystab_jax.evaluation import MODELS, PICTURE_WIDTH, Evaluation, Sample, columns_of
+from dystab_jax.files import write_whole
 from dystab_jax.flow_ops import flow_to_color
 from dystab_jax.report_style import STYLE
 
 MOST_VIDEOS = 40
 """With pictures and histograms of their own."""
-PICTURE_WIDTH = 320  # pixels
+MOST_IN_CHART = 120  # sequences
 SHEET_VIDEOS = 6  # in overview.jpg
 WORST = 5  # videos marked, at most
 
-COLUMNS = {
-    "mean_j": ("J mean", "region similarity, averaged per sequence, then over sequences"),
-    "recall_j": ("J recall", "share of frames with J over one half"),
-    "frame_mean_j": ("J frames", "region similarity, averaged over all frames"),
-    "mean_f": ("F mean", "contour accuracy, averaged per sequence, then over sequences"),
-    "recall_f": ("F recall", "share of frames with F over one half"),
-    "f_beta": ("Fβ", "F-measure of saliency, β² = 0.3, soft masks cut at one half"),
-    "mae": ("MAE", "mean absolute error of the soft masks; smaller is better"),
+MEANINGS = {
+    "mean_j": "region similarity J, averaged per sequence, then over sequences",
+    "recall_j": "share of frames with J over one half",
+    "frame_mean_j": "region similarity J, averaged over all frames",
+    "mean_f": "contour accuracy F, averaged per sequence, then over sequences",
+    "decay_j": "how much J loses from the first quarter of a sequence to the last",
+    "recall_f": "share of frames with F over one half",
+    "decay_f": "how much F loses from the first quarter of a sequence to the last",
+    "f_beta": "F-measure of saliency, β² = 0.3, soft masks cut at one half",
+    "mae": "mean absolute error of the soft masks; smaller is better",
+    "f1": "F-measure of the pixels with β² = 1",
+    "ochs_f": "F-measure of Ochs et al. over the regions of a sequence",
+    "j_and_f": "mean of J and F over the objects, official unsupervised protocol",
+    "max_f": "largest F of mean precision and mean recall over all thresholds",
+    "max_mean_f": "largest mean F over all thresholds",
+    "adaptive_f": "F at twice the mean of each map",
+    "curve_mean_f": "mean F over all thresholds",
+    "s_measure": "structure measure",
 }
 PROTOCOLS = {
     "davis2016": "DAVIS-2016: all frames but the first and last of a sequence",
-    "all_frames": "all frames",
+    "all_frames": "all frames with truth, all objects together",
+    "fbms59": "FBMS-59: labelled frames, all objects together; Ochs F by objects",
+    "davis2017": "DAVIS-2017 unsupervised: objects matched with proposals",
+    "saliency": "saliency: every image counts the same",
 }
 GROUPS = {
     "moving": "the object moves",
@@ -56,49 +70,66 @@ PANELS = {
 }
 
 
-def write_report(workdir: Path, evaluation: Evaluation, config: ConfigDict) -> Path:
+def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: ConfigDict) -> Path:
     """Writes WORKDIR/report/index.html and, for slides and READMEs, overview.jpg beside it.
 
-    The page holds all its pictures and no script; it links to the files of the run by relative
-    paths. Training curves come from WORKDIR/metrics.jsonl, where that exists.
+    Each further data set has a page of its own, DATASET-SPLIT.html and .jpg. A page holds all its
+    pictures and no script; it links to the files of the run by relative paths. Training curves
+    come from WORKDIR/metrics.jsonl, where that exists.
 
     Args:
       workdir: of the run.
-      evaluation: its scores and samples.
+      evaluations: scores and samples of each data set, at least one.
       config: as it was run.
 
     Returns:
-      The path of the page.
+      The path of index.html.
     """
     folder = workdir / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    samples = sorted(evaluation.samples, key=lambda sample: sample.video)
-    _write(folder / "overview.jpg", pictures.encode(_overview(samples), ".jpg", quality=90))
-    report = evaluation.report
+    measurements = read_metrics(workdir / "metrics.jsonl")
+    pages = {evaluation.path.stem: evaluation for evaluation in evaluations}
+    files = dict(zip(pages, ("index", *list(pages)[1:]), strict=True))
+    for name, evaluation in pages.items():
+        samples = sorted(evaluation.samples, key=lambda sample: sample.video)
+        picture = folder / ("overview.jpg" if files[name] == "index" else f"{name}.jpg")
+        write_whole(picture, pictures.encode(_overview(samples), ".jpg", quality=90))
+        report = evaluation.report
+        sections = {
+            "Scores": _scores(report) + "".join(map(_scores, evaluation.others.values())),
+            "What was run": _what_was_run(report, config)
+            + _files(folder, workdir, evaluation, picture),
+        }
+        if len(report["rows"][0]["per_sequence"]) <= MOST_IN_CHART:
+            sections["J by sequence"] = _chart(charts.scores_by_sequence(report["rows"]))
+        sections["Training"] = _training(measurements)
+        sections["Masks"] = _strips(samples, report["rows"])
+        if evaluation.confidences:
+            sections["How well the masks separate the flow"] = _confidences(
+                evaluation.confidences, report
+            )
+        others = {other: f"{file}.html" for other, file in files.items() if other != name}
+        write_whole(folder / f"{files[name]}.html", _page(report, sections, others))
+    return folder / "index.html"
+
+
+def _page(report: Mapping[str, Any], sections: Mapping[str, str], others: Mapping[str, str]) -> str:
     title = f"DyStaB-JAX on {report['dataset']}:{report['split']}"
-    sections = {
-        "Scores": _scores(report),
-        "What was run": _what_was_run(report, config) + _files(folder, workdir, evaluation),
-        "J by sequence": _chart(charts.scores_by_sequence(report["rows"])),
-        "Training": _training(read_metrics(workdir / "metrics.jsonl")),
-        "Masks": _strips(samples, report["rows"]),
-        "How well the masks separate the flow": _confidences(evaluation.confidences, report),
-    }
     body = "\n".join(
         f'<section><h2 id="{_anchor(name)}">{name}</h2>\n{content}\n</section>'
         for name, content in sections.items()
     )
     contents = " ".join(f'<a href="#{_anchor(name)}">{name}</a>' for name in sections)
-    page = (
+    if others:
+        contents += " · " + " ".join(
+            f'<a href="{quote(file)}">{escape(name)}</a>' for name, file in others.items()
+        )
+    return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>"
         f"<h1>{escape(title)}</h1>\n<p>{_subtitle(report)}</p><nav>{contents}</nav></header>\n"
         f"{body}\n</body>\n</html>\n"
     )
-    path = folder / "index.html"
-    _write(path, page.encode())
-    return path
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -121,8 +152,9 @@ def panels(sample: Sample, width: int = PICTURE_WIDTH) -> dict[str, pictures.Pic
     """The pictures of one frame, by the keys of ``PANELS``, at most ``width`` pixels wide."""
     image = pictures.fit_width(sample.image, width)
     size = image.shape[:2]
-    flow = pictures.fit_flow_picture(flow_to_color(sample.flow), size)
-    shown = {"image": image, "flow": flow}
+    shown = {"image": image}
+    if sample.flow is not None:
+        shown["flow"] = pictures.fit_flow_picture(flow_to_color(sample.flow), size)
     for name in (*MODELS, "truth"):
         if name in sample.masks:
             mask = pictures.fit_mask(sample.masks[name], size)
@@ -133,24 +165,25 @@ def panels(sample: Sample, width: int = PICTURE_WIDTH) -> dict[str, pictures.Pic
 def _subtitle(report: Mapping[str, Any]) -> str:
     devices = jax.device_count()
     return escape(
-        f"{report['sequences']} videos, {report['frames']} frames · checkpoint of step "
-        f"{report['checkpoint']} · {time.strftime('%Y-%m-%d %H:%M')} · jax {jax.__version__}, "
+        f"{report['sequences']} sequences, {report['frames']} frames · phase {report['phase']}, "
+        f"step {report['checkpoint']} · {time.strftime('%Y-%m-%d %H:%M')} · jax {jax.__version__}, "
         f"{devices} {jax.default_backend()} device{'s' if devices > 1 else ''}"
     )
 
 
 def _scores(report: Mapping[str, Any]) -> str:
     rows = report["rows"]
-    columns = {key: names for key, names in COLUMNS.items() if all(key in row for row in rows)}
+    columns = columns_of(report)
     head = "".join(
-        f'<th title="{escape(meaning)}">{escape(name)}</th>' for name, meaning in columns.values()
+        f'<th title="{escape(MEANINGS[key])}">{escape(name)}</th>' for name, key in columns.items()
     )
     best = {
-        key: (min if key == "mae" else max)(round(row[key], 3) for row in rows) for key in columns
+        key: (min if key == "mae" else max)(round(row[key], 3) for row in rows)
+        for key in columns.values()
     }
     lines = [
-        f"<tr><th>{_model(row['model'])}</th>"
-        + "".join(_cell(row[key], round(row[key], 3) == best[key]) for key in columns)
+        f"<tr><th>{_row_name(row)}</th>"
+        + "".join(_cell(row[key], round(row[key], 3) == best[key]) for key in columns.values())
         + "</tr>"
         for row in rows
     ]
@@ -161,7 +194,7 @@ def _scores(report: Mapping[str, Any]) -> str:
         else "Ground truth was used for nothing but the scores (oracle: no)."
     )
     table = f'<table class="scores"><tr><th></th>{head}</tr>{"".join(lines)}</table>'
-    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in columns.values())
+    meanings = "; ".join(f"{name}: {MEANINGS[key]}" for name, key in columns.items())
     note = f"Protocol {escape(protocol)}. {oracle} {escape(meanings)}."
     return f'<div class="wide">{table}</div><p class="note">{note}</p>{_groups(rows)}'
 
@@ -179,7 +212,7 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> str:
             f"<tr><th>{escape(group)}</th>{cells}<td>{scores[0]['frames']}</td>"
             f'<td class="text">{escape(GROUPS.get(group, ""))}</td></tr>'
         )
-    head = "".join(f"<th>{_model(row['model'])}</th>" for row in rows)
+    head = "".join(f"<th>{_row_name(row)}</th>" for row in rows)
     return (
         '<h3>J by kind of frame</h3><div class="wide"><table class="scores"><tr><th></th>'
         f'{head}<th>frames</th><th class="text">what it is</th></tr>{"".join(lines)}</table></div>'
@@ -212,7 +245,7 @@ def _what_was_run(report: Mapping[str, Any], config: ConfigDict) -> str:
         "schedule": f"{plan.warm_up_epochs:g} epochs of warm-up, {plan.dynamic_epochs:g} of φ and "
         f"ψ, then {plan.rounds} rounds of {plan.static_epochs:g} of χ and {plan.joint_epochs:g} of "
         "φ and ψ",
-        "fusion": f"{report['fusion']}"
+        "fusion": f"{report['rules']['fusion']}"
         + (", χ alone where its L_A is greater" if _trusts(report) else "")
         + "; the border rule says which region "
         f"is the object, {'once per video' if config.eval.vote else 'in every frame'}",
@@ -225,16 +258,16 @@ def _what_was_run(report: Mapping[str, Any], config: ConfigDict) -> str:
 
 
 def _trusts(report: Mapping[str, Any]) -> bool:
-    return report["fusion"] in masks.COMBINING and report["trust"] == "loss_a"
+    return (rules := report["rules"])["fusion"] in masks.COMBINING and rules["trust"] == "loss_a"
 
 
-def _files(folder: Path, workdir: Path, evaluation: Evaluation) -> str:
+def _files(folder: Path, workdir: Path, evaluation: Evaluation, picture: Path) -> str:
     candidates = {
         "scores (json)": evaluation.path,
         "masks (png)": workdir / "masks" / evaluation.path.stem,
         "config": workdir / "config.json",
         "measurements": workdir / "metrics.jsonl",
-        "picture of some masks": folder / "overview.jpg",
+        "picture of some masks": picture,
     }
     links = (
         f'<a href="{quote(os.path.relpath(path, folder))}">{name}</a>'
@@ -257,17 +290,24 @@ def _training(measurements: Sequence[Mapping[str, Any]]) -> str:
 
 def _strips(samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]) -> str:
     scores = {row["model"]: row["per_sequence"] for row in rows}
-    ranking = sorted(scores["fused"], key=lambda video: scores["fused"][video]["j"])
+    pictured = {sample.video for sample in samples}
+    judged = list(scores.values())[-1]
+    ranking = sorted(judged.keys() & pictured, key=lambda video: (judged[video]["j"], video))
     worst = set(ranking[: min(WORST, len(ranking) // 4)])
     # The worst ones are worth a look wherever their names stand.
     others = [sample.video for sample in samples if sample.video not in worst]
     chosen = worst | set(others[: MOST_VIDEOS - len(worst)])
-    note = (
+    last = _row_name(rows[-1])
+    what = (
         "The middle frame of each video with the masks of each model; J is that of the whole "
-        f"sequence, L_A that of the frame. Marked: the {len(worst)} lowest J of the fused masks."
+        "sequence, L_A that of the frame"
+        if samples[0].flow is not None
+        else "Images with the masks of χ; J is that of the image"
     )
-    if len(chosen) < len(samples):
-        note += f" {len(chosen)} of {len(samples)} videos are shown."
+    note = f"{what}. Marked: the {len(worst)} lowest J of {last}."
+    total = len(judged)
+    if len(chosen) < total:
+        note += f" {len(chosen)} of {total} are shown."
     strips = (
         _strip(sample, {model: scores[model][sample.video]["j"] for model in scores}, worst)
         for sample in samples
@@ -285,10 +325,14 @@ def _strip(sample: Sample, scores: Mapping[str, float], worst: set[str]) -> str:
         f"<span>{PANELS[name]}</span></div>"
         for name, picture in panels(sample).items()
     )
+    frame = ""
+    if sample.flow is not None:
+        numbers += f" · L_A φ {sample.confidence_phi:.2f}, χ {sample.confidence_chi:.2f}"
+        frame = f" frame {escape(sample.frame)}"
     return (
-        f"<figure><figcaption><b>{escape(sample.video)}</b> frame {escape(sample.frame)}{mark}"
-        f'<span class="right">J {numbers} · L_A φ {sample.confidence_phi:.2f}, χ '
-        f'{sample.confidence_chi:.2f}</span></figcaption><div class="strip">{shown}</div></figure>'
+        f"<figure><figcaption><b>{escape(sample.video)}</b>{frame}{mark}"
+        f'<span class="right">J {numbers}</span></figcaption><div class="strip">{shown}</div>'
+        "</figure>"
     )
 
 
@@ -307,7 +351,7 @@ def _confidences(
     )
     share = np.mean(frames["chi"] > frames["phi"])
     note += f" In {share:.0%} of the frames χ's mask separates better"
-    if report["fusion"] == "weighted":
+    if report["rules"]["fusion"] == "weighted":
         note += " and weighs more in the fusion"
     elif _trusts(report):
         note += ", and fusion takes it alone"
@@ -342,6 +386,11 @@ def _model(name: str) -> str:
     return f'<span class="model {escape(name)}">{escape(NAMES.get(name, name))}</span>'
 
 
+def _row_name(row: Mapping[str, Any]) -> str:
+    crf = "" if row["crf"] == "none" else f" + {escape(row['crf'])}"
+    return _model(row["model"]) + crf
+
+
 def _anchor(name: str) -> str:
     return name.lower().replace(" ", "-")
 
@@ -349,10 +398,3 @@ def _anchor(name: str) -> str:
 def _data_uri(picture: pictures.Picture) -> str:
     data = base64.b64encode(pictures.encode(picture, ".jpg", quality=78)).decode()
     return f"data:image/jpeg;base64,{data}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    partial.replace(path)

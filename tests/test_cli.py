@@ -19,6 +19,12 @@ def run_py(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
+def open_run(config, workdir, mode):
+    """The single run of a config."""
+    (run,) = cli.open_runs(config, workdir, mode)
+    return run
+
+
 def test_help_explains_every_flag():
     text = run_py("--help").stdout
     for flag in ("--config", "--workdir", "--mode", "--input", "--output"):
@@ -113,77 +119,76 @@ def test_predict_needs_input_and_output(tmp_path):
 
 def test_eval_without_a_run_says_how_to_train(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no run; train first"):
-        cli.open_run(None, tmp_path, "eval")
+        cli.evaluate(None, tmp_path)
 
 
 def test_eval_before_the_first_checkpoint(tmp_path, tiny_config):
-    run = cli.open_run(tiny_config, tmp_path, "train")
+    open_run(tiny_config, tmp_path, "train")
     with pytest.raises(FileNotFoundError, match="holds no checkpoint yet; train first"):
-        cli.evaluate(run)
+        cli.evaluate(None, tmp_path)
 
 
 def test_training_needs_a_config(tmp_path):
     with pytest.raises(ValueError, match="--config is needed to train"):
-        cli.open_run(None, tmp_path, "train")
+        cli.train(None, tmp_path)
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path, tiny_config):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written.*choose another"):
-        cli.open_run(tiny_config, tmp_path / "file" / "run", "train")
+        open_run(tiny_config, tmp_path / "file" / "run", "train")
 
 
 def test_a_damaged_config_json_is_named(tmp_path, tiny_config):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ValueError, match=r"config.json is not json"):
-        cli.open_run(tiny_config, tmp_path, "train")
+        open_run(tiny_config, tmp_path, "train")
 
 
 def test_another_config_is_refused_once_there_are_checkpoints(tmp_path, tiny_config):
-    cli.open_run(tiny_config, tmp_path, "train")
+    open_run(tiny_config, tmp_path, "train")
     tiny_config.seed = 5
-    cli.open_run(tiny_config, tmp_path, "train")  # nothing to lose yet
+    open_run(tiny_config, tmp_path, "train")  # nothing to lose yet
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     tiny_config.seed = 6
     with pytest.raises(ValueError, match="seed is 6, was 5.*another --workdir"):
-        cli.open_run(tiny_config, tmp_path, "train")
+        open_run(tiny_config, tmp_path, "train")
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 5
     tiny_config.seed = 5
     tiny_config.eval.jobs = 2  # scoring may change
     tiny_config.data.threads = 1
-    cli.open_run(tiny_config, tmp_path, "train")
+    open_run(tiny_config, tmp_path, "train")
 
 
 def test_another_config_says_all_that_differs(tmp_path, tiny_config):
-    cli.open_run(tiny_config, tmp_path, "train")
+    open_run(tiny_config, tmp_path, "train")
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     tiny_config.loss.margin = 0.3
     tiny_config.phi.optimizer.name = "sgd"
     with pytest.raises(ValueError) as caught:
-        cli.open_run(tiny_config, tmp_path, "train")
+        open_run(tiny_config, tmp_path, "train")
     assert "loss.margin is 0.3, was 0.2; phi.optimizer.name is 'sgd', was 'adam'" in str(
         caught.value
     )
 
 
 def test_the_stored_config_gives_the_same_run(tmp_path, tiny_config):
-    given = cli.open_run(tiny_config, tmp_path, "train")
-    stored = cli.open_run(None, tmp_path, "predict")
+    given = open_run(tiny_config, tmp_path, "train")
+    stored = open_run(None, tmp_path, "predict")
     assert stored.config.to_dict() == given.config.to_dict()
     assert stored.steps.psi.network == given.steps.psi.network
 
 
 def test_missing_data_name_the_command(tmp_path, tiny_config):
     tiny_config.data.train = "folder/absent:train"
-    run = cli.open_run(tiny_config, tmp_path, "train")
     with pytest.raises(FileNotFoundError, match="data_prep.prepare --dataset=folder"):
-        cli.train(run)
+        cli.train(tiny_config, tmp_path)
 
 
 def test_from_training_to_masks(tmp_path, tiny_config, capsys):
     """One tiny run through train (with evaluation and report), eval and predict."""
     workdir = tmp_path / "run"
-    cli.train(cli.open_run(tiny_config, workdir, "train"))
+    cli.train(tiny_config, workdir)
     assert "J by group" not in capsys.readouterr().out  # a folder data set has no groups
     name = "folder-tiny-val"
     report = json.loads((workdir / "eval" / f"{name}.json").read_text())
@@ -195,11 +200,11 @@ def test_from_training_to_masks(tmp_path, tiny_config, capsys):
     assert len(masks) == report["frames"] == 12
     assert set(np.unique(cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED))) <= {0, 255}
 
-    cli.evaluate(cli.open_run(None, workdir, "eval"))
+    cli.evaluate(None, workdir)
     again = json.loads((workdir / "eval" / f"{name}.json").read_text())
     assert again == report
 
     image = tmp_path / "image.png"
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8))
-    cli.predict_masks(cli.open_run(None, workdir, "predict"), image, tmp_path / "out")
+    cli.predict_masks(None, workdir, image, tmp_path / "out")
     assert cv2.imread(str(tmp_path / "out" / "image.png"), 0).shape == (50, 70)

@@ -1,20 +1,27 @@
 """Every config builds all its networks and optimizers."""
 
+import functools
 import importlib
+import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dystab_jax.bootstrap import Bootstrap, schedule
+import configs
+from dystab_jax import evaluation, experiments
+from dystab_jax.bootstrap import Bootstrap, SelfTraining, Supervised, schedule
 from dystab_jax.build import Run, initial_state, make_steps, unpack
 from dystab_jax.optimizers import make_optimizer
 from dystab_jax.pipeline import Augmentation
-from dystab_jax.protocols import PROTOCOLS
 from dystab_jax.state import parameter_count
 
-CONFIGS = [("davis", ""), ("davis", "literal"), ("davis", "small"), ("demo", "")]
+TABLES = [f"table{number}" for number in range(1, 8)]
+DATASETS = "fbms59 segtrackv2 davis2017 youtube_vos ecssd msra_b dut_omron".split()
+SIZED = [(name, variant) for name in (*TABLES, *DATASETS) for variant in ("", "small")]
+CONFIGS = [("davis", ""), ("davis", "literal"), ("davis", "small"), ("demo", ""), *SIZED]
 
 
 def get_config(module, variant):
@@ -22,20 +29,69 @@ def get_config(module, variant):
     return make(variant) if variant else make()
 
 
+def test_every_file_in_configs_is_tested():
+    files = {path.stem for path in Path(configs.__file__).parent.glob("*.py")}
+    assert files - {"__init__", "common"} == {name for name, _ in CONFIGS}
+
+
+@functools.cache
+def count_parameters(networks):
+    """Of φ, ψ and χ, built for the first config that has these networks."""
+    config = FIRST[networks]
+    state = jax.eval_shape(lambda: initial_state(config, make_steps(config), pretrained=False))
+    assert state.psi.optimizer_state is not None
+    return [parameter_count(getattr(state, name).variables) for name in ("phi", "psi", "chi")]
+
+
+FIRST = {}
+
+
 @pytest.mark.parametrize(("module", "variant"), CONFIGS)
 def test_every_config_builds(module, variant):
-    config = get_config(module, variant)
-    steps = make_steps(config)
-    for name in ("phi", "chi"):
-        config[name].pretrained = ""  # eval_shape has no values to put weights into
-    state = jax.eval_shape(lambda: initial_state(config, steps))
-    assert parameter_count(state.phi.variables) > 1e5
-    assert state.psi.optimizer_state is not None
-    unpack(Augmentation, config.data.augmentation, "data.augmentation")
-    phases = schedule(unpack(Bootstrap, config.bootstrap, "bootstrap"), 1000, 8)
-    static = [phase.name for phase in phases if phase.kind == "static"]
-    assert static == ["1-static", "2-static", "3-static"]  # Algorithm 1: k < 3
-    assert config.eval.protocol in PROTOCOLS
+    runs = list(experiments.expand(get_config(module, variant)))
+    assert len({name for name, _ in runs}) == len(runs)
+    for _, config in runs:
+        make_steps(config)
+        networks = json.dumps({n: config[n].to_dict() for n in ("phi", "psi", "chi")})
+        FIRST.setdefault(networks, config)
+        assert min(count_parameters(networks)) > 1e4
+        unpack(Augmentation, config.data.augmentation, "data.augmentation")
+        unpack(SelfTraining, config.self_training, "self_training")
+        unpack(Supervised, config.supervised, "supervised")
+        evaluation.check(config)
+        phases = schedule(unpack(Bootstrap, config.bootstrap, "bootstrap"), 1000, 8)
+        static = [phase.name for phase in phases if phase.kind == "static"]
+        # Algorithm 1: k < 3. Tables 1 and 2 are about what comes before.
+        rounds = {"table1": 0, "table2": 1}.get(module, 3)
+        assert static == [f"{k}-static" for k in range(1, rounds + 1)]
+        scored = set(config.eval.phases.split(",")) - {"last"}
+        assert scored <= {phase.name for phase in phases}
+
+
+@pytest.mark.parametrize("module", [*TABLES, *DATASETS])
+def test_configs_of_tables_name_their_variants(module):
+    with pytest.raises(ValueError, match=f"'tiny'; there is {module}.py:small"):
+        get_config(module, "tiny")
+
+
+def test_the_runs_of_a_table_differ_in_what_it_compares():
+    def values(module, section, field):
+        runs = dict(experiments.expand(get_config(module, "")))
+        return {name: config[section][field] for name, config in runs.items()}
+
+    weights = values("table1", "loss", "temporal_weight")
+    assert weights == {"without_consistency": 0.0, "with_consistency": 1.0}
+    assert list(values("table2", "loss", "static").values()) == ["f_measure", "confidence"]
+    assert list(values("table6", "data", "videos").values()) == [12, 36, 60, 84, 108] * 5
+    trained = values("table3", "data", "train")
+    assert trained == {
+        "davis2016": "davis2016:train",
+        "fbms59": "fbms59:train",
+        "segtrackv2": "segtrackv2:train",
+        "supervised": "davis2016:train",
+    }
+    labels = values("table3", "supervised", "data")
+    assert [name for name, data in labels.items() if data] == ["supervised"]
 
 
 def test_davis_has_the_networks_of_the_paper():

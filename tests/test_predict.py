@@ -18,7 +18,7 @@ FRAMES = sliding_texture(5, height=49, width=65)  # odd, and not the networks' s
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     config = davis.get_config("small")
-    config.data.image_size = SIZE
+    config.data.image_size = config.data.still_size = SIZE
     for name in ("phi", "chi"):
         config[name].model.update(backbone="small", output_stride=4, norm="group")
         config[name].model.width = 16
@@ -109,7 +109,7 @@ def check_flows(pairs, count):
 
 def test_image_goes_through_chi_alone(run, state, static_mask, tmp_path, calls):
     write_frames(tmp_path / "in", FRAMES[:1], ".bmp")
-    written = predict.predict(run, state, tmp_path / "in" / "0.bmp", tmp_path / "out")
+    written = predict.predict(run, run.averages(state), tmp_path / "in" / "0.bmp", tmp_path / "out")
     assert relative(written, tmp_path / "out") == ["0-overlay.jpg", "0.png"]
     mask = read_mask(tmp_path / "out" / "0.png")
     assert 0.1 < mask.mean() < 0.9
@@ -122,7 +122,7 @@ def test_image_goes_through_chi_alone(run, state, static_mask, tmp_path, calls):
 
 def test_folder_of_frames(run, state, tmp_path, calls):
     source, output = write_frames(tmp_path / "in", FRAMES), tmp_path / "out"
-    written = predict.predict(run, state, source, output)
+    written = predict.predict(run, run.averages(state), source, output)
     names = [f"{t}" for t in range(5)]
     expected = [f"masks/{name}.png" for name in names] + ["overlay.mp4"]
     assert relative(written, output) == expected + [f"overlays/{name}.jpg" for name in names]
@@ -132,7 +132,9 @@ def test_folder_of_frames(run, state, tmp_path, calls):
     assert [name for name, _ in arguments[2]] == names
     check_flows(arguments[4], 5)
     options = run.config.eval
-    soft = evaluation.fuse(prediction, options.fusion, options.trust)["fused"]
+    soft = evaluation.fuse(prediction, options.fusion, options.trust, run.config.loss.margin)[
+        "fused"
+    ]
     for name, probability in zip(names, soft, strict=True):
         native = masks.upsample(probability, (49, 65))[..., 0]
         mask = read_mask(output / "masks" / f"{name}.png")
@@ -143,7 +145,9 @@ def test_folder_of_frames(run, state, tmp_path, calls):
 
 def test_fewer_flows_are_those_to_the_nearest_frames(run, state, tmp_path, calls, monkeypatch):
     monkeypatch.setitem(run.config.eval, "flows_per_frame", 3)
-    predict.predict(run, state, write_frames(tmp_path / "in", FRAMES), tmp_path / "out")
+    predict.predict(
+        run, run.averages(state), write_frames(tmp_path / "in", FRAMES), tmp_path / "out"
+    )
     pairs = calls[0][0][4]
     distances = [
         sorted(
@@ -158,7 +162,7 @@ def test_fewer_flows_are_those_to_the_nearest_frames(run, state, tmp_path, calls
 
 def test_video_file(run, state, tmp_path):
     source = write_video(tmp_path / "clip.avi", FRAMES)
-    written = predict.predict(run, state, source, tmp_path / "out")
+    written = predict.predict(run, run.averages(state), source, tmp_path / "out")
     masks_written = [f"masks/0000{t}.png" for t in range(5)]
     assert relative(written, tmp_path / "out") == [*masks_written, "overlay.mp4"]
     for name in masks_written:
@@ -171,7 +175,9 @@ def test_video_file(run, state, tmp_path):
 def test_long_video_is_cut_and_flow_reaches_across(run, state, tmp_path, calls, monkeypatch):
     monkeypatch.setattr(predict, "PIECE", 4)
     frames = sliding_texture(11, height=49, width=65)
-    written = predict.predict(run, state, write_frames(tmp_path / "in", frames), tmp_path / "out")
+    written = predict.predict(
+        run, run.averages(state), write_frames(tmp_path / "in", frames), tmp_path / "out"
+    )
     assert sum(path.parent.name == "masks" for path in written) == 11
     assert [[name for name, _ in call[0][2]] for call in calls] == [
         ["0", "1", "2", "3"],
@@ -187,7 +193,7 @@ def test_long_video_is_cut_and_flow_reaches_across(run, state, tmp_path, calls, 
 
 def test_one_frame_goes_through_chi_alone_and_says_so(run, state, static_mask, tmp_path, capsys):
     source = write_frames(tmp_path / "single", FRAMES[:1])
-    written = predict.predict(run, state, source, tmp_path / "out")
+    written = predict.predict(run, run.averages(state), source, tmp_path / "out")
     assert relative(written, tmp_path / "out") == ["masks/0.png", "overlay.mp4", "overlays/0.jpg"]
     mask = read_mask(tmp_path / "out" / "masks" / "0.png")
     assert np.mean(mask != static_mask(FRAMES[0])) < 0.005
@@ -201,7 +207,7 @@ def test_several_videos_and_a_broken_one(run, state, tmp_path):
     (source / "b" / "1.png").write_bytes((source / "b" / "1.png").read_bytes()[:200])
     write_video(source / "c.avi", FRAMES[:2])
     with pytest.raises(ValueError, match=r"1 of 3 videos.*b/1\.png"):
-        predict.predict(run, state, source, output)
+        predict.predict(run, run.averages(state), source, output)
     assert sorted(files_of(output)) == [
         "a/masks/0.png", "a/masks/1.png", "a/overlay.mp4", "a/overlays/0.jpg", "a/overlays/1.jpg",
         "c/masks/00000.png", "c/masks/00001.png", "c/overlay.mp4",
@@ -214,7 +220,7 @@ def test_second_prediction_replaces_the_first_and_nothing_else(run, state, tmp_p
     (output / "masks").mkdir(parents=True)
     (output / "masks" / "0.png").write_bytes(b"old")
     (output / "mine.txt").write_text("keep")
-    predict.predict(run, state, source, output)
+    predict.predict(run, run.averages(state), source, output)
     assert read_mask(output / "masks" / "0.png").shape == (49, 65)
     assert (output / "mine.txt").read_text() == "keep"
 
@@ -223,7 +229,7 @@ def test_unreadable_frame_is_named_and_nothing_is_left(run, state, tmp_path):
     source = write_frames(tmp_path / "in", FRAMES, ".jpg")
     (source / "3.jpg").write_bytes((source / "3.jpg").read_bytes()[:300])
     with pytest.raises(ValueError, match=r"in/3\.jpg: not a readable image"):
-        predict.predict(run, state, source, tmp_path / "out")
+        predict.predict(run, run.averages(state), source, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -231,20 +237,20 @@ def test_frames_of_different_sizes_are_named(run, state, tmp_path):
     source = write_frames(tmp_path / "in", FRAMES[:2])
     assert cv2.imwrite(str(source / "2.png"), FRAMES[0, :40])
     with pytest.raises(ValueError, match=r"in: frame 2 is 65x40, the first one 65x49"):
-        predict.predict(run, state, source, tmp_path / "out")
+        predict.predict(run, run.averages(state), source, tmp_path / "out")
 
 
 def test_frames_too_small_for_flow(run, state, tmp_path):
     source = write_frames(tmp_path / "in", FRAMES[:2, :10])
     with pytest.raises(ValueError, match=r"in: frames of 65x10 pixels; at least 12"):
-        predict.predict(run, state, source, tmp_path / "out")
+        predict.predict(run, run.averages(state), source, tmp_path / "out")
 
 
 def test_overlay_that_cannot_be_written_is_an_error(run, state, tmp_path, monkeypatch, capfd):
     source = write_frames(tmp_path / "in", FRAMES[:2])
     monkeypatch.setattr(predict.cv2, "VideoWriter_fourcc", lambda *_: 0x58585858)
     with pytest.raises(OSError, match=r"overlay\.mp4 has 0 of 2 frames"):
-        predict.predict(run, state, source, tmp_path / "out")
+        predict.predict(run, run.averages(state), source, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
     capfd.readouterr()  # OpenCV's own complaints
 
@@ -309,6 +315,6 @@ def test_bad_input_and_output(run, state, tmp_path, capfd, case, kind, message):
     source, output = case(tmp_path)
     before = files_of(tmp_path)
     with pytest.raises(kind, match=message):
-        predict.predict(run, state, source, output)
+        predict.predict(run, run.averages(state), source, output)
     assert files_of(tmp_path) == before
     capfd.readouterr()  # OpenCV's own complaints

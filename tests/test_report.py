@@ -83,15 +83,16 @@ def make_evaluation(workdir, videos=VIDEOS, groups=True):
             "phi": np.array([1.5, 1.25], np.float32),
             "chi": np.array([0.75, 1.75], np.float32),
         }
-    results = {model: protocols.all_frames(predicted[model]) for model in MODELS}
+    results = {(model, "none"): protocols.all_frames(predicted[model]) for model in MODELS}
     content = protocols.report("movers", "test", results)
-    content |= {"checkpoint": 1234, "fusion": "geometric", "trust": "loss_a"}
+    content |= {"phase": "3-joint", "checkpoint": 1234}
+    content |= {"rules": {"fusion": "geometric", "trust": "loss_a"}}
     path = workdir / "eval" / "movers-test.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
     (workdir / "masks" / "movers-test").mkdir(parents=True)
     (workdir / "config.json").write_text("{}")
-    return Evaluation(content, path, samples, confidences)
+    return Evaluation(content, path, {}, samples, {}, confidences)
 
 
 def write_metrics(path, ending=""):
@@ -114,7 +115,7 @@ def written(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     evaluation = make_evaluation(workdir)
     write_metrics(workdir / "metrics.jsonl", ending='{"step": 220, "pha')
-    path = report.write_report(workdir, evaluation, demo.get_config())
+    path = report.write_report(workdir, [evaluation], demo.get_config())
     return Page(path.read_text(encoding="utf-8")), path, evaluation
 
 
@@ -161,7 +162,7 @@ def test_scores_and_run_are_told(written):
         for group in ("moving", "never"):
             assert f"{row['per_group'][group]['j']:.3f}" in page.text
     for text in (
-        "DyStaB-JAX on movers:test", "4 videos, 8 frames", "step 1234", "oracle: no",
+        "DyStaB-JAX on movers:test", "4 sequences, 8 frames", "step 1234", "oracle: no",
         "the object never moves in its video", "movers:train at 160×96",
         f"DeepLab on {config.chi.model.backbone}", f"{config.bootstrap.rounds} rounds",
         "straight through masks", "χ alone where its L_A is greater",
@@ -230,7 +231,7 @@ def test_without_measurements_the_page_says_so(tmp_path, content):
     evaluation = make_evaluation(tmp_path, VIDEOS[:1], groups=False)
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
-    page = Page(report.write_report(tmp_path, evaluation, demo.get_config()).read_text())
+    page = Page(report.write_report(tmp_path, [evaluation], demo.get_config()).read_text())
     assert "has no metrics.jsonl with measurements" in page.text
     assert "J by kind of frame" not in page.text
     assert "low" not in page.text.split("Masks")[-1].split()  # one video is not the worst of any
@@ -238,8 +239,8 @@ def test_without_measurements_the_page_says_so(tmp_path, content):
 
 def test_oracle_results_are_called_upper_bounds(tmp_path):
     evaluation = make_evaluation(tmp_path, VIDEOS[:1])
-    evaluation.report.update(oracle=True, fusion="weighted")
-    page = Page(report.write_report(tmp_path, evaluation, demo.get_config()).read_text())
+    evaluation.report.update(oracle=True, rules={"fusion": "weighted", "trust": "loss_a"})
+    page = Page(report.write_report(tmp_path, [evaluation], demo.get_config()).read_text())
     assert "upper bounds" in page.text and "oracle: no" not in page.text
     assert "χ's mask separates better and weighs more in the fusion." in page.text
 
@@ -249,10 +250,10 @@ def test_many_videos_are_cut_but_not_the_worst(tmp_path, monkeypatch):
     names = [f"video{number:02d}" for number in range(9)] + ["z1", "z2"]
     monkeypatch.setitem(J, "z2", 0.05)
     evaluation = make_evaluation(tmp_path, tuple(names))
-    raw = report.write_report(tmp_path, evaluation, demo.get_config()).read_text()
+    raw = report.write_report(tmp_path, [evaluation], demo.get_config()).read_text()
     captions = re.findall(r"<figcaption><b>(.*?)</b>", raw)
     assert captions == ["video00", "video01", "video02", "video03", "video04", "z2"]
-    assert "6 of 11 videos are shown" in Page(raw).text
+    assert "6 of 11 are shown" in Page(raw).text
 
 
 def test_metrics_leave_out_a_line_cut_short(tmp_path):

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dystab_jax import metrics
+from dystab_jax.encodings import VOID
 
 Frame = np.ndarray | Callable[[], np.ndarray]
 """[H, W], or a function without arguments that returns it: it is called by the worker that
 scores the frame, so that a data set never has to lie in memory at once."""
 Frames = Sequence[Frame] | np.ndarray
 """One entry per frame, or an array [T, H, W]."""
-VOID = 255
-"""The region number of pixels that count for nobody."""
 
 
 class Loaded(NamedTuple):

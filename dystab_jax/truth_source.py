@@ -18,7 +18,7 @@ class TruthVideo:
 
     Attributes:
       frame_names: file names without ending.
-      masks: hard masks, None where the objects have numbers.
+      masks: hard masks; None where only the numbers of the objects are known.
       regions: object numbers, as in `scoring.Video`, None where they have none.
     """
 
@@ -114,14 +114,14 @@ def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = No
         positions = [frames[frame] for frame in sorted(frames) if "mask" in source[frames[frame]]]
         if positions:
             numbered = "regions" in source[positions[0]]
-            read = [
-                partial(_recorded, source, position, "regions" if numbered else "mask")
-                for position in positions
-            ]
+            read = {
+                part: [partial(_recorded, source, position, part) for position in positions]
+                for part in ("mask", "regions")
+            }
             videos[name] = TruthVideo(
                 [source.frame_names[position] for position in positions],
-                None if numbered else read,
-                read if numbered else None,
+                read["mask"],
+                read["regions"] if numbered else None,
             )
     if not videos:
         raise ValueError(f"{spec} has no truth; name a split with masks, such as val or test")
@@ -163,9 +163,9 @@ def _files_video(paths: list[Path]) -> TruthVideo:
 
 
 def _recorded(
-    source: records.RecordSource | records.JoinedSource, position: int, field: str
+    source: records.RecordSource | records.JoinedSource, position: int, part: str
 ) -> np.ndarray:
-    return records.decode_record(source[position])[field]
+    return records.decode_record(source[position], (part,))[part]
 
 
 def _require(names: Sequence[str], there: Container[str], problem: str) -> None:

@@ -331,7 +331,7 @@ def osvos2017(shared):
 def test_davis17_single_object_golden(osvos2017):
     """J and F of one object, to the four decimals published; truth of DAVIS-2016."""
     videos, golden = osvos2017
-    # The truth of the other five single-object sequences is not in the reference data.
+    # The truth of the other six single-object sequences is not in the reference data.
     assert sorted(videos) == [
         "blackswan", "car-shadow", "dog", "drift-chicane", "goat", "libby", "parkour",
     ]  # fmt: skip

@@ -384,10 +384,11 @@ def test_prepared_regions_and_frames_without_truth(davis2017, monkeypatch):
         keys = [records.Key("a", frame, gap) for frame in range(5) for gap in (-1, 1)]
         frame_names = [f"{frame:05d}" for frame in range(5) for _ in range(2)]
 
-    source = Source({"regions": frame, "mask": b"."} for frame in video.regions for _ in range(2))
+    pairs = ({"regions": r, "mask": (r > 0) & (r < 255)} for r in video.regions for _ in range(2))
+    source = Source(pairs)
     source += [{}, {}]
     monkeypatch.setattr(records, "open_source", lambda data_dir, spec: source)
-    monkeypatch.setattr(records, "decode_record", lambda raw: raw)
+    monkeypatch.setattr(records, "decode_record", lambda raw, parts: raw)
     flags = {"protocol": "davis2017", "truth": "davis2017:val"}
     assert run(folder, "--data_dir=data", **flags) == 0
     report = read(folder)

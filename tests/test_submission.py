@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,11 +79,12 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     old = submission.write(tmp_path, "ecssd", "1", "1", SOFT)
     before = old.read_bytes()
 
-    def broken(image, path, **options):
-        path.write_bytes(b"half")
+    def broken(path, data):
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise OSError("disk full")
 
-    monkeypatch.setattr(Image.Image, "save", broken)
+    monkeypatch.setattr(Path, "write_bytes", broken)
     for name in ("1", "2"):
         with pytest.raises(OSError, match="disk full"):
             submission.write(tmp_path, "ecssd", name, name, 1 - SOFT)

@@ -115,7 +115,7 @@ def scores_by_sequence(rows: Sequence[Mapping[str, Any]]) -> str:
       rows: of an eval/*.json file.
     """
     scores = {row["model"]: row["per_sequence"] for row in rows if row["crf"] == "none"}
-    ranking = list(scores.get("fused", rows[-1]["per_sequence"]).items())
+    ranking = list(list(scores.values())[-1].items())
     ranking.sort(key=lambda item: -item[1]["j"])
     names = [name for name, _ in ranking]
 
@@ -140,7 +140,7 @@ def scores_by_sequence(rows: Sequence[Mapping[str, Any]]) -> str:
         axes.set_ylabel("mean J")
         axes.legend(ncols=len(scores), loc="lower left", bbox_to_anchor=(0, 1))
 
-    return _svg(draw, min(9.6, 3 + 0.3 * len(names)), 3.6, "J by sequence")
+    return _svg(draw, min(9.6, max(5, 3 + 0.3 * len(names))), 3.6, "J by sequence")
 
 
 def confidence_histograms(confidences: Mapping[str, Mapping[str, np.ndarray]]) -> str:

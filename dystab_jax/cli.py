@@ -2,7 +2,7 @@
 
 import json
 import runpy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,13 @@ from dystab_jax.build import Run, make_steps
 from dystab_jax.files import write_whole
 from dystab_jax.monitor import TrainingStopped
 from dystab_jax.records import dataset_directory
-from dystab_jax.snapshots import UntrainedError
 
-USER_ERRORS = (ValueError, OSError, TrainingStopped)
+
+class RunsNotDoneError(RuntimeError):
+    """Some of several runs could not be done; the others are."""
+
+
+USER_ERRORS = (ValueError, OSError, TrainingStopped, RunsNotDoneError)
 """Errors whose message is for the user, without a traceback."""
 
 # A run is what these say; the other sections may change between calls.
@@ -38,38 +42,57 @@ def train(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) ->
     """Trains to the end of the schedule, scores, and writes reports, figures and tables.
 
     A config with ``runs`` stands for several, each in a folder of its own; what has been trained
-    and scored already is left as it is.
+    and scored already is left as it is, and one that cannot be done does not stop the others.
 
     Args:
       config: None: the one that the workdir has.
       workdir: of the run or runs.
       only: names of the runs to do; default: all.
+
+    Raises:
+      RunsNotDoneError: which of several runs were not done, after the others are.
     """
-    for run in open_runs(config, workdir, "train", only):
-        evaluation.check(run.config)
+
+    def train_and_score(run: Run) -> None:
         _prepare_embedded(run, run.config.data.train)
         specs = _to_score(run)
         bootstrap.train(run)
         _score(run, specs, again=False)
-    _write_tables(workdir)
+
+    _each_run(config, workdir, "train", only, train_and_score)
 
 
 def evaluate(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) -> None:
     """Scores what the workdir holds and writes reports, figures and tables.
 
-    Arguments as in ``train``.
+    Arguments and errors as in ``train``.
     """
-    untrained = []
-    for run in open_runs(config, workdir, "eval", only):
-        evaluation.check(run.config)
+    _each_run(config, workdir, "eval", only, lambda run: _score(run, _to_score(run), again=True))
+
+
+def _each_run(
+    config: ConfigDict | None,
+    workdir: Path,
+    mode: str,
+    only: Sequence[str],
+    work: Callable[[Run], None],
+) -> None:
+    not_done = []
+    for run in open_runs(config, workdir, mode, only):
         try:
-            _score(run, _to_score(run), again=True)
-        except UntrainedError as error:
-            untrained.append(error)
+            evaluation.check(run.config)
+            work(run)
+        except USER_ERRORS as error:
             if run.workdir == workdir:
                 raise
-            print(f"not scored: {error}")
+            print(f"not done: {error}")
+            not_done.append(run.workdir.name)
     _write_tables(workdir)
+    if not_done:
+        raise RunsNotDoneError(
+            f"{', '.join(not_done)} could not be done, see above; the other runs are. The same "
+            "command goes on with them"
+        )
 
 
 def write_tables(workdir: Path) -> None:

@@ -23,7 +23,7 @@ from dystab_jax.report_style import STYLE
 
 MOST_VIDEOS = 40
 """With pictures and histograms of their own."""
-MOST_IN_CHART = 120  # sequences
+MOST_IN_CHART = 60  # sequences
 SHEET_VIDEOS = 6  # in overview.jpg
 WORST = 5  # videos marked, at most
 
@@ -46,6 +46,7 @@ MEANINGS = {
     "curve_mean_f": "mean F over all thresholds",
     "s_measure": "structure measure",
 }
+SMALLER_IS_BETTER = ("mae", "decay_j", "decay_f")
 PROTOCOLS = {
     "davis2016": "DAVIS-2016: all frames but the first and last of a sequence",
     "all_frames": "all frames with truth, all objects together",
@@ -165,10 +166,16 @@ def panels(sample: Sample, width: int = PICTURE_WIDTH) -> dict[str, pictures.Pic
 def _subtitle(report: Mapping[str, Any]) -> str:
     devices = jax.device_count()
     return escape(
-        f"{report['sequences']} sequences, {report['frames']} frames · phase {report['phase']}, "
+        f"{_count(report)} · phase {report['phase']}, "
         f"step {report['checkpoint']} · {time.strftime('%Y-%m-%d %H:%M')} · jax {jax.__version__}, "
         f"{devices} {jax.default_backend()} device{'s' if devices > 1 else ''}"
     )
+
+
+def _count(report: Mapping[str, Any]) -> str:
+    if report["protocol"] == "saliency":
+        return f"{report['frames']} images"
+    return f"{report['sequences']} sequences, {report['frames']} frames"
 
 
 def _scores(report: Mapping[str, Any]) -> str:
@@ -178,7 +185,7 @@ def _scores(report: Mapping[str, Any]) -> str:
         f'<th title="{escape(MEANINGS[key])}">{escape(name)}</th>' for name, key in columns.items()
     )
     best = {
-        key: (min if key == "mae" else max)(round(row[key], 3) for row in rows)
+        key: (min if key in SMALLER_IS_BETTER else max)(round(row[key], 3) for row in rows)
         for key in columns.values()
     }
     lines = [
@@ -245,6 +252,8 @@ def _what_was_run(report: Mapping[str, Any], config: ConfigDict) -> str:
         "schedule": f"{plan.warm_up_epochs:g} epochs of warm-up, {plan.dynamic_epochs:g} of φ and "
         f"ψ, then {plan.rounds} rounds of {plan.static_epochs:g} of χ and {plan.joint_epochs:g} of "
         "φ and ψ",
+        "after the loop": _refinement(config),
+        "CRF": ", ".join(sorted({row["crf"] for row in report["rows"]})),
         "fusion": f"{report['rules']['fusion']}"
         + (", χ alone where its L_A is greater" if _trusts(report) else "")
         + "; the border rule says which region "
@@ -255,6 +264,15 @@ def _what_was_run(report: Mapping[str, Any], config: ConfigDict) -> str:
     return (
         f"<dl>{lines}</dl><details><summary>the whole config</summary><pre>{whole}</pre></details>"
     )
+
+
+def _refinement(config: ConfigDict) -> str:
+    if config.self_training.data:
+        own = config.self_training
+        return f"{own.epochs:g} epochs of self-training on {own.data}, refined by {own.crf}"
+    if config.supervised.data:
+        return f"fine-tuning with the labels of {config.supervised.data}: not unsupervised"
+    return "nothing"
 
 
 def _trusts(report: Mapping[str, Any]) -> bool:

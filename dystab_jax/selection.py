@@ -24,7 +24,7 @@ def chosen(run: Run, phases: str) -> Iterator[Snapshot]:
         any.
 
     Raises:
-      UntrainedError: there is no checkpoint yet.
+      FileNotFoundError: there is no checkpoint yet.
       ValueError: a phase has left no snapshot.
     """
     for name in (part.strip() for part in phases.split(",")):

@@ -8,10 +8,6 @@ from dystab_jax.checkpoints import Checkpoints
 from dystab_jax.state import Variables
 
 
-class UntrainedError(FileNotFoundError):
-    """A run that has no checkpoint yet."""
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """The networks at one moment of training.
@@ -35,7 +31,7 @@ def newest(run: Run) -> Snapshot:
     """The newest checkpoint.
 
     Raises:
-      UntrainedError: there is none yet.
+      FileNotFoundError: there is none yet.
     """
     directory = run.workdir / "checkpoints"
     restored = None
@@ -44,7 +40,7 @@ def newest(run: Run) -> Snapshot:
         restored = checkpoints.restore(run.abstract_state())
         checkpoints.close()
     if restored is None:
-        raise UntrainedError(f"{directory} holds no checkpoint yet; train first")
+        raise FileNotFoundError(f"{directory} holds no checkpoint yet; train first")
     state, position = restored
     complete, step = position["complete"], int(state.step)
     return Snapshot(position["phase"], complete, step, True, run.averages(state))

@@ -122,19 +122,11 @@ def fill(table: Table, results: Sequence[Result]) -> dict[str, Any]:
     Returns:
       ``table``, ``title``, ``note``, ``config``, ``columns``; ``rows``, each with ``label``,
       ``paper`` and ``ours``, a list of {``score``, ``second``, ``std``, ``runs``, ``remark``,
-      ``sources``} or None; ``sources``.
+      ``sources``} or None, as long as the row has columns; ``sources``.
     """
     sources, rows = _Sources(), []
     for line in table.lines:
-        cells_by_method = {}
-        for method in sorted({result.facts["method"] for result in results}):
-            own = [result for result in results if result.facts["method"] == method]
-            cells = [_cell(table, line, column, own, sources) for column in table.columns]
-            if any(cells):
-                cells_by_method[method] = cells
-        for method, cells in cells_by_method.items() or [("", [None] * len(table.columns))]:
-            label = line.label + (f" (method {method})" if len(cells_by_method) > 1 else "")
-            rows.append({"label": label, "paper": list(line.paper), "ours": cells})
+        rows += _rows(table, line, table.columns, results, sources)
     rows += _further_rows(table, results, sources)
     return {
         "table": table.number,
@@ -147,8 +139,29 @@ def fill(table: Table, results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
+def _rows(
+    table: Table,
+    line: Line,
+    columns: Sequence[Column],
+    results: Sequence[Result],
+    sources: _Sources,
+) -> list[dict[str, Any]]:
+    """One row for each method that has a score in this line, or one without any."""
+    cells_by_method = {}
+    for method in sorted({result.facts["method"] for result in results}):
+        own = [result for result in results if result.facts["method"] == method]
+        cells = [_cell(table, line, column, own, sources) for column in columns]
+        if any(cells):
+            cells_by_method[method] = cells
+    rows = []
+    for method, cells in cells_by_method.items() or [("", [None] * len(columns))]:
+        label = line.label + (f" (method {method})" if len(cells_by_method) > 1 else "")
+        rows.append({"label": label, "paper": list(line.paper), "ours": cells})
+    return rows
+
+
 def _further_rows(table: Table, results: Sequence[Result], sources: _Sources) -> list[dict]:
-    """The official protocol of DAVIS-2017 has a line of its own in Table 7."""
+    """The official protocol of DAVIS-2017 has a line of its own in Table 7, of one column."""
     if table.number != 7:
         return []
     column = Column("DAVIS17", "davis2017", ("val",), 30, "j_and_f", further=("mean_j", "mean_f"))
@@ -156,8 +169,7 @@ def _further_rows(table: Table, results: Sequence[Result], sources: _Sources) ->
     for crf in (False, True):
         label = f"official unsupervised J&F, fused, {'CRF' if crf else 'no CRF'}"
         line = Line(label, (None, None), "fused", paper_tables.FINAL, crf, "davis2017")
-        cell = _cell(table, line, column, results, sources)
-        rows.append({"label": label, "paper": [None, None], "ours": [cell, None]})
+        rows += _rows(table, line, [column], results, sources)
     return rows
 
 
@@ -308,7 +320,8 @@ def as_markdown(table: dict[str, Any]) -> str:
         if any(value is not None for value in row["paper"]):
             paper = ("" if value is None else f"{value}" for value in row["paper"])
             lines.append(f"| {row['label']} | paper | " + " | ".join(paper) + " |")
-        ours = (_shown(cell) for cell in row["ours"])
+        ours = [_shown(cell) for cell in row["ours"]]
+        ours += [""] * (len(table["columns"]) - len(ours))
         lines.append(f"| {row['label']} | ours | " + " | ".join(ours) + " |")
     lines += ["", *_not_run(table)]
     if table["sources"]:

@@ -196,13 +196,14 @@ def _cell(
         else None,
         "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         "runs": len(scores),
-        "remark": _remark(found[0].report, column),
+        "remark": _remark([result.report for result in found], column),
         "sources": sorted({sources.cite(result, column.further) for result in found}),
     }
 
 
-def _remark(report: dict[str, Any], column: Column) -> str:
-    """What forbids to compare the score with the paper's."""
+def _remark(reports: Sequence[dict[str, Any]], column: Column) -> str:
+    """What forbids to compare the score with the paper's; of the reports behind one score."""
+    report = min(reports, key=lambda report: report["sequences"])
     remarks = []
     if report["split"] != column.splits[0]:
         remarks.append(report["split"])

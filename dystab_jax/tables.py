@@ -66,12 +66,21 @@ class Result:
 
 
 def collect(workdir: Path) -> list[Result]:
-    """All results of the runs in a folder and below it."""
+    """All results of the runs in a folder and below it.
+
+    Raises:
+      ValueError: a file is damaged.
+    """
     results = []
     for path in sorted(workdir.rglob("*.json")):
         if "eval" not in path.relative_to(workdir).parts[:-1]:
             continue
-        report = json.loads(path.read_text())
+        try:
+            report = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not json ({error}); remove it, and score the run again with --mode=eval"
+            ) from error
         if "run" not in report:  # not written by a run
             continue
         parts = path.relative_to(workdir).parts

@@ -19,7 +19,7 @@ def expand(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     of a path such as "loss.temporal_weight" and a value.
 
     Raises:
-      ValueError: a field does not exist, or two runs have one name.
+      ValueError: a field does not exist or is of another type, or two runs have one name.
     """
     if not config.runs:
         yield "", config
@@ -39,10 +39,13 @@ def _set(config: ConfigDict, path: str, value: Any, name: str) -> None:
     *sections, key = path.split(".")
     node = config
     for section in sections:
-        node = node[section] if section in node else ConfigDict()
-    if key not in node:
+        node = node.get(section) if isinstance(node, ConfigDict) else None
+    if not isinstance(node, ConfigDict) or key not in node:
         raise ValueError(f"config.runs: {name} sets {path!r}, which the config does not have")
-    node[key] = value
+    try:
+        node[key] = value
+    except TypeError as error:
+        raise ValueError(f"config.runs: {name} sets {path!r} to {value!r}: {error}") from error
 
 
 def facts(config: ConfigDict, phase: str) -> dict[str, Any]:

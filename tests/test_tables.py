@@ -363,6 +363,9 @@ def test_table_6_weighs_images_over_sets_and_spreads_over_seeds(tmp_path):
 def test_table_6_says_how_many_images_and_what_one_seed_cannot_tell(tmp_path):
     for dataset in ("ecssd", "dut_omron"):
         score(tmp_path, dataset, "chi", 0.4, videos=36)
+    score(tmp_path, "ecssd", "chi", 0.4, videos=60, place="a", seed=0)
+    score(tmp_path, "dut_omron", "chi", 0.4, videos=60, place="b", seed=1)
+    assert cell(tmp_path, 6, "60 videos")["remark"] == "1000 of 11168"  # the fewest
     found = table(tmp_path, 6)
     (row,) = [row for row in found["rows"] if row["label"] == "36 videos"]
     assert row["ours"][0]["remark"] == "6168 of 11168"

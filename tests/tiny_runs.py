@@ -1,0 +1,78 @@
+"""Whole runs of tiny networks that share what is compiled, and still images for them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_networks import draw_variables
+
+from data_prep.drawing import draw_video
+from data_prep.prepare import prepare
+from dystab_jax import build, parallel
+
+
+class Compiled:
+    """One device for all runs, and every step and prediction of the same networks compiled once.
+
+    Attributes:
+      before: called with the number of the step that is about to be made.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch):
+        self.before: Callable[[int], object] = lambda step: None
+        self._functions, self._variables = {}, {}
+        mesh = parallel.make_mesh(jax.devices()[:1])
+        map_step, map_prediction = parallel.map_step, parallel.map_prediction
+
+        def mapped_step(step, mesh):
+            function = self._once(map_step, step, mesh)
+
+            def run(state, batch):
+                self.before(int(state.step))
+                return function(state, batch)
+
+            return run
+
+        patch.setattr(parallel, "make_mesh", lambda: mesh)
+        patch.setattr(parallel, "map_step", mapped_step)
+        patch.setattr(parallel, "map_prediction", lambda *a: self._once(map_prediction, *a))
+        # Flax's own initialisation takes longer to compile than all steps together.
+        patch.setattr(build, "initialise", lambda module, key, *x: self._drawn(module, *x))
+
+    def _drawn(self, module, *inputs):
+        key = repr([module, [one.shape for one in inputs]])
+        if key not in self._variables:
+            # Also asked for where shapes alone are wanted, inside jax.eval_shape.
+            with jax.ensure_compile_time_eval():
+                self._variables[key] = jax.device_get(draw_variables(module, *inputs))
+        return jax.tree.map(jnp.asarray, self._variables[key])
+
+    def _once(self, mapping, function, mesh):
+        method = getattr(function, "func", function)
+        fixed = getattr(function, "keywords", {})
+        steps = method.__self__
+        networks = [steps.phi.network, steps.psi.network, steps.chi.network]
+        key = repr([method.__name__, sorted(fixed.items()), steps.options, networks])
+        if key not in self._functions:
+            self._functions[key] = mapping(function, mesh)
+        return self._functions[key]
+
+
+def prepare_stills(source: Path, data_dir: Path, count: int = 5) -> None:
+    """Writes images of drawn objects and prepares them as ``ecssd:test``."""
+    for number in range(count):
+        # Of different sizes, as photographs are.
+        height, width = 48 + 4 * number, 64 - 2 * number
+        video = draw_video("val", number, frames=2, height=height, width=width)
+        for folder, image in (
+            ("images", video.frames[0][..., ::-1]),
+            ("ground_truth_mask", video.masks[0] * np.uint8(255)),
+        ):
+            (source / folder).mkdir(parents=True, exist_ok=True)
+            ending = "jpg" if folder == "images" else "png"
+            assert cv2.imwrite(str(source / folder / f"{number:04d}.{ending}"), image)
+    prepare(dataset="ecssd", source=source, data_dir=data_dir, jobs=1, progress=False)

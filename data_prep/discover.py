@@ -73,7 +73,7 @@ def list_images(folder: Path) -> tuple[Path, ...]:
 def natural_order(path: Path) -> list[Any]:
     """Sorting key under which frame2 comes before frame10."""
     parts = re.split(r"(\d+)", path.name)
-    return [int(part) if part.isdigit() else part for part in parts] + [path.name]
+    return [int(part) if part.isdecimal() else part for part in parts] + [path.name]
 
 
 def _video(path: Path, masks: Path | None) -> FrameSource:

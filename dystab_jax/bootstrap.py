@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dystab_jax import parallel, pipeline, records
 from dystab_jax.build import Run, unpack
 from dystab_jax.checkpoints import Checkpoints
-from dystab_jax.crf import PRESETS
+from dystab_jax.crf import PRESETS, refine_frames
 from dystab_jax.monitor import Guard, Log
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.state import State
@@ -144,6 +144,9 @@ def schedule(
       frames: in an epoch.
       batch_size: examples in a minibatch.
       refinements: what follows the loop: name, kind and examples of each phase.
+
+    Raises:
+      ValueError: a refinement has too few examples for a single step.
     """
     game = options.phi_updates + options.psi_updates
     plan = [
@@ -159,6 +162,11 @@ def schedule(
         learner_updates = options.phi_updates if in_game else 1
         end = start + round(examples / batch_size / learner_updates)
         updates = game if in_game else 1
+        if kind in ("self_training", "supervised") and end == start:
+            raise ValueError(
+                f"{kind}.epochs is too small: {examples:g} examples in phase {name}, in batches of "
+                f"{batch_size}"
+            )
         phases.append(Phase(name, kind, start, end, updates, name == "1-static"))
         start = end
     return tuple(phase for phase in phases if phase.end > phase.start)
@@ -262,13 +270,18 @@ class Training:
             name = "self_training"
             return {name: data}, [(name, name, own.epochs * len(data.frames))]
         if labelled.data:
-            data = self._open(labelled.data, truth=True)
-            if not data.decoded.source.has_flow or "mask" not in data.decoded.source[0]:
+            if not self._run.config.log.keep_phases:
                 raise ValueError(
-                    f"supervised.data is {labelled.data}, which has no videos with truth; name "
-                    "annotated ones, such as davis2016_labelled:fit"
+                    "supervised.data needs log.keep_phases=True: the best of its checks is taken"
                 )
-            records.open_source(self._run.config.data.dir, labelled.select)
+            for field in ("data", "select"):
+                source = records.open_source(self._run.config.data.dir, getattr(labelled, field))
+                if not source.has_flow or "mask" not in source[0]:
+                    raise ValueError(
+                        f"supervised.{field} is {getattr(labelled, field)}, which has no videos "
+                        "with truth; name annotated ones, such as davis2016_labelled:fit"
+                    )
+            data = self._open(labelled.data, truth=True)
             share = labelled.epochs * len(data.frames) / labelled.checks
             checks = range(1, labelled.checks + 1)
             return {"supervised": data}, [(f"supervised-{k}", "supervised", share) for k in checks]
@@ -361,6 +374,11 @@ class Training:
         path = self._run.workdir / "pseudo_labels" / f"{phase.name}.npz"
         if self.step > phase.start and path.exists():
             return PseudoLabels.load(path)
+        if self.step > phase.start and phase.kind == "self_training":
+            raise FileNotFoundError(
+                f"{path} is gone, and χ has changed since it was made; restore it, or remove the "
+                f"checkpoints after step {phase.start}"
+            )
         data, predictor = self._data[phase.kind], self._run.predictor
         if phase.kind == "static":
             vote, flows = self._options.label_vote, self._options.label_flows
@@ -368,8 +386,15 @@ class Training:
                 predictor, self.state, data.decoded, data.frames, vote, flows
             )
         else:
-            preset, jobs = self._self_training.crf, self._run.config.eval.jobs
-            chi = self.state.chi.average
-            labels = refine_predictions(predictor, chi, data.decoded, data.frames, preset, jobs)
+            preset, options = self._self_training.crf, self._run.config.eval
+            labels = refine_predictions(
+                predictor,
+                self.state.chi.average,
+                data.decoded,
+                data.frames,
+                partial(
+                    refine_frames, preset=preset, jobs=options.jobs, backend=options.crf_backend
+                ),
+            )
         labels.save(path)
         return labels

@@ -34,6 +34,8 @@ USER_ERRORS = (ValueError, OSError, TrainingStopped, RunsNotDoneError)
 
 # A run is what these say; the other sections may change between calls.
 FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
+# These may be added to a finished loop, once.
+ADDED_SECTIONS = ("self_training", "supervised")
 # Where data lies and how fast it is read may differ from machine to machine.
 FREE_DATA_FIELDS = ("dir", "keep_in_memory", "threads")
 
@@ -101,12 +103,11 @@ def write_tables(workdir: Path) -> None:
     Raises:
       FileNotFoundError: there is no result.
     """
-    if not tables.collect(workdir):
+    if not _write_tables(workdir):
         raise FileNotFoundError(
             f"--workdir={workdir} and the folders in it hold no eval/*.json; score a run first, "
             "with --mode=eval"
         )
-    _write_tables(workdir)
 
 
 def predict_masks(config: ConfigDict | None, workdir: Path, source: Path, output: Path) -> None:
@@ -140,6 +141,11 @@ def open_runs(
         if stored is None:
             raise ValueError("--config is needed to train, for instance --config=configs/demo.py")
         config = _to_config(stored)
+    if config.runs and _has_checkpoints(workdir):
+        raise ValueError(
+            f"--workdir={workdir} holds a single run, and this config stands for several; use "
+            "another --workdir"
+        )
     runs = dict(experiments.expand(config))
     unknown = sorted(set(only) - set(runs))
     if unknown:
@@ -153,7 +159,8 @@ def open_runs(
     if config.runs:
         for run_config in runs.values():
             make_steps(run_config)  # a mistake in the last one shows before the first step
-        _store(config, workdir)
+        if mode == "train":
+            _store(config, workdir)
     for name, run_config in runs.items():
         if not only or name in only:
             if name:
@@ -164,12 +171,16 @@ def open_runs(
 def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     path = workdir / "config.json"
     stored = _read(path) if path.exists() else None
-    if stored is not None and any((workdir / "checkpoints").glob("[0-9]*")):
+    if stored is not None and _has_checkpoints(workdir):
         _check_same(stored, _plain(config), path)
     run = Run.of(config, workdir)
-    if mode != "predict":
+    if mode == "train":
         _store(config, workdir)
     return run
+
+
+def _has_checkpoints(workdir: Path) -> bool:
+    return any((workdir / "checkpoints").glob("[0-9]*"))
 
 
 def _store(config: ConfigDict, workdir: Path) -> None:
@@ -245,7 +256,8 @@ def _to_score(run: Run) -> list[str]:
     """The data sets that the run is scored on; found out before it trains."""
     if not evaluation.data_sets(run.config.eval.data):
         print("eval.data is empty: nothing is scored")
-    _prepare_embedded(run, run.config.eval.data.replace(",", "+"))
+    for spec in evaluation.data_sets(run.config.eval.data):
+        _prepare_embedded(run, spec)
     return evaluation.prepared(run.config)
 
 
@@ -260,11 +272,13 @@ def _score(run: Run, specs: Sequence[str], again: bool) -> None:
     if not specs:
         return
     for snapshot in selection.chosen(run, run.config.eval.phases):
-        if not again and all(evaluation.is_scored(run, snapshot, spec) for spec in specs):
+        waiting = [spec for spec in specs if not evaluation.is_scored(run, snapshot, spec)]
+        if not again and not waiting:
             print(f"phase {snapshot.phase} is scored already; --mode=eval would do it again")
             continue
         results = []
-        for spec in specs:
+        # The report has a page of each data set, so all of them are scored for it.
+        for spec in specs if again or snapshot.last else waiting:
             results.append(result := evaluation.evaluate(run, snapshot, spec))
             for path, scores in {result.path: result.report, **result.others}.items():
                 print(f"\n{evaluation.table(scores)}\nin {path}")
@@ -274,16 +288,17 @@ def _score(run: Run, specs: Sequence[str], again: bool) -> None:
             print(f"report  {report.write_report(run.workdir, results, run.config)}")
 
 
-def _write_tables(workdir: Path) -> None:
+def _write_tables(workdir: Path) -> list[Path]:
     written = tables.write(workdir)
     if written:
         print(f"tables  {written[0].parent}")
+    return written
 
 
 def _prepare_embedded(run: Run, spec: str) -> None:
     """Draws ``movers`` where a run needs it and it is not there."""
     data_dir = run.config.data.dir
-    needed = any(part.partition(":")[0] == "movers" for part in spec.split("+"))
+    needed = any(part.partition(":")[0].strip() == "movers" for part in spec.split("+"))
     if needed and not (dataset_directory(data_dir, "movers") / "dataset_info.json").exists():
         prepare(dataset="movers", data_dir=data_dir)
 
@@ -315,12 +330,11 @@ def _check_same(stored: dict, given: dict, path: Path) -> None:
     """Raises where a config differs from the one that its workdir was made with."""
     before, now = _flat(stored), _flat(given)
     free = {f"data.{field}" for field in FREE_DATA_FIELDS}
+    fixed = [*FIXED_SECTIONS, *(name for name in ADDED_SECTIONS if before.get(f"{name}.data"))]
     different = [
         f"{key} is {now.get(key)!r}, was {before.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
-        if key.partition(".")[0] in FIXED_SECTIONS
-        and key not in free
-        and before.get(key) != now.get(key)
+        if key.partition(".")[0] in fixed and key not in free and before.get(key) != now.get(key)
     ]
     if different:
         raise ValueError(

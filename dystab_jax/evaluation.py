@@ -85,7 +85,7 @@ def fuse(
 
 
 def data_sets(text: str) -> list[str]:
-    """The specs in ``eval.data``: names such as "davis2016:val" with commas between them."""
+    """What ``eval.data`` lists: names such as "davis2016:val" with commas between them."""
     return [spec.strip() for spec in text.split(",") if spec.strip()]
 
 
@@ -93,30 +93,52 @@ def check(config: ConfigDict) -> None:
     """Whether what section ``eval`` names exists; data sets need not be prepared yet.
 
     Raises:
-      ValueError: a protocol, CRF, model or data set is unknown.
+      ValueError: a value is not one of those that there are, or a phase is not of this config.
     """
     options = config.eval
-    for name in ("crf", "still_crf"):
-        if options[name] not in crf.PRESETS:
-            raise ValueError(
-                f"eval.{name} is {options[name]!r}; there are {', '.join(crf.PRESETS)}"
-            )
-    if options.crf_backend not in crf.BACKENDS:
-        raise ValueError(
-            f"eval.crf_backend is {options.crf_backend!r}; there are {', '.join(crf.BACKENDS)}"
-        )
+    accepted = {
+        "crf": crf.PRESETS,
+        "still_crf": crf.PRESETS,
+        "crf_backend": crf.BACKENDS,
+        "fusion": masks.MODES,
+        "trust": masks.TRUST,
+    }
+    for name, values in accepted.items():
+        if options[name] not in values:
+            raise ValueError(f"eval.{name} is {options[name]!r}; there are {', '.join(values)}")
+    if options.jobs < 1:
+        raise ValueError(f"eval.jobs is {options.jobs}; expected 1 or more")
+    _check_phases(config)
     unknown = sorted(set(data_sets(options.crf_models)) - set(MODELS))
     if unknown:
         raise ValueError(f"eval.crf_models has {unknown}; there are {', '.join(MODELS)}")
     for spec in data_sets(options.data):
-        for part in spec.split("+"):
-            dataset = part.partition(":")[0].partition("/")[0].strip()
-            if dataset not in records.DATASETS:
-                raise ValueError(
-                    f"eval.data has {part!r}; data sets are {', '.join(records.DATASETS)}, each "
-                    "followed by a colon and a split, such as davis2016:val"
-                )
+        if "+" in spec:
+            raise ValueError(f"eval.data has {spec!r}; put commas between data sets, not +")
+        dataset = spec.partition(":")[0].partition("/")[0]
+        if dataset not in records.DATASETS:
+            raise ValueError(
+                f"eval.data has {spec!r}; data sets are {', '.join(records.DATASETS)}, each "
+                "followed by a colon and a split, such as davis2016:val"
+            )
         protocols_of(spec, options.protocol)
+
+
+def _check_phases(config: ConfigDict) -> None:
+    known = ["last", "0-dynamic"]
+    for number in range(1, config.bootstrap.rounds + 1):
+        known += [f"{number}-static", f"{number}-joint"]
+    if config.self_training.data:
+        known.append("self_training")
+    if config.supervised.data:
+        known += ["supervised", *(f"supervised-{k + 1}" for k in range(config.supervised.checks))]
+    for phase in data_sets(config.eval.phases):
+        if phase not in known:
+            raise ValueError(
+                f"eval.phases has {phase!r}; with this config there are {', '.join(known)}"
+            )
+        if phase != "last" and not config.log.keep_phases:
+            raise ValueError(f"eval.phases has {phase!r}, which log.keep_phases=False leaves out")
 
 
 def prepared(config: ConfigDict) -> list[str]:
@@ -124,14 +146,21 @@ def prepared(config: ConfigDict) -> list[str]:
 
     Raises:
       FileNotFoundError, ValueError: none of them is, or the only one lacks the split.
+      ValueError: one has no truth.
     """
     found, missing = [], {}
     for spec in data_sets(config.eval.data):
         try:
-            records.open_source(config.data.dir, spec)
-            found.append(spec)
+            source = records.open_source(config.data.dir, spec)
         except (FileNotFoundError, ValueError) as error:
             missing[spec] = error
+            continue
+        if "mask" not in source[0]:
+            raise ValueError(
+                f"{spec} has no truth to score by; name a split with masks in eval.data, or use "
+                "--mode=predict for masks alone"
+            )
+        found.append(spec)
     if missing and not found:
         raise next(iter(missing.values()))
     for error in missing.values():
@@ -144,8 +173,7 @@ def protocols_of(spec: str, chosen: str) -> tuple[str, ...]:
     if chosen != "default":
         protocols.protocol(chosen)
         return (chosen,)
-    # Of several data sets joined by "+", the first decides.
-    return protocols.default_protocols(spec.partition(":")[0].partition("/")[0])
+    return protocols.default_protocols(spec.partition(":")[0])
 
 
 def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
@@ -158,20 +186,14 @@ def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
 
     Raises:
       FileNotFoundError: the data set is not prepared.
-      ValueError: it has no truth.
     """
     options = run.config.eval
     source = records.open_source(run.config.data.dir, spec)
     frames = pipeline.frames_of(source)
-    if "mask" not in source[0]:
-        raise ValueError(
-            f"{spec} has no truth to score by; name a split with masks in eval.data, or use "
-            "--mode=predict for masks alone"
-        )
     judge = _Judge(protocols_of(spec, options.protocol), options.jobs)
     name = file_name(spec)
     folder = run.workdir / "masks" / name if options.save_masks and snapshot.last else None
-    out = _Output(judge, folder, spec.partition(":")[0].partition("/")[0])
+    out = _Output(judge, folder, spec.partition(":")[0])
     walk = _score_videos if source.has_flow else _score_images
     walk(run, snapshot, source, frames, out)
 
@@ -238,6 +260,11 @@ class _Judge:
 
     def score(self, row: Row, name: str, video: protocols.Video) -> None:
         for protocol in self._protocols:
+            if not protocol.frames(video):
+                tqdm.write(
+                    f"{name}: protocol {protocol.name} scores none of its {len(video)} frames"
+                )
+                continue
             scores = self._scores[protocol.name].setdefault(row, {})
             scores[name] = protocol.score(name, video, self._jobs)
 
@@ -286,7 +313,7 @@ def _score_videos(
     decoded = pipeline.Decoded(source, tuple(run.config.data.image_size), keep=False)
     positions = {(frame.video, frame.name): frame.positions[0] for frame in frames}
     names = list(dict.fromkeys(frame.video for frame in frames))
-    pictured = _spread(names, PICTURED)
+    pictured = spread(names, PICTURED)
     predictions = run.predictor.videos(
         snapshot.variables, decoded, frames, options.vote, options.flows_per_frame
     )
@@ -310,8 +337,8 @@ def _score_videos(
             "chi": prediction.confidence_chi,
         }
         if video in pictured:
-            spread = _spread(range(len(prediction.frames)), STRIP_FRAMES)
-            strip = [_video_sample(prediction, rows, read, t) for t in spread]
+            shown = spread(range(len(prediction.frames)), STRIP_FRAMES)
+            strip = [_video_sample(prediction, rows, read, t) for t in shown]
             out.strips[video] = strip
             out.samples.append(strip[len(strip) // 2])
 
@@ -329,7 +356,7 @@ def _score_images(
     chi, size = snapshot.variables["chi"], run.predictor.batch_size
 
     bar = tqdm(total=len(frames), desc=source.spec, unit="image")
-    pictured = _spread(frames, PICTURED)
+    pictured = spread(frames, PICTURED)
     for chunk in chunks(frames, size):
         images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
         read = _Reader(source, [frame.positions[0] for frame in chunk])
@@ -356,13 +383,22 @@ def _score_images(
 
 
 class _Reader:
-    """Images and truth of some records at native size, read when asked for."""
+    """Images and truth of some records at native size; each record is read once."""
 
     def __init__(self, source: pipeline.Records, positions: Sequence[int]):
-        self._source, self._positions = source, positions
+        raw = (source[position] for position in positions)
+        self._records = [
+            {k: v for k, v in record.items() if k not in records.FLOW_FIELDS} for record in raw
+        ]
+        self._truth: dict[tuple[str, int], np.ndarray] = {}
 
     def _part(self, part: str, t: int) -> np.ndarray:
-        return records.decode_record(self._source[self._positions[t]], (part,))[part]
+        known = self._truth.get((part, t))
+        if known is None:
+            known = records.decode_record(self._records[t], (part,))[part]
+            if part != "image":  # every row of scores asks for the truth
+                self._truth[part, t] = known
+        return known
 
     def image(self, t: int) -> np.ndarray:
         return self._part("image", t)
@@ -374,13 +410,12 @@ class _Reader:
         return self._part("regions", t)
 
     def size(self, t: int) -> tuple[int, int]:
-        record = self._source[self._positions[t]]
-        return int(record["height"]), int(record["width"])
+        return int(self._records[t]["height"]), int(self._records[t]["width"])
 
     def video(self, prediction: VideoPrediction, maps: Sequence) -> protocols.Video:
         """The frames with their truth, for a protocol."""
-        count = range(len(self._positions))
-        numbered = bool(self._source[self._positions[0]].get("regions"))
+        count = range(len(self._records))
+        numbered = "regions" in self._records[0]
         return protocols.Video(
             truth=[partial(self.mask, t) for t in count],
             regions=[partial(self.regions, t) for t in count] if numbered else None,
@@ -434,7 +469,7 @@ def _ask_the_truth(prediction: VideoPrediction, read: _Reader) -> VideoPredictio
     return dataclasses.replace(prediction, phi=phi)
 
 
-def _spread(items: Sequence, most: int) -> list:
+def spread(items: Sequence, most: int) -> list:
     """At most ``most`` of the items, evenly spread."""
     chosen = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
     return [items[number] for number in dict.fromkeys(chosen.tolist())]

@@ -56,13 +56,17 @@ def facts(config: ConfigDict, phase: str) -> dict[str, Any]:
       phase: of training that the result is of.
 
     Returns:
-      Plain json: training data, number of videos (0: all), seed, λ_TC, what χ learns by, whether
-      labels were used, and ``method``, the same for all runs whose configs differ in nothing but
-      training data, seed, evaluation and logs.
+      Plain json: training data, number of videos (0: all), seed, λ_TC, what χ learns by, on what
+      it trained itself, whose labels were used, and ``method``, the same for all runs whose
+      configs, up to this phase, differ in nothing but training data, seed, evaluation and logs.
     """
     plain = json.loads(json.dumps(config.to_dict()))
     data = {key: value for key, value in plain["data"].items() if key not in _NOT_OF_THE_DATA}
     method = {key: value for key, value in plain.items() if key not in _NOT_OF_THE_METHOD}
+    refined = {name: phase.startswith(name) for name in ("self_training", "supervised")}
+    for name, yes in refined.items():
+        if not yes:  # the phases before it do not know of it
+            del method[name]
     digest = hashlib.sha256(json.dumps(method | {"data": data}, sort_keys=True).encode())
     height, width = config.data.image_size
     return {
@@ -71,7 +75,8 @@ def facts(config: ConfigDict, phase: str) -> dict[str, Any]:
         "seed": config.seed,
         "temporal_weight": config.loss.temporal_weight,
         "static": config.loss.static,
-        "labels": config.supervised.data if phase.startswith("supervised") else "",
+        "self_training": config.self_training.data if refined["self_training"] else "",
+        "labels": config.supervised.data if refined["supervised"] else "",
         "networks": f"φ {config.phi.model.backbone}, χ {config.chi.model.backbone} at "
         f"{width}×{height}",
         "method": digest.hexdigest()[:8],

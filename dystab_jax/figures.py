@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from dystab_jax import charts, pictures
-from dystab_jax.evaluation import MODELS, Evaluation, Sample
+from dystab_jax.evaluation import MODELS, Evaluation, Sample, spread
 from dystab_jax.files import write_whole
 from dystab_jax.flow_ops import flow_to_color
 
@@ -52,9 +52,8 @@ def strip(samples: Sequence[Sample]) -> pictures.Picture:
 
 def grid(samples: Sequence[Sample]) -> pictures.Picture:
     """One row per image, evenly chosen: the image, χ's mask in white, the truth in white."""
-    chosen = np.linspace(0, len(samples) - 1, min(GRID_IMAGES, len(samples))).round().astype(int)
     rows = []
-    for sample in (samples[number] for number in dict.fromkeys(chosen.tolist())):
+    for sample in spread(samples, GRID_IMAGES):
         white = {
             name: cv2.cvtColor(mask * np.uint8(255), cv2.COLOR_GRAY2RGB)
             for name, mask in sample.masks.items()

@@ -1,6 +1,7 @@
 """Masks and confidences of whole videos: what pseudo-labels, evaluation and prediction share."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -117,14 +118,28 @@ class Predictor:
         by_video: dict[str, list[Frame]] = {}
         for frame in frames:
             by_video.setdefault(frame.video, []).append(frame)
-        for video, members in by_video.items():
-            images, pairs = [], []
-            for number, frame in enumerate(members):
-                positions = frame.positions[:flows_per_frame]
-                images.append(decoded.part(positions[0], "image"))
-                pairs += [(number, decoded.part(p, "flow_forward")) for p in positions]
-            named = [(frame.name, frame.group) for frame in members]
-            yield self.video(variables, video, named, np.stack(images), pairs, vote)
+        with ThreadPoolExecutor() as pool:
+
+            def load(members: Sequence[Frame]) -> tuple[list[Future], list[tuple[int, Future]]]:
+                images, pairs = [], []
+                for number, frame in enumerate(members):
+                    positions = frame.positions[:flows_per_frame]
+                    images.append(pool.submit(decoded.part, positions[0], "image"))
+                    for position in positions:
+                        flow = pool.submit(decoded.part, position, "flow_forward")
+                        pairs.append((number, flow))
+                return images, pairs
+
+            waiting = list(by_video)
+            loaded = load(by_video[waiting[0]])
+            for video, following in zip(waiting, [*waiting[1:], None], strict=True):
+                images, pairs = loaded
+                images = np.stack([image.result() for image in images])
+                pairs = [(number, flow.result()) for number, flow in pairs]
+                # The next video is decoded while this one goes through the networks.
+                loaded = load(by_video[following]) if following is not None else None
+                named = [(frame.name, frame.group) for frame in by_video[video]]
+                yield self.video(variables, video, named, images, pairs, vote)
 
     def _run(
         self, function: Callable, variables: Variables, arrays: dict[str, np.ndarray]

@@ -218,7 +218,7 @@ TABLES = (
             )
             for name, crf in (("no CRF", False), ("CRF", True))
         ),
-        "column",
+        "davis2016",
         "configs/table5.py",
         J_NOTE + " The paper's round 1 equals its χ(F_α) of Table 2.",
     ),

@@ -120,8 +120,8 @@ def _predict_image(
     image, _ = read_image(path)
     small = resize_image(image, tuple(run.config.data.still_size))
     soft = run.predictor.static(variables["chi"], small[None])
-    native = masks.upsample(soft[0], image.shape[:2])[..., 0]
-    mask = masks.threshold(crf.refine(image, native, run.config.eval.still_crf))
+    native, options = masks.upsample(soft[0], image.shape[:2])[..., 0], run.config.eval
+    mask = masks.threshold(crf.refine(image, native, options.still_crf, options.crf_backend))
     with _staging(output) as staging:
         _write_picture(staging / f"{path.stem}.png", mask * np.uint8(255))
         _write_picture(staging / f"{path.stem}-overlay.jpg", pictures.overlay(image, mask))

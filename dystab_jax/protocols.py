@@ -38,6 +38,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
     "davis2016": ("davis2016",),
+    "davis2016_labelled": ("all_frames",),
     "davis2017": ("all_frames", "davis2017"),
     "fbms59": ("fbms59",),
     "segtrackv2": ("all_frames",),

@@ -1,13 +1,12 @@
 """What χ learns from: masks and confidences of every training frame, made once per phase."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from dystab_jax import crf
 from dystab_jax.files import write_whole
 from dystab_jax.inference import Predictor, chunks
 from dystab_jax.pipeline import Decoded, Example, Frame
@@ -103,8 +102,7 @@ def refine_predictions(
     chi: Variables,
     decoded: Decoded,
     frames: Sequence[Frame],
-    preset: str,
-    jobs: int,
+    refine: Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], Iterator[np.ndarray]],
 ) -> PseudoLabels:
     """Labels of self-training (Sec. 5.6): what a CRF makes of χ's own masks.
 
@@ -112,8 +110,7 @@ def refine_predictions(
       predictor: runs χ.
       chi: its averages.
       decoded, frames: the images; no truth is read.
-      preset: see ``crf.PRESETS``.
-      jobs: images refined at once.
+      refine: pairs of image and soft mask to better masks, ``crf.refine_frames`` with its options.
     """
 
     def predicted() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -121,8 +118,7 @@ def refine_predictions(
             images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
             yield from zip(images, predictor.static(chi, images)[..., 0], strict=True)
 
-    refined = crf.refine_frames(predicted(), preset, jobs)
-    bar = tqdm(refined, total=len(frames), desc="self-training labels", unit="image")
+    bar = tqdm(refine(predicted()), total=len(frames), desc="self-training labels", unit="image")
     return PseudoLabels(
         decoded.size, {"target": np.concatenate([_pack(soft[None]) for soft in bar])}, {}
     )

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from dystab_jax import charts, masks, pictures
 from dystab_jax.charts import NAMES
-from dystab_jax.evaluation import MODELS, PICTURE_WIDTH, Evaluation, Sample, columns_of
+from dystab_jax.evaluation import MODELS, PICTURE_WIDTH, Evaluation, Sample, columns_of, spread
 from dystab_jax.files import write_whole
 from dystab_jax.flow_ops import flow_to_color
 from dystab_jax.report_style import STYLE
@@ -382,9 +382,8 @@ def _confidences(
 
 def _overview(samples: Sequence[Sample]) -> pictures.Picture:
     """A sheet of some videos, evenly chosen; the first panel bears the video's name."""
-    chosen = np.unique(np.linspace(0, len(samples) - 1, SHEET_VIDEOS).round().astype(int))
     rows = []
-    for sample in (samples[number] for number in chosen):
+    for sample in spread(samples, SHEET_VIDEOS):
         ascii_name = sample.video.encode("ascii", "replace").decode()
         captions = {"image": ascii_name}
         rows.append([(captions.get(key, key), one) for key, one in panels(sample).items()])

@@ -53,6 +53,7 @@ def _best_check(run: Run) -> Snapshot:
             scores[name] = evaluation.mean_j(run, snapshots.at_end_of(run, name), spec)
             write_whole(path, json.dumps(known | {spec: scores}, indent=1) + "\n")
     best = max(checks, key=lambda name: scores[name])
+    complete = len(checks) == run.config.supervised.checks
     shown = ", ".join(f"{name} {scores[name]:.3f}" for name in checks)
     print(f"J on {spec}: {shown}; {best} is taken")
-    return dataclasses.replace(snapshots.at_end_of(run, best), last=True)
+    return dataclasses.replace(snapshots.at_end_of(run, best), last=True, complete=complete)

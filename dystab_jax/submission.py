@@ -3,8 +3,8 @@
 ==========================================  =======================  ===============================
 data set                                    file                     pixels
 ==========================================  =======================  ===============================
-davis2016, fbms59, segtrackv2, movers,      VIDEO/FRAME.png          8-bit grey, 0 and 255
-folder
+davis2016, davis2016_labelled, fbms59,      VIDEO/FRAME.png          8-bit grey, 0 and 255
+segtrackv2, movers, folder
 davis2017 (unsupervised)                    VIDEO/FRAME.png          palette, the object is number 1
 youtube_vos                                 Annotations/VIDEO/       palette, the object is number 1
                                             FRAME.png
@@ -21,7 +21,7 @@ from PIL import Image
 
 from dystab_jax.files import write_whole
 
-MASKS = ("davis2016", "fbms59", "segtrackv2", "movers", "folder")
+MASKS = ("davis2016", "davis2016_labelled", "fbms59", "segtrackv2", "movers", "folder")
 NUMBERS = ("davis2017", "youtube_vos")
 MAPS = ("msra_b", "ecssd", "dut_omron")
 

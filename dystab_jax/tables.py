@@ -1,5 +1,6 @@
 """Tables 1 to 7: the paper's numbers beside those of the runs in a folder."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from dystab_jax.protocols import default_protocols
 
 NOT_RUN = "not run"
 MOST_CITED = 3  # sources beside a score
+_OF_THE_METHOD = ("fusion", "trust", "vote", "flows_per_frame")
+"""Rules of scoring that make another method of the same networks."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class Result:
     @property
     def facts(self) -> dict[str, Any]:
         return self.report["run"]
+
+    @property
+    def method(self) -> str:
+        """What must be equal in runs that are averaged, but for the training data."""
+        rules = [self.report["rules"][name] for name in _OF_THE_METHOD]
+        digest = hashlib.sha256(json.dumps([self.facts["method"], rules]).encode())
+        return digest.hexdigest()[:8]
 
     @property
     def phase(self) -> str:
@@ -58,6 +68,7 @@ class Result:
             "checkpoint": report["checkpoint"],
             "train": facts["train"],
             "videos": facts["videos"] or "all",
+            "self_training": facts["self_training"] or "none",
             "labels": facts["labels"] or "none",
             "seed": facts["seed"],
             "networks": facts["networks"],
@@ -157,8 +168,8 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """One row for each method that has a score in this line, or one without any."""
     cells_by_method = {}
-    for method in sorted({result.facts["method"] for result in results}):
-        own = [result for result in results if result.facts["method"] == method]
+    for method in sorted({result.method for result in results}):
+        own = [result for result in results if result.method == method]
         cells = [_cell(table, line, column, own, sources) for column in columns]
         if any(cells):
             cells_by_method[method] = cells
@@ -197,6 +208,7 @@ def _cell(
         found = _first(found, rank)
     if not found:
         return None
+    found = _one_per_seed(found)
     scores = [result.row[column.score] for result in found]
     return {
         "score": float(np.mean(scores)),
@@ -205,15 +217,29 @@ def _cell(
         else None,
         "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         "runs": len(scores),
-        "remark": _remark([result.report for result in found], column),
+        "remark": _remark([result.report for result in found], column, preferred),
         "sources": sorted({sources.cite(result, column.further) for result in found}),
     }
 
 
-def _remark(reports: Sequence[dict[str, Any]], column: Column) -> str:
+def _one_per_seed(results: Sequence[Result]) -> list[Result]:
+    """The same training may have been scored in several places: the fullest, then the newest."""
+
+    def rank(result: Result) -> tuple:
+        return result.report["frames"], result.report["checkpoint"], result.place
+
+    by_seed: dict[int, Result] = {}
+    for result in sorted(results, key=rank):
+        by_seed[result.facts["seed"]] = result
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def _remark(reports: Sequence[dict[str, Any]], column: Column, preferred: str) -> str:
     """What forbids to compare the score with the paper's; of the reports behind one score."""
     report = min(reports, key=lambda report: report["sequences"])
     remarks = []
+    if f"{preferred}:" not in report["run"]["train"]:
+        remarks.append(f"trained on {report['run']['train']}")
     if report["split"] != column.splits[0]:
         remarks.append(report["split"])
     elif report["sequences"] < column.whole:
@@ -253,22 +279,24 @@ def fill_videos(results: Sequence[Result]) -> dict[str, Any]:
       As ``fill``; the columns are mIoU and its standard deviation.
     """
     sources = _Sources()
-    found = _first(
-        [result for result in results if _of_videos(result)],
-        lambda result: paper_tables.FINAL.index(result.phase),
-    )
-    runs: dict[tuple, list[Result]] = {}
-    for result in found:
-        facts = result.facts
-        key = facts["videos"], facts["method"], facts["seed"], result.place
-        runs.setdefault(key, []).append(result)
-    # By number of videos and method: score, images and sources of each seed's run.
+    # By number of videos, method and training data, then by data set.
+    found: dict[tuple, dict[str, list[Result]]] = {}
+    for result in filter(_of_videos, results):
+        key = result.facts["videos"], f"{result.method} on {result.facts['train']}"
+        found.setdefault(key, {}).setdefault(result.report["dataset"], []).append(result)
+    # Of each of these: score, images and sources of each seed's run.
     scores: dict[tuple[int, str], list[tuple[float, int, list[int]]]] = {}
-    for (videos, method, _, _), own in sorted(runs.items(), key=lambda entry: entry[0]):
-        images = [result.report["frames"] for result in own]
-        score = float(np.average([result.row["mean_j"] for result in own], weights=images))
-        cited = [sources.cite(result, paper_tables.IMAGE_SCORES) for result in own]
-        scores.setdefault((videos, method), []).append((score, sum(images), cited))
+    for (videos, method), by_set in sorted(found.items()):
+        by_seed: dict[int, list[Result]] = {}
+        for candidates in by_set.values():
+            last = _first(candidates, lambda result: paper_tables.FINAL.index(result.phase))
+            for result in _one_per_seed(last):
+                by_seed.setdefault(result.facts["seed"], []).append(result)
+        for own in by_seed.values():
+            images = [result.report["frames"] for result in own]
+            score = float(np.average([one.row["mean_j"] for one in own], weights=images))
+            cited = [sources.cite(one, paper_tables.IMAGE_SCORES) for one in own]
+            scores.setdefault((videos, method), []).append((score, sum(images), cited))
     rows = []
     for videos in sorted({videos for videos, _ in scores} | paper_tables.VIDEOS_PAPER.keys()):
         methods = [method for number, method in scores if number == videos]
@@ -295,6 +323,8 @@ def _of_videos(result: Result) -> bool:
         and (result.report["dataset"], result.report["split"]) in paper_tables.VIDEOS_SETS
         and (result.row["model"], result.row["crf"]) == ("chi", "none")
         and result.phase in paper_tables.FINAL
+        and result.report["protocol"] == "saliency"
+        and not result.report["oracle"]
     )
 
 
@@ -365,8 +395,9 @@ def _sentence(entry: dict[str, Any]) -> str:
         f"{entry['run']}: {entry['data']}, protocol {entry['protocol']}, {entry['sequences']} "
         f"sequences, {entry['frames']} frames; {entry['model']}, CRF {entry['crf']}, oracle "
         f"{'yes' if entry['oracle'] else 'no'}; phase {entry['phase']}, checkpoint "
-        f"{entry['checkpoint']}; trained on {entry['train']} (videos: {entry['videos']}, labels: "
-        f"{entry['labels']}, seed {entry['seed']}); {entry['networks']}"
+        f"{entry['checkpoint']}; trained on {entry['train']} (videos: {entry['videos']}, "
+        f"self-training: {entry['self_training']}, labels: {entry['labels']}, seed "
+        f"{entry['seed']}); {entry['networks']}"
     )
     if entry["scores"]:
         scores = ", ".join(f"{name} {100 * value:.1f}" for name, value in entry["scores"].items())

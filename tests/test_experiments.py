@@ -113,8 +113,6 @@ def test_the_method_does_not_depend_on_data_seed_and_scoring(changes):
         {"data__image_size": (64, 96)},
         {"data__batch_size": 16},
         {"data__augmentation__flip": False},
-        {"supervised__data": "davis2016_labelled:fit"},
-        {"self_training__data": "msra_b:all"},
     ],
 )
 def test_the_method_depends_on_all_else(changes):
@@ -146,9 +144,18 @@ def test_facts_by_hand(config):
         "seed": 4,
         "temporal_weight": 1.0,
         "static": "f_measure",
+        "self_training": "",
         "labels": "",
         "networks": "φ small, χ resnet34 at 48×32",
     }
+
+
+def test_what_follows_the_loop_belongs_to_its_own_phase(config):
+    before = experiments.facts(config, "3-joint")
+    config.self_training.data = "msra_b:all"
+    assert experiments.facts(config, "3-joint") == before
+    after = experiments.facts(config, "self_training")
+    assert after["self_training"] == "msra_b:all" and after["method"] != before["method"]
 
 
 def test_labels_belong_to_the_supervised_phases_alone(config):

@@ -29,10 +29,12 @@ FACTS = {
     "seed": 0,
     "temporal_weight": 0.1,
     "static": "confidence",
+    "self_training": "",
     "labels": "",
     "networks": "φ small, χ small at 64×32",
     "method": "aaaa0000",
 }
+RULES = {"fusion": "weighted", "trust": "loss_a", "vote": True, "flows_per_frame": 6}
 # Split, sequences and frames of the whole data set.
 WHOLE = {
     "davis2016": ("val", 20, 1336),
@@ -57,7 +59,7 @@ def score(workdir, dataset="davis2016", row="fused", value=0.5, place="run", **c
     """
     split, sequences, frames = WHOLE[dataset]
     content = {"split": split, "sequences": sequences, "frames": frames, "oracle": False}
-    content |= {"phase": "3-joint", "complete": True, "checkpoint": 900, "rules": {}}
+    content |= {"phase": "3-joint", "complete": True, "checkpoint": 900, "rules": RULES}
     content |= {"protocol": protocols.default_protocols(dataset)[0]}
     facts = FACTS | {key: changes.pop(key) for key in FACTS if key in changes}
     folder = changes.pop("folder", "")
@@ -92,6 +94,14 @@ def scores(workdir, number):
         for row in table(workdir, number)["rows"]
         if any(row["ours"])
     }
+
+
+def of_methods(found):
+    """Scores by label and how many methods have it: their digests say nothing to a reader."""
+    by_label = {}
+    for label, row in found.items():
+        by_label.setdefault(re.sub(r" \(method [^)]*\)", "", label), []).append(row)
+    return {label: sorted(rows) for label, rows in by_label.items()}
 
 
 def cell(workdir, number, label, column=0):
@@ -216,7 +226,7 @@ def test_several_methods_do_not_mix_in_the_official_line(tmp_path):
     for method, value in (("a", 0.3), ("b", 0.4)):
         score(tmp_path, "davis2017", value=value, protocol="davis2017", place=method, method=method)
     label = "official unsupervised J&F, fused, no CRF"
-    assert scores(tmp_path, 7) == {f"{label} (method a)": [0.3], f"{label} (method b)": [0.4]}
+    assert of_methods(scores(tmp_path, 7)) == {label: [[0.3], [0.4]]}
 
 
 def test_other_protocols_do_not_count(tmp_path):
@@ -254,9 +264,10 @@ def test_different_training_data_are_not_averaged(tmp_path):
 
 
 def test_the_test_split_is_preferred_and_another_one_said(tmp_path):
-    score(tmp_path, "fbms59", value=0.7, split="train_labelled", sequences=29)
+    own = {"train": "fbms59:train"}
+    score(tmp_path, "fbms59", value=0.7, split="train_labelled", sequences=29, **own)
     assert cell(tmp_path, 3, "unsupervised, fused, no CRF", 1)["remark"] == "train_labelled"
-    score(tmp_path, "fbms59", value=0.6, split="test")
+    score(tmp_path, "fbms59", value=0.6, split="test", **own)
     found = cell(tmp_path, 3, "unsupervised, fused, no CRF", 1)
     assert (found["score"], found["remark"], found["runs"]) == (0.6, "", 1)
     # On DAVIS there is nothing but the validation set.
@@ -313,7 +324,8 @@ def test_parts_of_the_videos_count_for_table_6_alone(tmp_path):
 
 def test_seeds_are_averaged(tmp_path):
     for seed, value in enumerate((0.5, 0.6, 0.7)):
-        score(tmp_path, "fbms59", value=value, seed=seed, place=f"seed{seed}")
+        own = {"train": "fbms59:train"}
+        score(tmp_path, "fbms59", value=value, seed=seed, place=f"seed{seed}", **own)
     found = cell(tmp_path, 3, "unsupervised, fused, no CRF", 1)
     assert found["score"] == pytest.approx(0.6)
     assert found["second"] == pytest.approx(0.61)
@@ -322,7 +334,9 @@ def test_seeds_are_averaged(tmp_path):
     assert found["sources"] == [1, 2, 3]
     shown = (tmp_path / "tables" / "table3.md").read_text()
     assert "| 60.0 ± 10.0 / 61.0 [1] [2] [3] |" in shown
-    score(tmp_path, "fbms59", value=0.6, seed=3, place="seed3")
+    score(tmp_path, "fbms59", value=0.6, seed=3, place="seed3", **own)
+    # The same seed scored once more, on fewer frames: not another run.
+    score(tmp_path, "fbms59", value=0.1, seed=3, place="again", frames=100, **own)
     tables.write(tmp_path)
     shown = (tmp_path / "tables" / "table3.md").read_text()
     assert "[1] [2] [3] … |" in shown and "\n4. seed3:" in shown
@@ -332,12 +346,13 @@ def test_methods_stand_one_below_the_other(tmp_path):
     for seed, value in enumerate((0.5, 0.6)):
         score(tmp_path, value=value, seed=seed, method="aaaa", place=f"a{seed}")
     score(tmp_path, value=0.8, method="bbbb", place="b")
-    assert scores(tmp_path, 3) == {
-        "unsupervised, fused, no CRF (method aaaa)": [0.55, None, None],
-        "unsupervised, fused, no CRF (method bbbb)": [0.8, None, None],
+    # Other rules of fusion are another method, too.
+    score(tmp_path, value=0.7, method="bbbb", place="c", rules=RULES | {"fusion": "mean"})
+    assert of_methods(scores(tmp_path, 3)) == {
+        "unsupervised, fused, no CRF": [[0.55, None, None], [0.7, None, None], [0.8, None, None]]
     }
     labels = [row["label"] for row in table(tmp_path, 3)["rows"]]
-    assert labels[2] == "unsupervised, fused, CRF"  # nobody's
+    assert labels[3] == "unsupervised, fused, CRF"  # nobody's
 
 
 # -- Table 6 --------------------------------------------------------------------------------------
@@ -375,10 +390,13 @@ def test_table_6_says_how_many_images_and_what_one_seed_cannot_tell(tmp_path):
 def test_table_6_has_other_numbers_of_videos_and_methods(tmp_path):
     for method in ("a", "b"):
         score(tmp_path, "ecssd", "chi", 0.4, videos=20, method=method, place=method)
+    # Another training set is not averaged with these, and other protocols do not count.
+    score(tmp_path, "ecssd", "chi", 0.9, videos=20, method="a", train="fbms59:train", place="c")
+    score(tmp_path, "ecssd", "chi", 0.9, videos=20, protocol="all_frames", place="d")
     labels = [row["label"] for row in table(tmp_path, 6)["rows"]]
-    assert labels[:4] == [
-        "12 videos", "20 videos (method a)", "20 videos (method b)", "36 videos"
-    ]  # fmt: skip
+    assert labels[0] == "12 videos" and labels[4] == "36 videos"
+    assert all(label.startswith("20 videos (method ") for label in labels[1:4])
+    assert sum(" on fbms59:train)" in label for label in labels) == 1
     assert table(tmp_path, 6)["rows"][1]["paper"] == [None, None]
 
 
@@ -497,7 +515,8 @@ def test_sources_say_what_a_score_is_of(tmp_path):
     (line,) = [line for line in text.splitlines() if line.startswith("1. ")]
     for part in (
         "runs/a: fbms59:test, protocol fbms59, 9 sequences, 111 frames; fused, CRF cis, oracle yes",
-        "phase 3-joint, checkpoint 77", "trained on davis2016:train", "videos: all, labels: none",
+        "phase 3-joint, checkpoint 77", "trained on davis2016:train", "videos: all, self-training: none",
+        "labels: none, seed 3",
         "seed 3", FACTS["networks"],
     ):  # fmt: skip
         assert part in line

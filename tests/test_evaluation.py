@@ -54,7 +54,7 @@ def session(new_tiny_config, tiny_data, tmp_path_factory):
         still_crf="guided",
     )
     with pytest.MonkeyPatch.context() as patch:
-        Compiled(patch)
+        Compiled().install(patch)
         with contextlib.redirect_stdout(io.StringIO()) as said:
             cli.train(config, root / "run")
         said = said.getvalue().splitlines()
@@ -193,6 +193,15 @@ def test_the_refined_masks_are_others(session):
     for name in (VIDEOS, IMAGES):
         *_, plain, refined = report_of(session.workdir, name)["rows"]
         assert plain["mean_j"] != refined["mean_j"]
+
+
+def test_the_number_that_selects_is_that_of_the_fused_masks(session):
+    run = open_run(session)
+    before = sorted(path for path in session.workdir.rglob("*"))
+    found = evaluation.mean_j(run, snapshots.newest(run), "folder/tiny:val")
+    fused = report_of(session.workdir, VIDEOS)["rows"][2]
+    assert (fused["model"], found) == ("fused", fused["mean_j"])
+    assert sorted(path for path in session.workdir.rglob("*")) == before
 
 
 # -- snapshots ------------------------------------------------------------------------------------

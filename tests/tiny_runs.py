@@ -13,18 +13,22 @@ from tiny_networks import draw_variables
 from data_prep.drawing import draw_video
 from data_prep.prepare import prepare
 from dystab_jax import build, parallel
+from dystab_jax.state import State
 
 
 class Compiled:
     """One device for all runs, and every step and prediction of the same networks compiled once.
 
     Attributes:
-      before: called with the number of the step that is about to be made.
+      before: called with the state before each step.
     """
 
-    def __init__(self, patch: pytest.MonkeyPatch):
-        self.before: Callable[[int], object] = lambda step: None
+    def __init__(self):
+        self.before: Callable[[State], object] = lambda state: None
         self._functions, self._variables = {}, {}
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """For all runs that are opened until the patch is undone."""
         mesh = parallel.make_mesh(jax.devices()[:1])
         map_step, map_prediction = parallel.map_step, parallel.map_prediction
 
@@ -32,7 +36,7 @@ class Compiled:
             function = self._once(map_step, step, mesh)
 
             def run(state, batch):
-                self.before(int(state.step))
+                self.before(state)
                 return function(state, batch)
 
             return run

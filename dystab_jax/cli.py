@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from data_prep.prepare import prepare
 from dystab_jax import (
     bootstrap,
+    eval_options,
     evaluation,
     experiments,
     figures,
@@ -82,7 +83,7 @@ def _each_run(
     not_done = []
     for run in open_runs(config, workdir, mode, only):
         try:
-            evaluation.check(run.config)
+            eval_options.check(run.config)
             work(run)
         except USER_ERRORS as error:
             if run.workdir == workdir:
@@ -113,7 +114,7 @@ def write_tables(workdir: Path) -> None:
 def predict_masks(config: ConfigDict | None, workdir: Path, source: Path, output: Path) -> None:
     """Masks and overlays of an image, a folder of frames or a video."""
     (run,) = open_runs(config, workdir, "predict")
-    evaluation.check(run.config)
+    eval_options.check(run.config)
     (snapshot,) = selection.chosen(run, "last")
     written = predict.predict(run, snapshot.variables, source, output)
     print(f"{len(written)} files in {output}")
@@ -254,11 +255,11 @@ def _load(given: str) -> ConfigDict:
 
 def _to_score(run: Run) -> list[str]:
     """The data sets that the run is scored on; found out before it trains."""
-    if not evaluation.data_sets(run.config.eval.data):
+    if not eval_options.data_sets(run.config.eval.data):
         print("eval.data is empty: nothing is scored")
-    for spec in evaluation.data_sets(run.config.eval.data):
+    for spec in eval_options.data_sets(run.config.eval.data):
         _prepare_embedded(run, spec)
-    return evaluation.prepared(run.config)
+    return eval_options.prepared(run.config)
 
 
 def _score(run: Run, specs: Sequence[str], again: bool) -> None:

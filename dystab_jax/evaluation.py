@@ -12,39 +12,25 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from dystab_jax import crf, experiments, masks, pictures, pipeline, protocols, records, submission
+from dystab_jax import (
+    crf,
+    eval_options,
+    experiments,
+    masks,
+    pictures,
+    pipeline,
+    protocols,
+    records,
+    submission,
+)
 from dystab_jax.build import Run
 from dystab_jax.files import write_whole
 from dystab_jax.inference import VideoPrediction, chunks
+from dystab_jax.samples import Reader, Row, Sample, make_sample, make_video_sample, spread
 from dystab_jax.snapshots import Snapshot
 
-MODELS = ("phi", "chi", "fused")
-PICTURE_WIDTH = 320  # pixels
 PICTURED = 120  # videos or images of a data set, at most
 STRIP_FRAMES = 5  # of a video in its strip
-Row = tuple[str, str]
-"""A model and the CRF behind it, such as ("fused", "cis"): one row of scores."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One frame for pictures: what went in, what came out, what is true; at most 320 wide.
-
-    Attributes:
-      video, frame: names.
-      image: uint8 [H, W, 3].
-      flow: float32 [h, w, 2], at the networks' resolution; None for still images.
-      masks: {model: uint8 [H, W] of 0 and 1}, with "truth".
-      confidence_phi, confidence_chi: L_A of this frame; None for still images.
-    """
-
-    video: str
-    frame: str
-    image: np.ndarray
-    flow: np.ndarray | None
-    masks: dict[str, np.ndarray]
-    confidence_phi: float | None = None
-    confidence_chi: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +57,7 @@ class Evaluation:
 def fuse(
     prediction: VideoPrediction, fusion: str, trust: str, margin: float
 ) -> dict[str, np.ndarray]:
-    """Soft maps [T, h, w, 1] of each of ``MODELS``."""
+    """Soft maps [T, h, w, 1] of each of ``eval_options.MODELS``."""
     fused = masks.fuse(
         prediction.phi,
         prediction.chi,
@@ -82,98 +68,6 @@ def fuse(
         margin=margin,
     )
     return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}
-
-
-def data_sets(text: str) -> list[str]:
-    """What ``eval.data`` lists: names such as "davis2016:val" with commas between them."""
-    return [spec.strip() for spec in text.split(",") if spec.strip()]
-
-
-def check(config: ConfigDict) -> None:
-    """Whether what section ``eval`` names exists; data sets need not be prepared yet.
-
-    Raises:
-      ValueError: a value is not one of those that there are, or a phase is not of this config.
-    """
-    options = config.eval
-    accepted = {
-        "crf": crf.PRESETS,
-        "still_crf": crf.PRESETS,
-        "crf_backend": crf.BACKENDS,
-        "fusion": masks.MODES,
-        "trust": masks.TRUST,
-    }
-    for name, values in accepted.items():
-        if options[name] not in values:
-            raise ValueError(f"eval.{name} is {options[name]!r}; there are {', '.join(values)}")
-    if options.jobs < 1:
-        raise ValueError(f"eval.jobs is {options.jobs}; expected 1 or more")
-    _check_phases(config)
-    unknown = sorted(set(data_sets(options.crf_models)) - set(MODELS))
-    if unknown:
-        raise ValueError(f"eval.crf_models has {unknown}; there are {', '.join(MODELS)}")
-    for spec in data_sets(options.data):
-        if "+" in spec:
-            raise ValueError(f"eval.data has {spec!r}; put commas between data sets, not +")
-        dataset = spec.partition(":")[0].partition("/")[0]
-        if dataset not in records.DATASETS:
-            raise ValueError(
-                f"eval.data has {spec!r}; data sets are {', '.join(records.DATASETS)}, each "
-                "followed by a colon and a split, such as davis2016:val"
-            )
-        protocols_of(spec, options.protocol)
-
-
-def _check_phases(config: ConfigDict) -> None:
-    known = ["last", "0-dynamic"]
-    for number in range(1, config.bootstrap.rounds + 1):
-        known += [f"{number}-static", f"{number}-joint"]
-    if config.self_training.data:
-        known.append("self_training")
-    if config.supervised.data:
-        known += ["supervised", *(f"supervised-{k + 1}" for k in range(config.supervised.checks))]
-    for phase in data_sets(config.eval.phases):
-        if phase not in known:
-            raise ValueError(
-                f"eval.phases has {phase!r}; with this config there are {', '.join(known)}"
-            )
-        if phase != "last" and not config.log.keep_phases:
-            raise ValueError(f"eval.phases has {phase!r}, which log.keep_phases=False leaves out")
-
-
-def prepared(config: ConfigDict) -> list[str]:
-    """The data sets of ``eval.data`` that are prepared; says which are not, where some are.
-
-    Raises:
-      FileNotFoundError, ValueError: none of them is, or the only one lacks the split.
-      ValueError: one has no truth.
-    """
-    found, missing = [], {}
-    for spec in data_sets(config.eval.data):
-        try:
-            source = records.open_source(config.data.dir, spec)
-        except (FileNotFoundError, ValueError) as error:
-            missing[spec] = error
-            continue
-        if "mask" not in source[0]:
-            raise ValueError(
-                f"{spec} has no truth to score by; name a split with masks in eval.data, or use "
-                "--mode=predict for masks alone"
-            )
-        found.append(spec)
-    if missing and not found:
-        raise next(iter(missing.values()))
-    for error in missing.values():
-        print(f"will not be scored: {error}")
-    return found
-
-
-def protocols_of(spec: str, chosen: str) -> tuple[str, ...]:
-    """Names of the protocols for a data set: ``chosen``, or its own if that is "default"."""
-    if chosen != "default":
-        protocols.protocol(chosen)
-        return (chosen,)
-    return protocols.default_protocols(spec.partition(":")[0])
 
 
 def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
@@ -190,7 +84,7 @@ def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
     options = run.config.eval
     source = records.open_source(run.config.data.dir, spec)
     frames = pipeline.frames_of(source)
-    judge = _Judge(protocols_of(spec, options.protocol), options.jobs)
+    judge = _Judge(eval_options.protocols_of(spec, options.protocol), options.jobs)
     name = file_name(spec)
     folder = run.workdir / "masks" / name if options.save_masks and snapshot.last else None
     out = _Output(judge, folder, spec.partition(":")[0])
@@ -238,7 +132,7 @@ def _rules(config: ConfigDict) -> dict[str, Any]:
 
 def file_name(spec: str) -> str:
     """A data set's name in files: "folder/mine:val" becomes folder-mine-val."""
-    return spec.replace("/", "-").replace(":", "-").replace("+", "-and-")
+    return spec.replace("/", "-").replace(":", "-")
 
 
 def mean_j(run: Run, snapshot: Snapshot, spec: str) -> float:
@@ -309,7 +203,9 @@ def _score_videos(
     crf_models: Sequence[str] | None = None,
 ) -> None:
     options = run.config.eval
-    refined_models = data_sets(options.crf_models) if crf_models is None else crf_models
+    refined_models = (
+        eval_options.data_sets(options.crf_models) if crf_models is None else crf_models
+    )
     decoded = pipeline.Decoded(source, tuple(run.config.data.image_size), keep=False)
     positions = {(frame.video, frame.name): frame.positions[0] for frame in frames}
     names = list(dict.fromkeys(frame.video for frame in frames))
@@ -319,7 +215,7 @@ def _score_videos(
     )
     for prediction in tqdm(predictions, total=len(names), desc=source.spec, unit="video"):
         video = prediction.video
-        read = _Reader(source, [positions[video, frame] for frame in prediction.frames])
+        read = Reader(source, [positions[video, frame] for frame in prediction.frames])
         if options.oracle:
             prediction = _ask_the_truth(prediction, read)
         size = read.size(0)
@@ -338,7 +234,7 @@ def _score_videos(
         }
         if video in pictured:
             shown = spread(range(len(prediction.frames)), STRIP_FRAMES)
-            strip = [_video_sample(prediction, rows, read, t) for t in shown]
+            strip = [make_video_sample(prediction, rows, read, t) for t in shown]
             out.strips[video] = strip
             out.samples.append(strip[len(strip) // 2])
 
@@ -359,7 +255,7 @@ def _score_images(
     pictured = spread(frames, PICTURED)
     for chunk in chunks(frames, size):
         images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
-        read = _Reader(source, [frame.positions[0] for frame in chunk])
+        read = Reader(source, [frame.positions[0] for frame in chunk])
         rows: dict[Row, list] = {
             ("chi", "none"): [
                 partial(_native, soft_map, read.size(t))
@@ -377,102 +273,25 @@ def _score_images(
                 )
                 out.take(row, frame.video, video)
             if frame in pictured:
-                out.samples.append(_sample(frame.video, frame.name, rows, read, t))
+                out.samples.append(make_sample(frame.video, frame.name, rows, read, t))
         bar.update(len(chunk))
     bar.close()
 
 
-class _Reader:
-    """Images and truth of some records at native size; each record is read once."""
-
-    def __init__(self, source: pipeline.Records, positions: Sequence[int]):
-        raw = (source[position] for position in positions)
-        self._records = [
-            {k: v for k, v in record.items() if k not in records.FLOW_FIELDS} for record in raw
-        ]
-        self._truth: dict[tuple[str, int], np.ndarray] = {}
-
-    def _part(self, part: str, t: int) -> np.ndarray:
-        known = self._truth.get((part, t))
-        if known is None:
-            known = records.decode_record(self._records[t], (part,))[part]
-            if part != "image":  # every row of scores asks for the truth
-                self._truth[part, t] = known
-        return known
-
-    def image(self, t: int) -> np.ndarray:
-        return self._part("image", t)
-
-    def mask(self, t: int) -> np.ndarray:
-        return self._part("mask", t)
-
-    def regions(self, t: int) -> np.ndarray:
-        return self._part("regions", t)
-
-    def size(self, t: int) -> tuple[int, int]:
-        return int(self._records[t]["height"]), int(self._records[t]["width"])
-
-    def video(self, prediction: VideoPrediction, maps: Sequence) -> protocols.Video:
-        """The frames with their truth, for a protocol."""
-        count = range(len(self._records))
-        numbered = "regions" in self._records[0]
-        return protocols.Video(
-            truth=[partial(self.mask, t) for t in count],
-            regions=[partial(self.regions, t) for t in count] if numbered else None,
-            maps=maps,
-            groups=prediction.groups,
-            frame_names=prediction.frames,
-        )
-
-
 def _refine(
-    read: _Reader, maps: Sequence[Callable[[], np.ndarray]], preset: str, options: ConfigDict
+    read: Reader, maps: Sequence[Callable[[], np.ndarray]], preset: str, options: ConfigDict
 ) -> list[np.ndarray]:
     """Maps of consecutive records after the CRF, at native size."""
     pairs = ((read.image(t), soft()) for t, soft in enumerate(maps))
     return list(crf.refine_frames(pairs, preset, options.jobs, options.crf_backend))
 
 
-def _sample(
-    video: str, frame: str, rows: Mapping[Row, Sequence], read: _Reader, t: int, **more: Any
-) -> Sample:
-    """Frame ``t`` of ``rows``; of each model the row that has gone through a CRF, if one has."""
-    image = pictures.fit_width(read.image(t), PICTURE_WIDTH)
-    shown = {}
-    for (model, _), maps in rows.items():
-        soft = maps[t]() if callable(maps[t]) else maps[t]
-        shown[model] = pictures.fit_mask(masks.threshold(soft), image.shape[:2])
-    shown["truth"] = pictures.fit_mask(read.mask(t), image.shape[:2])
-    return Sample(video, frame, image, masks=shown, **{"flow": None, **more})
-
-
-def _video_sample(
-    prediction: VideoPrediction, rows: Mapping[Row, Sequence], read: _Reader, t: int
-) -> Sample:
-    return _sample(
-        prediction.video,
-        prediction.frames[t],
-        rows,
-        read,
-        t,
-        flow=prediction.flows[t].astype(np.float32),
-        confidence_phi=float(prediction.confidence_phi[t]),
-        confidence_chi=float(prediction.confidence_chi[t]),
-    )
-
-
-def _ask_the_truth(prediction: VideoPrediction, read: _Reader) -> VideoPrediction:
+def _ask_the_truth(prediction: VideoPrediction, read: Reader) -> VideoPrediction:
     """With ``eval.oracle``: truth chooses in every frame which of φ's regions is the object."""
     size = prediction.phi.shape[1:3]
     truth = [pictures.fit_mask(read.mask(t), size) for t in range(len(prediction.frames))]
     phi, _ = masks.oracle_channel(prediction.phi, np.stack(truth)[..., None])
     return dataclasses.replace(prediction, phi=phi)
-
-
-def spread(items: Sequence, most: int) -> list:
-    """At most ``most`` of the items, evenly spread."""
-    chosen = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
-    return [items[number] for number in dict.fromkeys(chosen.tolist())]
 
 
 def _native(soft_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax import cli, evaluation
+from dystab_jax import cli, eval_options
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -192,7 +192,7 @@ def test_from_training_to_masks(tmp_path, tiny_config, capsys):
     assert "J by group" not in capsys.readouterr().out  # a folder data set has no groups
     name = "folder-tiny-val"
     report = json.loads((workdir / "eval" / f"{name}.json").read_text())
-    assert [row["model"] for row in report["rows"]] == list(evaluation.MODELS)
+    assert [row["model"] for row in report["rows"]] == list(eval_options.MODELS)
     assert report["oracle"] is False
     assert report["sequences"] == 3
     assert (workdir / "report" / "index.html").stat().st_size > 10_000

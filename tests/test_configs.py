@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import configs
-from dystab_jax import evaluation, experiments
+from dystab_jax import eval_options, experiments
 from dystab_jax.bootstrap import Bootstrap, SelfTraining, Supervised, schedule
 from dystab_jax.build import Run, initial_state, make_steps, unpack
 from dystab_jax.optimizers import make_optimizer
@@ -58,7 +58,7 @@ def test_every_config_builds(module, variant):
         unpack(Augmentation, config.data.augmentation, "data.augmentation")
         unpack(SelfTraining, config.self_training, "self_training")
         unpack(Supervised, config.supervised, "supervised")
-        evaluation.check(config)
+        eval_options.check(config)
         phases = schedule(unpack(Bootstrap, config.bootstrap, "bootstrap"), 1000, 8)
         static = [phase.name for phase in phases if phase.kind == "static"]
         # Algorithm 1: k < 3. Tables 1 and 2 are about what comes before.

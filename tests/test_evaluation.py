@@ -17,6 +17,7 @@ from tiny_runs import Compiled, prepare_stills
 
 from dystab_jax import (
     cli,
+    eval_options,
     evaluate,
     evaluation,
     figures,
@@ -26,10 +27,11 @@ from dystab_jax import (
     tables,
 )
 from dystab_jax.inference import VideoPrediction
+from dystab_jax.samples import Sample, spread
 from dystab_jax.snapshots import Snapshot
 
 VIDEOS, IMAGES = "folder-tiny-val", "ecssd-test"
-VIDEO_ROWS = [(model, "none") for model in evaluation.MODELS] + [("fused", "guided")]
+VIDEO_ROWS = [(model, "none") for model in eval_options.MODELS] + [("fused", "guided")]
 IMAGE_ROWS = [("chi", "none"), ("chi", "guided")]
 
 
@@ -134,7 +136,7 @@ def test_what_is_not_prepared_is_said_and_the_others_are_scored(session):
 def test_nothing_prepared_at_all_is_an_error(session):
     run = dataclasses.replace(open_run(session), config=changed(session, data="davis2016:val"))
     with pytest.raises(FileNotFoundError, match="data_prep.prepare --dataset=davis2016"):
-        evaluation.prepared(run.config)
+        eval_options.prepared(run.config)
 
 
 def test_masks_are_those_of_the_last_phase(session):
@@ -231,10 +233,13 @@ def test_snapshots_hold_the_averages_at_the_end_of_their_phase(session):
 
 
 def test_a_phase_without_a_snapshot_is_named(session):
-    with pytest.raises(
-        ValueError, match=r"no snapshot of phase '7-joint'; there are: 0-dynamic, 1-static, 1-joint"
-    ):
+    said = (
+        "eval.phases has '7-joint'; with this config there are last, 0-dynamic, 1-static, 1-joint"
+    )
+    with pytest.raises(ValueError, match=said):
         cli.evaluate(changed(session, phases="7-joint"), session.workdir)
+    with pytest.raises(ValueError, match=r"no snapshot of phase '7-joint'; there are: 0-dynamic,"):
+        snapshots.at_end_of(open_run(session), "7-joint")
 
 
 def test_without_snapshots_the_option_is_named(session, tmp_path):
@@ -242,7 +247,7 @@ def test_without_snapshots_the_option_is_named(session, tmp_path):
     assert snapshots.phase_steps(run) == {}
     with pytest.raises(ValueError, match=r"there are: none \(log.keep_phases=True\)"):
         snapshots.at_end_of(run, "1-joint")
-    with pytest.raises(snapshots.UntrainedError, match="holds no checkpoint yet; train first"):
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint yet; train first"):
         snapshots.newest(run)
 
 
@@ -320,7 +325,7 @@ def supervised(monkeypatch, tmp_path):
     """A run with three supervised checks; ``scores`` says J, ``measured`` what was asked for."""
     steps = {"3-joint": 9, "supervised-1": 10, "supervised-2": 11, "supervised-3": 12}
     measured, scores = [], {"supervised-1": 0.5, "supervised-2": 0.7, "supervised-3": 0.6}
-    config = SimpleNamespace(supervised=SimpleNamespace(select="set:select"))
+    config = SimpleNamespace(supervised=SimpleNamespace(select="set:select", checks=3))
     run = SimpleNamespace(workdir=tmp_path, config=config)
 
     def mean_j(_, snapshot, spec):
@@ -339,6 +344,10 @@ def supervised(monkeypatch, tmp_path):
 def test_the_check_with_the_highest_j_is_taken(supervised, phases, capsys):
     (best,) = selection.chosen(supervised.run, phases)
     assert (best.phase, best.step, best.last) == ("supervised-2", 11, True)
+    assert best.complete
+    supervised.run.config.supervised.checks = 4  # one is still to come
+    (best,) = selection.chosen(supervised.run, phases)
+    assert not best.complete
     assert supervised.measured == [(f"supervised-{n}", "set:select") for n in (1, 2, 3)]
     assert "supervised-2 is taken" in capsys.readouterr().out
     stored = json.loads((supervised.run.workdir / "phases" / "selection.json").read_text())
@@ -386,10 +395,10 @@ def sample(frame="0", width=40, height=30):
     rng = np.random.default_rng(len(frame))
     mask = np.zeros((height, width), np.uint8)
     mask[5:20, 8:30] = 1
-    return evaluation.Sample(
+    return Sample(
         "a", frame, rng.integers(0, 255, (height, width, 3), np.uint8),
         flow=np.ones((15, 20, 2), np.float32),
-        masks={name: mask for name in (*evaluation.MODELS, "truth")},
+        masks={name: mask for name in (*eval_options.MODELS, "truth")},
     )  # fmt: skip
 
 
@@ -400,8 +409,8 @@ def test_strips_have_a_column_for_each_frame(columns):
 
 
 def test_strips_are_of_some_frames_of_long_videos():
-    assert evaluation._spread(range(100), 5) == [0, 25, 50, 74, 99]
-    assert evaluation._spread("ab", 5) == ["a", "b"]
+    assert spread(range(100), 5) == [0, 25, 50, 74, 99]
+    assert spread("ab", 5) == ["a", "b"]
 
 
 def test_the_grid_of_images(session):
@@ -449,7 +458,7 @@ def test_tables_have_the_scores(session):
         if row["label"] == "χ, no CRF"
     ]
     assert cell["score"] == report_of(session.workdir, IMAGES)["rows"][0]["f_beta"]
-    assert cell["remark"] == "5 of 1000"
+    assert cell["remark"] == "trained on folder/tiny:train, 5 of 1000"
 
 
 # -- use ------------------------------------------------------------------------------------------
@@ -475,19 +484,20 @@ def test_masks_of_new_pictures_are_made_by_the_last_snapshot(session, monkeypatc
         ({"crf_backend": "torch"}, "eval.crf_backend is 'torch'; there are numpy, jax"),
         ({"crf_models": "fused,psi"}, r"eval.crf_models has \['psi'\]; there are phi, chi, fused"),
         ({"data": "davis:val"}, "eval.data has 'davis:val'; data sets are"),
-        ({"data": "ecssd:test,davis2016:val+x:y"}, "eval.data has 'x:y'; data sets are"),
+        ({"data": "ecssd:test,davis2016:val+x:y"}, r"eval.data has .*; put commas between"),
+        ({"fusion": "weigthed"}, "eval.fusion is 'weigthed'; there are geometric, product"),
+        ({"jobs": 0}, "eval.jobs is 0; expected 1 or more"),
         ({"protocol": "mine"}, "protocol 'mine' is unknown"),
     ],
 )
 def test_wrong_options_are_named(tiny_config, options, said):
-    evaluation.check(tiny_config)
+    eval_options.check(tiny_config)
     tiny_config.eval.update(options)
     with pytest.raises(ValueError, match=said):
-        evaluation.check(tiny_config)
+        eval_options.check(tiny_config)
 
 
 def test_a_set_without_truth_is_refused(session, monkeypatch):
-    run = open_run(session)
     source = evaluation.records.RecordSource
     own = source.__getitem__
     monkeypatch.setattr(
@@ -495,14 +505,13 @@ def test_a_set_without_truth_is_refused(session, monkeypatch):
         "__getitem__",
         lambda self, n: {k: v for k, v in own(self, n).items() if k != "mask"},
     )
-    with pytest.raises(ValueError, match="ecssd:test has no truth to score by.*--mode=predict"):
-        evaluation.evaluate(run, snapshots.newest(run), "ecssd:test")
+    with pytest.raises(ValueError, match="folder/tiny:val has no truth to score by.*--mode=predict"):
+        eval_options.prepared(open_run(session).config)
 
 
 def test_file_names_of_data_sets():
     assert evaluation.file_name("folder/mine:val") == "folder-mine-val"
-    assert evaluation.file_name("ecssd:test+msra_b:all") == "ecssd-test-and-msra_b-all"
-    assert evaluation.data_sets(" a:b ,,c:d+e:f,") == ["a:b", "c:d+e:f"]
+    assert eval_options.data_sets(" a:b ,,c:d+e:f,") == ["a:b", "c:d+e:f"]
 
 
 def test_the_layout_of_masks_is_the_submissions(session):

@@ -515,8 +515,7 @@ def test_sources_say_what_a_score_is_of(tmp_path):
     (line,) = [line for line in text.splitlines() if line.startswith("1. ")]
     for part in (
         "runs/a: fbms59:test, protocol fbms59, 9 sequences, 111 frames; fused, CRF cis, oracle yes",
-        "phase 3-joint, checkpoint 77", "trained on davis2016:train", "videos: all, self-training: none",
-        "labels: none, seed 3",
-        "seed 3", FACTS["networks"],
+        "phase 3-joint, checkpoint 77", "trained on davis2016:train",
+        "videos: all, self-training: none, labels: none, seed 3", FACTS["networks"],
     ):  # fmt: skip
         assert part in line

@@ -1,0 +1,114 @@
+"""Frames as they are scored and shown: read once, made small for pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dystab_jax import masks, pictures, pipeline, protocols, records
+from dystab_jax.inference import VideoPrediction
+
+PICTURE_WIDTH = 320  # pixels
+
+Row = tuple[str, str]
+"""A model and the CRF behind it, such as ("fused", "cis"): one row of scores."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame for pictures: what went in, what came out, what is true; at most 320 wide.
+
+    Attributes:
+      video, frame: names.
+      image: uint8 [H, W, 3].
+      flow: float32 [h, w, 2], at the networks' resolution; None for still images.
+      masks: {model: uint8 [H, W] of 0 and 1}, with "truth".
+      confidence_phi, confidence_chi: L_A of this frame; None for still images.
+    """
+
+    video: str
+    frame: str
+    image: np.ndarray
+    flow: np.ndarray | None
+    masks: dict[str, np.ndarray]
+    confidence_phi: float | None = None
+    confidence_chi: float | None = None
+
+
+class Reader:
+    """Images and truth of some records at native size; each record is read once."""
+
+    def __init__(self, source: pipeline.Records, positions: Sequence[int]):
+        raw = (source[position] for position in positions)
+        self._records = [
+            {k: v for k, v in record.items() if k not in records.FLOW_FIELDS} for record in raw
+        ]
+        self._truth: dict[tuple[str, int], np.ndarray] = {}
+
+    def _part(self, part: str, t: int) -> np.ndarray:
+        known = self._truth.get((part, t))
+        if known is None:
+            known = records.decode_record(self._records[t], (part,))[part]
+            if part != "image":  # every row of scores asks for the truth
+                self._truth[part, t] = known
+        return known
+
+    def image(self, t: int) -> np.ndarray:
+        return self._part("image", t)
+
+    def mask(self, t: int) -> np.ndarray:
+        return self._part("mask", t)
+
+    def regions(self, t: int) -> np.ndarray:
+        return self._part("regions", t)
+
+    def size(self, t: int) -> tuple[int, int]:
+        return int(self._records[t]["height"]), int(self._records[t]["width"])
+
+    def video(self, prediction: VideoPrediction, maps: Sequence) -> protocols.Video:
+        """The frames with their truth, for a protocol."""
+        count = range(len(self._records))
+        numbered = "regions" in self._records[0]
+        return protocols.Video(
+            truth=[partial(self.mask, t) for t in count],
+            regions=[partial(self.regions, t) for t in count] if numbered else None,
+            maps=maps,
+            groups=prediction.groups,
+            frame_names=prediction.frames,
+        )
+
+
+def make_sample(
+    video: str, frame: str, rows: Mapping[Row, Sequence], read: Reader, t: int, **more: Any
+) -> Sample:
+    """Frame ``t`` of ``rows``; of each model the row that has gone through a CRF, if one has."""
+    image = pictures.fit_width(read.image(t), PICTURE_WIDTH)
+    shown = {}
+    for (model, _), maps in rows.items():
+        soft = maps[t]() if callable(maps[t]) else maps[t]
+        shown[model] = pictures.fit_mask(masks.threshold(soft), image.shape[:2])
+    shown["truth"] = pictures.fit_mask(read.mask(t), image.shape[:2])
+    return Sample(video, frame, image, masks=shown, **{"flow": None, **more})
+
+
+def make_video_sample(
+    prediction: VideoPrediction, rows: Mapping[Row, Sequence], read: Reader, t: int
+) -> Sample:
+    return make_sample(
+        prediction.video,
+        prediction.frames[t],
+        rows,
+        read,
+        t,
+        flow=prediction.flows[t].astype(np.float32),
+        confidence_phi=float(prediction.confidence_phi[t]),
+        confidence_chi=float(prediction.confidence_chi[t]),
+    )
+
+
+def spread(items: Sequence, most: int) -> list:
+    """At most ``most`` of the items, evenly spread."""
+    chosen = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[number] for number in dict.fromkeys(chosen.tolist())]

@@ -505,7 +505,7 @@ def test_a_set_without_truth_is_refused(session, monkeypatch):
         "__getitem__",
         lambda self, n: {k: v for k, v in own(self, n).items() if k != "mask"},
     )
-    with pytest.raises(ValueError, match="folder/tiny:val has no truth to score by.*--mode=predict"):
+    with pytest.raises(ValueError, match="tiny:val has no truth to score by.*--mode=predict"):
         eval_options.prepared(open_run(session).config)
 
 

@@ -264,8 +264,7 @@ def test_garbled_truth_stops_training_with_labels(batches, garbage, new_config, 
 
 def test_labels_go_with_their_images(batches, new_config, tmp_path):
     plain = {"flip": False, "smallest_crop": 1.0, "color": 0.0}
-    log = {"checkpoint_every": 100, "keep_phases": False}
-    config = new_config(supervised=SUPERVISED, data={"augmentation": plain}, log=log)
+    config = new_config(supervised=SUPERVISED, data={"augmentation": plain})
     bootstrap.train(build.Run.of(config, tmp_path))
     source = records.open_source(config.data.dir, "folder/tiny:val")
     decoded = [pipeline.decode(raw, (32, 48), ("image", "mask")) for raw in source]
@@ -299,6 +298,13 @@ def test_unusable_labels_stop_before_the_first_step(
 ):
     config = new_config(supervised=SUPERVISED | changes)
     with pytest.raises(error, match=said):
+        bootstrap.train(build.Run.of(config, tmp_path))
+    assert batches == {}
+
+
+def test_checks_that_are_not_kept_are_refused(batches, new_config, tmp_path):
+    config = new_config(supervised=SUPERVISED, log={"keep_phases": False})
+    with pytest.raises(ValueError, match="supervised.data needs log.keep_phases=True"):
         bootstrap.train(build.Run.of(config, tmp_path))
     assert batches == {}
 

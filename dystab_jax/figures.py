@@ -48,7 +48,7 @@ def strip(samples: Sequence[Sample]) -> pictures.Picture:
         [("flow", _flow(sample)) for sample in samples],
     ]
     for model in (*MODELS, "truth"):
-        rows.append([(model, _overlay(sample, model)) for sample in samples])
+        rows.append([(sample.title(model), _overlay(sample, model)) for sample in samples])
     return pictures.sheet(rows)
 
 
@@ -62,7 +62,7 @@ def grid(samples: Sequence[Sample]) -> pictures.Picture:
         }
         rows.append(
             [(_ascii(sample.video), sample.image)]
-            + [(name, white[name]) for name in ("chi", "truth")]
+            + [(sample.title(name), white[name]) for name in ("chi", "truth")]
         )
     return pictures.sheet(rows)
 

@@ -342,7 +342,7 @@ def _strip(sample: Sample, scores: Mapping[str, float], worst: set[str]) -> str:
     shown = "".join(
         f'<div><img src="{_data_uri(picture)}" width="{picture.shape[1]}" '
         f'height="{picture.shape[0]}" alt="{name} of {escape(sample.video)}">'
-        f"<span>{PANELS[name]}</span></div>"
+        f"<span>{escape(sample.title(name).replace(name, PANELS[name], 1))}</span></div>"
         for name, picture in panels(sample).items()
     )
     frame = ""

@@ -1,7 +1,7 @@
 """Frames as they are scored and shown: read once, made small for pictures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ class Sample:
       flow: float32 [h, w, 2], at the networks' resolution; None for still images.
       masks: {model: uint8 [H, W] of 0 and 1}, with "truth".
       confidence_phi, confidence_chi: L_A of this frame; None for still images.
+      refined: {model: the CRF that its mask has gone through}.
     """
 
     video: str
@@ -35,6 +36,11 @@ class Sample:
     masks: dict[str, np.ndarray]
     confidence_phi: float | None = None
     confidence_chi: float | None = None
+    refined: Mapping[str, str] = field(default_factory=dict)
+
+    def title(self, name: str) -> str:
+        """What a picture of the mask of a model is called."""
+        return f"{name} + {self.refined[name]}" if name in self.refined else name
 
 
 class Reader:
@@ -89,8 +95,9 @@ def make_sample(
     for (model, _), maps in rows.items():
         soft = maps[t]() if callable(maps[t]) else maps[t]
         shown[model] = pictures.fit_mask(masks.threshold(soft), image.shape[:2])
+    refined = {model: crf for model, crf in rows if crf != "none"}
     shown["truth"] = pictures.fit_mask(read.mask(t), image.shape[:2])
-    return Sample(video, frame, image, masks=shown, **{"flow": None, **more})
+    return Sample(video, frame, image, masks=shown, refined=refined, **{"flow": None, **more})
 
 
 def make_video_sample(

@@ -413,6 +413,18 @@ def test_strips_are_of_some_frames_of_long_videos():
     assert spread("ab", 5) == ["a", "b"]
 
 
+def test_pictures_say_which_masks_went_through_a_crf(session, monkeypatch):
+    one = sample()
+    assert [one.title(name) for name in ("phi", "truth")] == ["phi", "truth"]
+    drawn = []
+    monkeypatch.setattr(figures.pictures, "sheet", lambda rows: drawn.extend(rows))
+    figures.strip([dataclasses.replace(one, refined={"fused": "cis"})])
+    titles = [row[0][0] for row in drawn]
+    assert titles[2:] == ["phi", "chi", "fused + cis", "truth"]
+    page = (session.workdir / "report" / "index.html").read_text()
+    assert "<span>fused + guided</span>" in page and "<span>φ, motion</span>" in page
+
+
 def test_the_grid_of_images(session):
     folder = session.workdir / "figures" / IMAGES
     assert [path.name for path in folder.iterdir()] == ["grid.jpg"]

@@ -16,6 +16,7 @@ from dystab_jax.protocols import default_protocols
 
 NOT_RUN = "not run"
 MOST_CITED = 3  # sources beside a score
+OTHER_TRAINING = "†"
 _OF_THE_METHOD = ("fusion", "trust", "vote", "flows_per_frame")
 """Rules of scoring that make another method of the same networks."""
 
@@ -239,7 +240,7 @@ def _remark(reports: Sequence[dict[str, Any]], column: Column, preferred: str) -
     report = min(reports, key=lambda report: report["sequences"])
     remarks = []
     if f"{preferred}:" not in report["run"]["train"]:
-        remarks.append(f"trained on {report['run']['train']}")
+        remarks.append(OTHER_TRAINING)
     if report["split"] != column.splits[0]:
         remarks.append(report["split"])
     elif report["sequences"] < column.whole:
@@ -363,14 +364,19 @@ def as_markdown(table: dict[str, Any]) -> str:
         ours = [_shown(cell) for cell in row["ours"]]
         ours += [""] * (len(table["columns"]) - len(ours))
         lines.append(f"| {row['label']} | ours | " + " | ".join(ours) + " |")
-    lines += ["", *_not_run(table)]
+    lines += ["", *_notes(table)]
     if table["sources"]:
         lines += ["Sources:", ""]
         lines += [f"{n}. {_sentence(entry)}" for n, entry in enumerate(table["sources"], 1)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _not_run(table: dict[str, Any]) -> Iterator[str]:
+def _notes(table: dict[str, Any]) -> Iterator[str]:
+    """What the marks beside the scores mean."""
+    remarks = [cell["remark"] for row in table["rows"] for cell in row["ours"] if cell]
+    if any(OTHER_TRAINING in remark for remark in remarks):
+        yield f"{OTHER_TRAINING} Not trained on the paper's data set, but on that in the sources."
+        yield ""
     if any(cell is None for row in table["rows"] for cell in row["ours"]):
         yield f'What is marked "{NOT_RUN}" no run in this folder has: `{table["config"]}`.'
         yield ""

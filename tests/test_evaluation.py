@@ -470,7 +470,7 @@ def test_tables_have_the_scores(session):
         if row["label"] == "χ, no CRF"
     ]
     assert cell["score"] == report_of(session.workdir, IMAGES)["rows"][0]["f_beta"]
-    assert cell["remark"] == "trained on folder/tiny:train, 5 of 1000"
+    assert cell["remark"] == "†, 5 of 1000"
 
 
 # -- use ------------------------------------------------------------------------------------------

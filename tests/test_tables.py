@@ -275,6 +275,16 @@ def test_the_test_split_is_preferred_and_another_one_said(tmp_path):
     assert cell(tmp_path, 3, "unsupervised, fused, no CRF", 0) is None
 
 
+def test_other_training_data_are_marked(tmp_path):
+    score(tmp_path, "fbms59", value=0.6)  # trained on DAVIS
+    score(tmp_path, value=0.7)
+    cells = [cell(tmp_path, 3, "unsupervised, fused, no CRF", column) for column in (0, 1)]
+    assert [one["remark"] for one in cells] == ["", "†"]
+    shown = (tmp_path / "tables" / "table3.md").read_text()
+    assert "60.0 / 61.0 (†) [2]" in shown and "\n† Not trained on the paper's data set" in shown
+    assert "†" not in (tmp_path / "tables" / "table1.md").read_text()
+
+
 def test_incomplete_sets_say_how_many(tmp_path):
     score(tmp_path, sequences=9)
     assert cell(tmp_path, 3, "unsupervised, fused, no CRF")["remark"] == "9 of 20"

@@ -26,7 +26,8 @@ def test_what_the_table_names_exists(name):
     module, *rest = name.split(".")
     found = importlib.import_module(f"dystab_jax.{module}")
     for part in rest:
-        found = getattr(found, part)
+        found = getattr(found, part, None)
+    assert found is not None, f"dystab_jax.{name} is not there"
 
 
 def test_every_equation_is_one_function():

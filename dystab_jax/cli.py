@@ -173,7 +173,7 @@ def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     path = workdir / "config.json"
     stored = _read(path) if path.exists() else None
     if stored is not None and _has_checkpoints(workdir):
-        _check_same(stored, _plain(config), path)
+        _check_same(stored, experiments.as_json(config), path)
     run = Run.of(config, workdir)
     if mode == "train":
         _store(config, workdir)
@@ -186,7 +186,7 @@ def _has_checkpoints(workdir: Path) -> bool:
 
 def _store(config: ConfigDict, workdir: Path) -> None:
     _make_writable(workdir)
-    write_whole(workdir / "config.json", json.dumps(_plain(config), indent=1) + "\n")
+    write_whole(workdir / "config.json", json.dumps(experiments.as_json(config), indent=1) + "\n")
 
 
 def check_config(argv: list[str]) -> None:
@@ -302,11 +302,6 @@ def _prepare_embedded(run: Run, spec: str) -> None:
     needed = any(part.partition(":")[0].strip() == "movers" for part in spec.split("+"))
     if needed and not (dataset_directory(data_dir, "movers") / "dataset_info.json").exists():
         prepare(dataset="movers", data_dir=data_dir)
-
-
-def _plain(config: ConfigDict) -> dict[str, Any]:
-    """As json gives it back."""
-    return json.loads(json.dumps(config.to_dict()))
 
 
 def _to_config(stored: dict[str, Any]) -> ConfigDict:

@@ -127,7 +127,7 @@ def _place(run: Run, snapshot: Snapshot) -> Path:
 def _rules(config: ConfigDict) -> dict[str, Any]:
     """What of section ``eval`` can change a score, as json gives it back."""
     free = ("data", "phases", "batch_size", "save_masks", "jobs")
-    return {k: v for k, v in json.loads(config.eval.to_json()).items() if k not in free}
+    return {k: v for k, v in experiments.as_json(config.eval).items() if k not in free}
 
 
 def file_name(spec: str) -> str:

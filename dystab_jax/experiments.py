@@ -48,6 +48,11 @@ def _set(config: ConfigDict, path: str, value: Any, name: str) -> None:
         raise ValueError(f"config.runs: {name} sets {path!r} to {value!r}: {error}") from error
 
 
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    """The config or a section of it as json gives it back: lists for tuples."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
 def facts(config: ConfigDict, phase: str) -> dict[str, Any]:
     """What tells the results of one run from those of another.
 
@@ -60,7 +65,7 @@ def facts(config: ConfigDict, phase: str) -> dict[str, Any]:
       it trained itself, whose labels were used, and ``method``, the same for all runs whose
       configs, up to this phase, differ in nothing but training data, seed, evaluation and logs.
     """
-    plain = json.loads(json.dumps(config.to_dict()))
+    plain = as_json(config)
     data = {key: value for key, value in plain["data"].items() if key not in _NOT_OF_THE_DATA}
     method = {key: value for key, value in plain.items() if key not in _NOT_OF_THE_METHOD}
     refined = {name: phase.startswith(name) for name in ("self_training", "supervised")}

@@ -27,8 +27,8 @@ def chosen(run: Run, phases: str) -> Iterator[Snapshot]:
       FileNotFoundError: there is no checkpoint yet.
       ValueError: a phase has left no snapshot.
     """
+    is_supervised = any(phase.startswith(SUPERVISED) for phase in snapshots.phase_steps(run))
     for name in (part.strip() for part in phases.split(",")):
-        is_supervised = any(phase.startswith(SUPERVISED) for phase in snapshots.phase_steps(run))
         if name == SUPERVISED or (name == "last" and is_supervised):
             yield _best_check(run)
         elif name == "last":

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from data_prep.flow import ESTIMATORS
+from data_prep.flow import ESTIMATORS, NETWORKS, PRECISIONS, FlowOptions
 from data_prep.video import Recipe
 from dystab_jax.records import DATASETS, STILLS
 
@@ -19,16 +19,16 @@ and folders of frames (jpg, png, bmp, ppm, webp), or a single one of these. move
 drawn"""
 
 
-def recipe(dataset: str, flow: str, max_gap: int, flow_size: str) -> Recipe:
+def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Recipe:
     """How flow is to be computed; of still images, not at all.
 
     Raises:
-      ValueError: an unknown estimator, a gap below 1 or a malformed size.
+      ValueError, FileNotFoundError: an unknown estimator or one without its weights, a gap below 1
+        or a malformed size.
     """
     if dataset in STILLS:
-        return Recipe("", 0, None)
-    if flow not in ESTIMATORS:
-        raise ValueError(f"no flow estimator {flow!r}; there are: {sorted(ESTIMATORS)}")
+        return Recipe(max_gap=0)
+    flow.check()
     if max_gap < 1:
         raise ValueError(f"max_gap is {max_gap}; it must be at least 1")
     if flow_size == "native":
@@ -149,6 +149,24 @@ def parser(description: str) -> argparse.ArgumentParser:
         default="640x384",
         help="WIDTHxHEIGHT to which frames are shrunk for flow, never enlarged, turned for upright "
         "videos; or native (default: 640x384)",
+    )
+    add(
+        "--flow_weights",
+        type=Path,
+        metavar="FILE",
+        help=f"checkpoint (.pth) of a network ({', '.join(NETWORKS)})",
+    )
+    add(
+        "--flow_iterations",
+        type=int,
+        default=FlowOptions.iterations,
+        help=f"updates of RAFT (default: {FlowOptions.iterations})",
+    )
+    add(
+        "--flow_precision",
+        default=FlowOptions.precision,
+        choices=PRECISIONS,
+        help=f"in which networks compute (default: {FlowOptions.precision})",
     )
     add("--jobs", type=int, help="videos worked on at once (default: one per processor)")
     add("--overwrite", action="store_true", help="replace what was prepared with other settings")

@@ -26,6 +26,7 @@ import cv2
 from tqdm import tqdm
 
 from data_prep.arguments import describe_list, folder_name, parser, plan_options, recipe
+from data_prep.flow import FlowOptions
 from data_prep.workers import alone, prepare_videos
 from dystab_jax.records import STILLS, dataset_directory
 
@@ -49,6 +50,9 @@ def prepare(
     max_gap: int = 3,
     flow: str = "dis",
     flow_size: str = "640x384",
+    flow_weights: str | Path | None = None,
+    flow_iterations: int = FlowOptions.iterations,
+    flow_precision: str = FlowOptions.precision,
     jobs: int | None = None,
     overwrite: bool = False,
     skip_bad: bool = False,
@@ -66,8 +70,9 @@ def prepare(
       fbms_compatibility: masks of fbms59 as earlier systems have them, see `data_prep.fbms59`.
       max_gap: pairs are 1 to max_gap frames apart, in both directions; this and the flow's
         arguments mean nothing for still images.
-      flow: the estimator's name.
+      flow: the estimator's name, one of `data_prep.flow.ESTIMATORS`.
       flow_size: "WIDTHxHEIGHT" to which frames are shrunk (never enlarged) for flow, or "native".
+      flow_weights, flow_iterations, flow_precision: see `data_prep.flow.FlowOptions`.
       jobs: videos at once; default: one per processor. 1 stays in this process.
       overwrite: replace a data set prepared with other settings.
       skip_bad: leave videos out that cannot be prepared, rather than fail after the others.
@@ -82,7 +87,9 @@ def prepare(
     """
     say = _speaker(progress)
     options = plan_options(dataset, source, masks, sequences, fbms_compatibility)
-    how = recipe(dataset, flow, max_gap, flow_size)
+    weights = Path(flow_weights).resolve() if flow_weights is not None else None
+    estimator = FlowOptions(flow, weights, flow_iterations, flow_precision)
+    how = recipe(dataset, estimator, max_gap, flow_size)
     name = folder_name(dataset, options.get("source"), name)
     settings = {
         "format": FORMAT,
@@ -92,7 +99,8 @@ def prepare(
         "sequences": describe_list(options.get("sequences")),
         "fbms_compatibility": fbms_compatibility,
         "max_gap": how.max_gap,
-        "flow": how.estimator,
+        "flow": how.flow.estimator if how.max_gap else "",
+        "flow_network": how.flow.describe_network() if how.max_gap else None,
         "flow_size": flow_size if how.max_gap else "",
     }
     target = dataset_directory(data_dir, dataset, name)

@@ -11,14 +11,14 @@ import os
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from data_prep.flow import ESTIMATORS
+from data_prep.flow import FlowOptions, make_estimator, match_both_ways
 from data_prep.frames import Frame, FrameSource
 from dystab_jax.encodings import encode_flow, encode_mask, encode_regions
 
@@ -28,12 +28,12 @@ class Recipe:
     """How flow is computed.
 
     Attributes:
-      estimator: a key of `data_prep.flow.ESTIMATORS`.
+      flow: the estimator.
       max_gap: pairs are 1 to max_gap frames apart; 0: still images, which have no flow.
       flow_size: (width, height) to which frames are shrunk for it; None: their own size.
     """
 
-    estimator: str = "dis"
+    flow: FlowOptions = field(default_factory=FlowOptions)
     max_gap: int = 3
     flow_size: tuple[int, int] | None = (640, 384)
 
@@ -80,10 +80,10 @@ def prepare_video(
 def _write_frames(
     source: FrameSource, recipe: Recipe, archive: zipfile.ZipFile, on_frame: Callable[[], Any]
 ) -> dict[str, Any]:
-    estimator = ESTIMATORS[recipe.estimator]() if recipe.max_gap else None
+    estimator = make_estimator(recipe.flow, source.name) if recipe.max_gap else None
     lists = ("frame_names", "groups", "masked", "numbered")
     details: dict[str, Any] = {"video": source.name} | {name: [] for name in lists}
-    recent: deque[np.ndarray] = deque(maxlen=recipe.max_gap)
+    recent: deque[Any] = deque(maxlen=recipe.max_gap)  # of the frames before, what is matched
 
     def store(name: str, data: bytes) -> None:
         archive.writestr(zipfile.ZipInfo(name), data)  # a ZipInfo has no date: same bytes each time
@@ -102,28 +102,34 @@ def _write_frames(
             if frame.truth.regions is not None:
                 details["numbered"].append(t)
                 store(f"regions/{t}", encode_regions(frame.truth.regions))
-        size = recipe.working_size(width, height)
-        image = frame.image
-        if size != (width, height):
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        for gap, earlier in enumerate(reversed(recent), 1):
+        if estimator is not None:
             try:
-                forward = encode_flow(estimator.estimate(earlier, image))
-                backward = encode_flow(estimator.estimate(image, earlier))
+                encoded = estimator.encode(_shrink(frame.image, recipe), frame.name)
+                for gap, flows in enumerate(match_both_ways(estimator, encoded, recent), 1):
+                    forward, backward = map(encode_flow, flows)
+                    store(f"flow/{t - gap}_{t}", forward)
+                    store(f"flow/{t}_{t - gap}", backward)
             except ValueError as error:
-                names = f"{details['frame_names'][t - gap]} and {frame.name}"
-                raise ValueError(f"{_place(source)}: flow of frames {names}: {error}") from error
-            store(f"flow/{t - gap}_{t}", forward)
-            store(f"flow/{t}_{t - gap}", backward)
-        recent.append(image)
+                raise ValueError(
+                    f"{_place(source)}: flow of frame {frame.name}: {error}"
+                ) from error
+            recent.appendleft(encoded)
         on_frame()
     if recipe.max_gap and len(details["frame_names"]) < 2:
         raise ValueError(f"{_place(source)}: a single frame; flow needs at least two")
     return details | {
-        "estimator": recipe.estimator if recipe.max_gap else "",
+        "estimator": recipe.flow.estimator if recipe.max_gap else "",
         "max_gap": recipe.max_gap,
         "stamp": stamp(source),
     }
+
+
+def _shrink(image: np.ndarray, recipe: Recipe) -> np.ndarray:
+    height, width = image.shape[:2]
+    size = recipe.working_size(width, height)
+    if size == (width, height):
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def stamp(source: FrameSource) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import cv2
 from tqdm import tqdm
 
+from data_prep.flow import NETWORKS
 from data_prep.frames import FrameSource
 from data_prep.video import Recipe, prepare_video, read_details, stamp
 
@@ -41,7 +42,10 @@ def prepare_videos(
     paths = {video.name: work / f"{quote(video.name, safe='')}.zip" for video in videos}
     waiting = [video for video in videos if not _usable(paths[video.name], video)]
     bad: dict[str, str] = {}
-    run = _run_here if _count(jobs) == 1 or len(waiting) < 2 else partial(_run_pool, _count(jobs))
+    alone_here = _count(jobs) == 1 or len(waiting) < 2
+    # Networks never run here: JAX's sums on a CPU depend on its number of threads, see below.
+    here = alone_here and recipe.flow.estimator not in NETWORKS
+    run = _run_here if here else partial(_run_pool, _count(jobs))
     total = sum(video.length() for video in waiting)
     with tqdm(total=total, desc="flow", unit="frame", disable=not progress) as bar:
         done = len(videos) - len(waiting)
@@ -72,7 +76,7 @@ def _run_pool(
     # "spawn": a forked copy of a process that runs threads (JAX, OpenCV) may hang.
     context = multiprocessing.get_context("spawn")
     frames = context.Value("q", 0)
-    pool = ProcessPoolExecutor(min(jobs, len(videos)), context, _start_worker, (frames,))
+    pool = ProcessPoolExecutor(max(1, min(jobs, len(videos))), context, _start_worker, (frames,))
     try:
         remaining, waiting = iter(videos), {}
         while True:
@@ -102,7 +106,10 @@ _frames_read: Any = None
 def _start_worker(frames_read: Any) -> None:
     global _frames_read
     _frames_read = frames_read
-    cv2.setNumThreads(1)  # the pool itself keeps the processors busy
+    # The pool itself keeps the processors busy; and the same sums in the same order whatever the
+    # machine's number of processors. NPROC sets JAX's threads, read when it first computes.
+    cv2.setNumThreads(1)
+    os.environ["NPROC"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end at Ctrl-C without a word
 
 

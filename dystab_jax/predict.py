@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.discover import list_images, list_videos
-from data_prep.flow.dis import Dis
+from data_prep.flow import FlowOptions, make_estimator, match_both_ways
 from data_prep.frames import IMAGE_ENDINGS, VIDEO_ENDINGS, Frame, FrameSource, VideoFile, read_image
 from data_prep.video import Recipe
 from dystab_jax import crf, evaluation, masks, pictures
@@ -196,8 +197,8 @@ class _Piece:
 
 def _pieces(video: FrameSource, size: tuple[int, int], reach: int) -> Iterator[_Piece]:
     """Reads a video and estimates flows up to ``reach`` frames; every frame is in one piece."""
-    estimator, recipe = Dis(), Recipe()
-    waiting, recent, shape = _Piece(), [], None
+    estimator, recipe = make_estimator(FlowOptions(), video.name), Recipe()
+    waiting, recent, shape = _Piece(), deque(maxlen=reach), None
     with tqdm(total=video.length() or None, desc=video.name, unit="frame") as bar:
         for frame in video.read():
             shape = shape or frame.image.shape
@@ -208,12 +209,13 @@ def _pieces(video: FrameSource, size: tuple[int, int], reach: int) -> Iterator[_
             waiting.encoded.append(frame.encoded)
             waiting.images.append(resize_image(frame.image, size))
             waiting.flows.append([])
-            for gap, earlier in enumerate(reversed(recent), 1):
-                both = estimator.estimate(working, earlier), estimator.estimate(earlier, working)
-                for owner, flow in zip((-1, -1 - gap), both, strict=True):
+            encoded = estimator.encode(working, frame.name)
+            flows = match_both_ways(estimator, encoded, recent)
+            for gap, (forward, backward) in enumerate(flows, 1):
+                for owner, flow in ((-1, backward), (-1 - gap, forward)):
                     small = resize_flow(flow, size).astype(np.float16)
                     waiting.flows[owner].append((gap, small))
-            recent = [*recent, working][-reach:]
+            recent.appendleft(encoded)
             bar.update()
             # Not as soon as they have all their flows: the last piece would be a short one, and
             # its frames decide together which region is the object.

@@ -1,5 +1,134 @@
 """Optical-flow estimators by the name that ``--flow`` takes."""
 
-from data_prep.flow.dis import Dis
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
 
-ESTIMATORS = {Dis.name: Dis}
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+ESTIMATORS = {
+    "dis": "data_prep.flow.dis",
+    "raft_small": "data_prep.flow.raft",
+    "raft_large": "data_prep.flow.raft",
+}
+"""Name to the module that has ``make(options, video)``; imported only when chosen."""
+NETWORKS = ("raft_small", "raft_large")
+"""Those that are networks: they need weights, and use an accelerator where there is one."""
+PRECISIONS = ("float32", "bfloat16")
+
+FlowFields = Float32[np.ndarray, "n h w 2"]
+
+
+class Estimator(Protocol):
+    """Estimates flow in two steps, so that work on one frame is done once for all its pairs."""
+
+    def encode(self, image: UInt8[np.ndarray, "h w 3"], frame_name: str) -> Any:
+        """What `match` needs of one frame.
+
+        Args:
+          image: RGB, at the size of the flow.
+          frame_name: its name in the video.
+        """
+
+    def match(
+        self, firsts: Sequence[Any], seconds: Sequence[Any]
+    ) -> Float32[np.ndarray, "n h w 2"]:
+        """Flow of n pairs, u with image1(x) ≈ image2(x + u(x)).
+
+        Args:
+          firsts, seconds: what `encode` gave for the frames of each pair.
+
+        Returns:
+          (dx right, dy down), pixels.
+
+        Raises:
+          ValueError: the frames cannot be matched.
+        """
+
+
+@dataclass(frozen=True)
+class FlowOptions:
+    """Which estimator, and what it is made from.
+
+    Attributes:
+      estimator: a key of `ESTIMATORS`.
+      weights: checkpoint of a network.
+      iterations: of RAFT's recurrent updates.
+      precision: in which networks compute, one of `PRECISIONS`; results are float32.
+    """
+
+    estimator: str = "dis"
+    weights: Path | None = None
+    iterations: int = 12
+    precision: str = "float32"
+
+    def check(self) -> None:
+        """Raises ValueError or FileNotFoundError where the options make no sense together."""
+        if self.estimator not in ESTIMATORS:
+            raise ValueError(
+                f"no flow estimator {self.estimator!r}; there are: {sorted(ESTIMATORS)}"
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"flow_precision is {self.precision!r}; expected one of {PRECISIONS}")
+        if self.iterations < 1:
+            raise ValueError(f"flow_iterations is {self.iterations}; it must be at least 1")
+        if self.estimator not in NETWORKS:
+            if self.weights is not None:
+                raise ValueError(
+                    f"--flow_weights is for the networks ({', '.join(NETWORKS)}); "
+                    f"--flow={self.estimator} has none"
+                )
+        elif self.weights is None:
+            raise ValueError(f"--flow={self.estimator} needs --flow_weights, its checkpoint (.pth)")
+        elif not self.weights.is_file():
+            raise FileNotFoundError(f"{self.weights}: no such file; check --flow_weights")
+
+    def describe_network(self) -> dict[str, Any] | None:
+        """What a network's flow depends on, as JSON: the checkpoint by its digest; else None."""
+        if self.estimator not in NETWORKS:
+            return None
+        described = {
+            "weights": hashlib.sha256(self.weights.read_bytes()).hexdigest(),
+            "precision": self.precision,
+        }
+        if self.estimator.startswith("raft"):
+            described["iterations"] = self.iterations
+        return described
+
+
+def make_estimator(options: FlowOptions, video: str) -> Estimator:
+    """The estimator for one video.
+
+    Args:
+      options: checked.
+      video: the video's name.
+
+    Raises:
+      ValueError: its weights are not those of this network.
+    """
+    return import_module(ESTIMATORS[options.estimator]).make(options, video)
+
+
+def match_both_ways(
+    estimator: Estimator, encoded: Any, recent: Sequence[Any]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Flow between a frame and each of those before it, in one call.
+
+    Args:
+      estimator: has encoded all of them.
+      encoded: the frame.
+      recent: the frames before it, the last first.
+
+    Returns:
+      For each of ``recent``: flow from it to the frame, and from the frame to it.
+    """
+    if not recent:
+        return []
+    firsts = [frame for earlier in recent for frame in (earlier, encoded)]
+    seconds = [frame for earlier in recent for frame in (encoded, earlier)]
+    flows = estimator.match(firsts, seconds)
+    return list(zip(flows[::2], flows[1::2], strict=True))

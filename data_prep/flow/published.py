@@ -44,7 +44,7 @@ def fill(
             array = array.transpose(2, 3, 1, 0)  # OIHW to HWIO
         if array.shape != wanted:
             raise ValueError(
-                f"{path} holds {name} of shape {arrays[name].shape}, which does not fit the {wanted} "
+                f"{path} holds {name} of shape {arrays[name].shape}, which does not fit {wanted} "
                 "(height, width, in, out) here; choose the --flow that the checkpoint was made for"
             )
         if not np.isfinite(array).all():

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from data_prep.flow import NETWORKS, FlowOptions
 from dystab_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -37,6 +38,15 @@ _INPUT = flags.DEFINE_string(
     "input", None, "predict: an image, a folder of frames, or a video (mp4, avi, mov, webm)."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "predict: folder for mask PNGs and overlays.")
+_FLOW = flags.DEFINE_enum(
+    "flow",
+    FlowOptions.estimator,
+    [FlowOptions.estimator, *NETWORKS],
+    "predict: what estimates optical flow; best what the training data were prepared with.",
+)
+_FLOW_WEIGHTS = flags.DEFINE_string(
+    "flow_weights", None, "predict: checkpoint (.pth) of a network that --flow names."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -55,7 +65,9 @@ def main(argv: list[str]) -> None:
         elif _MODE.value == "tables":
             cli.write_tables(workdir)
         else:
-            cli.predict_masks(config, workdir, Path(_INPUT.value), Path(_OUTPUT.value))
+            weights = Path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
+            flow = FlowOptions(_FLOW.value, weights)
+            cli.predict_masks(config, workdir, Path(_INPUT.value), Path(_OUTPUT.value), flow)
     except cli.USER_ERRORS as error:
         sys.exit(f"error: {error}")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_prep.flow import FlowOptions
 from data_prep.prepare import prepare
 from dystab_jax import (
     bootstrap,
@@ -111,13 +112,37 @@ def write_tables(workdir: Path) -> None:
         )
 
 
-def predict_masks(config: ConfigDict | None, workdir: Path, source: Path, output: Path) -> None:
+def predict_masks(
+    config: ConfigDict | None,
+    workdir: Path,
+    source: Path,
+    output: Path,
+    flow: FlowOptions = predict.DEFAULT_FLOW,
+) -> None:
     """Masks and overlays of an image, a folder of frames or a video."""
+    flow.check()
     (run,) = open_runs(config, workdir, "predict")
     eval_options.check(run.config)
     (snapshot,) = selection.chosen(run, "last")
-    written = predict.predict(run, snapshot.variables, source, output)
+    trained_on = _flow_of_training(run.config)
+    if trained_on - {flow.estimator}:
+        print(
+            f"note: trained on flow by {' and '.join(sorted(trained_on))}, predicting from flow by "
+            f"{flow.estimator}; --flow chooses another"
+        )
+    written = predict.predict(run, snapshot.variables, source, output, flow)
     print(f"{len(written)} files in {output}")
+
+
+def _flow_of_training(config: ConfigDict) -> set[str]:
+    """The estimators behind the training data, as far as these are still there to tell."""
+    found = set()
+    for spec in config.data.train.split("+"):
+        dataset, _, name = spec.strip().partition(":")[0].partition("/")
+        path = dataset_directory(config.data.dir, dataset, name) / "preparation.json"
+        if path.is_file():
+            found.add(json.loads(path.read_text())["flow"])
+    return found
 
 
 def open_runs(

@@ -31,16 +31,24 @@ PIECE = 60
 DEFAULT_FPS = 24.0
 """Of overlays of frame folders, and of videos that do not say."""
 
+DEFAULT_FLOW = FlowOptions()
+
 SMALLEST_SIDE = 12  # pixels, what DIS needs
 
 
-def predict(run: Run, variables: dict[str, Variables], source: Path, output: Path) -> list[Path]:
+def predict(
+    run: Run,
+    variables: dict[str, Variables],
+    source: Path,
+    output: Path,
+    flow: FlowOptions = DEFAULT_FLOW,
+) -> list[Path]:
     """Writes masks (PNG, 0 and 255, native size) and overlays.
 
     * An image file goes through χ alone: OUTPUT/NAME.png, OUTPUT/NAME-overlay.jpg.
     * A video file or a folder of images: OUTPUT/masks/FRAME.png and OUTPUT/overlay.mp4; for a
-      folder OUTPUT/overlays/FRAME.jpg as well. Flow is estimated by DIS, ``eval.flows_per_frame``
-      of each frame, smallest gaps first; φ and χ are fused as ``eval.fusion`` and ``eval.trust``
+      folder OUTPUT/overlays/FRAME.jpg as well. Flow is estimated, ``eval.flows_per_frame`` of each
+      frame, smallest gaps first; φ and χ are fused as ``eval.fusion`` and ``eval.trust``
       say, and ``eval.crf`` (``eval.still_crf`` for images) refines the masks. A video of a single
       frame, such as a folder with one image, has no flow and goes through χ alone.
     * A folder of such videos: the same in OUTPUT/VIDEO/ for each. One that cannot be read does
@@ -56,6 +64,7 @@ def predict(run: Run, variables: dict[str, Variables], source: Path, output: Pat
       variables: of the networks, by name.
       source: image, folder or video.
       output: folder, made where absent.
+      flow: the estimator, checked; best the one whose flow the run was trained on.
 
     Returns:
       The files written.
@@ -79,11 +88,11 @@ def predict(run: Run, variables: dict[str, Variables], source: Path, output: Pat
     if is_image:
         return _predict_image(run, variables, source, output)
     if source.is_file() or list_images(source):
-        return _predict_video(run, variables, videos[0], output)
+        return _predict_video(run, variables, videos[0], output, flow)
     written, failures = [], []
     for video in videos:
         try:
-            written += _predict_video(run, variables, video, output, video.name)
+            written += _predict_video(run, variables, video, output, flow, video.name)
         except (ValueError, FileNotFoundError) as error:
             tqdm.write(f"{video.name}: {error}")
             failures.append(str(error))
@@ -130,14 +139,19 @@ def _predict_image(
 
 
 def _predict_video(
-    run: Run, variables: dict[str, Variables], video: FrameSource, output: Path, folder: str = ""
+    run: Run,
+    variables: dict[str, Variables],
+    video: FrameSource,
+    output: Path,
+    flow: FlowOptions,
+    folder: str = "",
 ) -> list[Path]:
     size = tuple(run.config.data.image_size)
     reach = min(MAX_GAP, math.ceil(run.config.eval.flows_per_frame / 2))
     with _staging(output) as staging:
         overlay = _OverlayVideo(staging / "overlay.mp4", _frames_per_second(video))
         try:
-            for piece in _pieces(video, size, reach):
+            for piece in _pieces(video, Recipe(flow), size, reach):
                 soft = _fused(run, variables, video.name, piece)
                 refined = _refine(run, piece.encoded, soft)
                 for name, encoded, probability in zip(
@@ -195,9 +209,11 @@ class _Piece:
         return taken
 
 
-def _pieces(video: FrameSource, size: tuple[int, int], reach: int) -> Iterator[_Piece]:
+def _pieces(
+    video: FrameSource, recipe: Recipe, size: tuple[int, int], reach: int
+) -> Iterator[_Piece]:
     """Reads a video and estimates flows up to ``reach`` frames; every frame is in one piece."""
-    estimator, recipe = make_estimator(FlowOptions(), video.name), Recipe()
+    estimator = make_estimator(recipe.flow, video.name)
     waiting, recent, shape = _Piece(), deque(maxlen=reach), None
     with tqdm(total=video.length() or None, desc=video.name, unit="frame") as bar:
         for frame in video.read():
@@ -209,7 +225,7 @@ def _pieces(video: FrameSource, size: tuple[int, int], reach: int) -> Iterator[_
             waiting.encoded.append(frame.encoded)
             waiting.images.append(resize_image(frame.image, size))
             waiting.flows.append([])
-            encoded = estimator.encode(working, frame.name)
+            encoded = estimator.encode(working, frame.name, shape[:2])
             flows = match_both_ways(estimator, encoded, recent)
             for gap, (forward, backward) in enumerate(flows, 1):
                 for owner, flow in ((-1, backward), (-1 - gap, forward)):

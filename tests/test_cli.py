@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from data_prep.flow import FlowOptions
 from dystab_jax import cli, eval_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +29,7 @@ def open_run(config, workdir, mode):
 
 def test_help_explains_every_flag():
     text = run_py("--help").stdout
-    for flag in ("--config", "--workdir", "--mode", "--input", "--output"):
+    for flag in ("--config", "--workdir", "--mode", "--input", "--output", "--flow_weights"):
         assert flag in text
 
 
@@ -208,3 +210,30 @@ def test_from_training_to_masks(tmp_path, tiny_config, capsys):
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8))
     cli.predict_masks(None, workdir, image, tmp_path / "out")
     assert cv2.imread(str(tmp_path / "out" / "image.png"), 0).shape == (50, 70)
+    assert "note:" not in capsys.readouterr().out  # trained on flow of the default estimator
+
+
+def test_prediction_from_other_flow_than_in_training_is_noted(
+    tmp_path, tiny_config, monkeypatch, capsys
+):
+    tiny_config.data.dir = str(tmp_path)
+    for name, flow in (("one", "dis"), ("two", "raft_small")):
+        prepared = tmp_path / "folder" / name / "1.0.0" / "preparation.json"
+        prepared.parent.mkdir(parents=True)
+        prepared.write_text(json.dumps({"flow": flow}))
+    run = SimpleNamespace(config=tiny_config)
+    monkeypatch.setattr(cli, "open_runs", lambda *_: [run])
+    monkeypatch.setattr(cli.selection, "chosen", lambda *_: [SimpleNamespace(variables={})])
+    monkeypatch.setattr(cli.predict, "predict", lambda *_: [])
+    cli.predict_masks(None, tmp_path, tmp_path, tmp_path)  # the training data are gone
+    tiny_config.data.train = "folder/one:train"
+    cli.predict_masks(None, tmp_path, tmp_path, tmp_path)
+    assert "note:" not in capsys.readouterr().out
+    tiny_config.data.train = "folder/one:train + folder/two:train"
+    cli.predict_masks(None, tmp_path, tmp_path, tmp_path)
+    note = (
+        "note: trained on flow by dis and raft_small, predicting from flow by dis; --flow chooses"
+    )
+    assert note in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--flow=raft_small needs --flow_weights"):
+        cli.predict_masks(None, tmp_path, tmp_path, tmp_path, FlowOptions("raft_small"))

@@ -7,6 +7,8 @@ import pytest
 from tiny_videos import files_of, sliding_texture, write_frames, write_video
 
 from configs import davis
+from data_prep.flow import FlowOptions
+from data_prep.flow.dis import Dis
 from dystab_jax import evaluation, masks, predict
 from dystab_jax.build import Run, initial_state
 from dystab_jax.pipeline import resize_image
@@ -158,6 +160,22 @@ def test_fewer_flows_are_those_to_the_nearest_frames(run, state, tmp_path, calls
         for t in range(5)
     ]
     assert distances == [[1, 2], [1, 1, 2], [1, 1, 2], [1, 1, 2], [1, 2]]
+
+
+def test_flow_comes_from_the_estimator_that_is_asked_for(run, state, tmp_path, calls, monkeypatch):
+    class Still(Dis):
+        def match(self, firsts, seconds):
+            return np.zeros((len(firsts), *firsts[0].shape, 2), np.float32)
+
+    asked = FlowOptions("raft_small", tmp_path / "weights.pth")
+    made = {asked: Still(), FlowOptions(): Dis()}
+    monkeypatch.setattr(predict, "make_estimator", lambda options, video: made[options])
+    source = write_frames(tmp_path / "in", FRAMES[:3])
+    predict.predict(run, run.averages(state), source, tmp_path / "out", asked)
+    predict.predict(run, run.averages(state), source, tmp_path / "other")
+    still, moving = (np.stack([flow for _, flow in arguments[4]]) for arguments, _ in calls)
+    assert len(still) == len(moving) == 6
+    assert np.all(still == 0) and np.abs(moving).mean() > 0.5
 
 
 def test_video_file(run, state, tmp_path):

@@ -1,5 +1,6 @@
 # make demo    trains the whole loop on the embedded data set, evaluates it, writes a report
 # make test    lint and the test suite
+# make test-beam   tests of preparing under Apache Beam, in a virtual environment of its own
 # make lint    ruff alone
 # make install the virtual environment that the others use
 
@@ -10,13 +11,17 @@ SEED ?= 0
 
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test lint install
+.PHONY: demo test test-beam lint install
 
 demo: $(VENV)/installed
 	$(RUN) run.py --config=configs/demo.py --workdir=$(WORKDIR) --config.seed=$(SEED)
 
 test: $(VENV)/installed-test lint
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --durations=10
+	$(MAKE) test-beam
+
+test-beam: $(VENV)/beam/installed
+	JAX_PLATFORMS=cpu $(VENV)/beam/bin/python -m pytest -q tests/test_beam.py
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
@@ -31,4 +36,11 @@ $(VENV)/installed: requirements.txt
 
 $(VENV)/installed-test: requirements-test.txt $(VENV)/installed
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-test.txt
+	touch $@
+
+# Its own, since Beam brings older versions of what TFDS uses; with these TFDS warns.
+$(VENV)/beam/installed: requirements-beam.txt requirements-test.txt
+	$(PYTHON) -m venv $(VENV)/beam
+	$(VENV)/beam/bin/pip install --disable-pip-version-check -q -r requirements-beam.txt \
+	    -r requirements-test.txt
 	touch $@

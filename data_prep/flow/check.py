@@ -1,0 +1,201 @@
+"""Checks an estimator against a flow that is known: does a converted checkpoint do what it should?
+
+    python -m data_prep.flow.check --flow=pwcnet --flow_weights=FILE.pth \\
+        --frames FIRST.png SECOND.png --reference FLOW.npz
+
+Estimates flow between two frames at their full size and compares it with a reference: a flow file
+(.flo, .png of KITTI's format, .npy, .npz with an array ``flow``; see `data_prep.flow.files`), or an
+.npz with ``forward``, ``backward`` or both, [height, width, 2] in pixels. The reference is the
+output of the original implementation, or the truth; for the truth, give as --tolerance the error
+that the estimator is known to have.
+"""
+
+import argparse
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data_prep.flow import ESTIMATORS, PRECISIONS, FlowOptions, make_estimator
+from data_prep.flow.files import UNKNOWN, FlowField, read_flow
+from data_prep.frames import read_image
+
+TOLERANCE = 0.1
+"""Mean end-point difference in pixels between two implementations with the same weights. Ours: much
+more than rounding makes, much less than a mistake in colours, sizes or names of parameters."""
+
+
+class Difference(NamedTuple):
+    """How far a flow is from its reference, over the pixels where the reference is known.
+
+    Attributes:
+      mean, high: mean and 99th percentile of the end-point differences, pixels.
+      length, reference_length: mean lengths of both, pixels.
+      pixels: how many are compared.
+    """
+
+    mean: float
+    high: float
+    length: float
+    reference_length: float
+    pixels: int
+
+
+def compare(flow: FlowField, reference: FlowField) -> Difference:
+    """The difference of two fields.
+
+    Args:
+      flow: pixels.
+      reference: of the same size; NaN where unknown.
+
+    Raises:
+      ValueError: the sizes differ, or nothing is known.
+    """
+    if flow.shape != reference.shape:
+        sizes = (f"{field.shape[1]}x{field.shape[0]}" for field in (reference, flow))
+        raise ValueError("the reference is {}, the frames are {}".format(*sizes))
+    known = np.isfinite(reference).all(axis=-1)
+    if not known.any():
+        raise ValueError("the reference is unknown everywhere")
+    flow, reference = flow[known], reference[known]
+    differences = np.linalg.norm(flow - reference, axis=-1)
+    return Difference(
+        float(differences.mean()),
+        float(np.percentile(differences, 99)),
+        float(np.linalg.norm(flow, axis=-1).mean()),
+        float(np.linalg.norm(reference, axis=-1).mean()),
+        int(known.sum()),
+    )
+
+
+def check(
+    options: FlowOptions, frames: tuple[Path, Path], reference: Path
+) -> dict[str, Difference]:
+    """Estimates and compares.
+
+    Args:
+      options: the estimator.
+      frames: images of the first and of the second frame.
+      reference: file of the reference, see above.
+
+    Returns:
+      By direction, "forward" or "backward".
+
+    Raises:
+      FileNotFoundError, ValueError: something is wrong with the options or a file.
+    """
+    options.check()
+    references = _read_reference(reference)
+    images = [read_image(path)[0] for path in frames]
+    if images[0].shape != images[1].shape:
+        sizes = (
+            f"{path} is {i.shape[1]}x{i.shape[0]}" for path, i in zip(frames, images, strict=True)
+        )
+        raise ValueError(f"{', '.join(sizes)}; the two frames must have one size")
+    estimator = make_estimator(options, frames[0].parent.name)
+    first, second = (
+        estimator.encode(image, path.stem, image.shape[:2])
+        for path, image in zip(frames, images, strict=True)
+    )
+    forward, backward = estimator.match([first, second], [second, first])
+    flows = {"forward": forward, "backward": backward}
+    try:
+        return {name: compare(flows[name], field) for name, field in references.items()}
+    except ValueError as error:
+        raise ValueError(f"{reference}: {error}") from error
+
+
+def _read_reference(path: Path) -> dict[str, FlowField]:
+    """Fields by direction, NaN where unknown; a file of one field is forward."""
+    fields = {}
+    if path.suffix == ".npz" and path.is_file():
+        try:
+            with np.load(path) as arrays:
+                fields = {name: arrays[name] for name in ("forward", "backward") if name in arrays}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path}: not a readable npz file: {error}") from error
+    for name, field in fields.items():
+        if field.ndim != 3 or field.shape[2] != 2 or field.dtype.kind != "f":
+            raise ValueError(
+                f"{path}: {name} is {field.dtype} {field.shape}; expected floats [height, width, 2]"
+            )
+        known = (np.abs(field) <= UNKNOWN).all(axis=-1, keepdims=True)
+        fields[name] = np.where(known, field, np.nan)
+    if fields:
+        return fields
+    return {"forward": read_flow(path)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.flow.check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    names = [name for name in ESTIMATORS if name != "precomputed"]
+    add("--flow", required=True, choices=names, help="estimator")
+    add("--flow_weights", type=Path, metavar="FILE", help="checkpoint (.pth) of a network")
+    add(
+        "--flow_iterations",
+        type=int,
+        default=FlowOptions.iterations,
+        help="updates of RAFT (default: %(default)s)",
+    )
+    add(
+        "--flow_precision",
+        default=FlowOptions.precision,
+        choices=PRECISIONS,
+        help="in which networks compute (default: %(default)s)",
+    )
+    add("--frames", type=Path, nargs=2, required=True, metavar=("FIRST", "SECOND"), help="images")
+    add("--reference", type=Path, required=True, metavar="FILE", help="the flow that is known")
+    add(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        metavar="PIXELS",
+        help="mean end-point difference that is accepted (default: %(default)s, for the output of "
+        "another implementation with the same weights)",
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns 0, 1 (the flow differs) or 2 (something is wrong with the input)."""
+    given = _parser().parse_args(arguments)
+    options = FlowOptions(
+        given.flow, given.flow_weights, given.flow_iterations, given.flow_precision
+    )
+    try:
+        differences = check(options, tuple(given.frames), given.reference)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name, difference in differences.items():
+        print(
+            f"{name}: end-point difference {difference.mean:.4f} px in the mean, "
+            f"{difference.high:.4f} px at the 99th percentile, over {difference.pixels} pixels; "
+            f"mean length {difference.length:.3f} px, reference "
+            f"{difference.reference_length:.3f} px"
+        )
+    # Written so that NaN, which a broken network gives, does not pass.
+    wrong = [name for name, each in differences.items() if not each.mean <= given.tolerance]
+    if wrong:
+        print(
+            f"--flow={given.flow} differs from {given.reference} ({', '.join(wrong)}) by more than "
+            f"the tolerance of {given.tolerance:g} px in the mean; check that weights, frames, "
+            "their order and the reference belong together",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"--flow={given.flow} agrees with {given.reference} within {given.tolerance:g} px")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

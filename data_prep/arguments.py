@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.flow import ESTIMATORS, NETWORKS, PRECISIONS, FlowOptions
+from data_prep.flow.precomputed import check_gaps
 from data_prep.video import Recipe
+from data_prep.workers import Run
 from dystab_jax.records import DATASETS, STILLS
 
 SOURCE_HELP = """the original data. davis2016, davis2016_labelled: the directory that holds
@@ -23,14 +25,16 @@ def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Rec
     """How flow is to be computed; of still images, not at all.
 
     Raises:
-      ValueError, FileNotFoundError: an unknown estimator or one without its weights, a gap below 1
-        or a malformed size.
+      ValueError, FileNotFoundError: an unknown estimator or one without its weights or files, a
+        gap below 1 or one that the files lack, or a malformed size.
     """
     if dataset in STILLS:
         return Recipe(max_gap=0)
     flow.check()
     if max_gap < 1:
         raise ValueError(f"max_gap is {max_gap}; it must be at least 1")
+    if flow.source is not None:
+        check_gaps(flow.source, max_gap)
     if flow_size == "native":
         return Recipe(flow, max_gap, None)
     match = re.fullmatch(r"(\d+)x(\d+)", flow_size)
@@ -40,6 +44,30 @@ def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Rec
             f"flow_size is {flow_size!r}; expected WIDTHxHEIGHT, at least 12x12, or native"
         )
     return Recipe(flow, max_gap, size)
+
+
+def beam_run(runner: str | None, options: str | None, jobs: int | None) -> Run | None:
+    """How Apache Beam works through the videos, None without a runner.
+
+    Raises:
+      ValueError: Beam is not installed, has no such runner or option, or arguments exclude others.
+    """
+    if runner is None:
+        if options is not None:
+            raise ValueError(f"--beam_options={options} needs --runner, e.g. --runner=DirectRunner")
+        return None
+    if jobs is not None:
+        raise ValueError(
+            f"--jobs={jobs} is for this machine's own processes; --runner={runner} takes "
+            "the number of its workers in --beam_options, see docs/preparing_at_scale.md"
+        )
+    try:
+        from data_prep import beam
+    except ImportError as error:
+        raise ValueError(
+            f"--runner needs Apache Beam: pip install -r requirements-beam.txt ({error})"
+        ) from error
+    return beam.with_runner(runner, options or "")
 
 
 def plan_options(
@@ -168,7 +196,25 @@ def parser(description: str) -> argparse.ArgumentParser:
         choices=PRECISIONS,
         help=f"in which networks compute (default: {FlowOptions.precision})",
     )
+    add(
+        "--flow_source",
+        type=Path,
+        metavar="DIR",
+        help="precomputed only: flow that other tools computed, as DIR/gapGAP/VIDEO/FRAME.flo (or "
+        "KITTI's .png, .npz, .npy), from each frame to the one GAP frames later, GAP = 1, -1, 2, "
+        "-2, ... up to --max_gap",
+    )
     add("--jobs", type=int, help="videos worked on at once (default: one per processor)")
+    add(
+        "--runner",
+        help="of Apache Beam, to work on the videos elsewhere than in --jobs processes, e.g. "
+        "DirectRunner, DataflowRunner; see docs/preparing_at_scale.md",
+    )
+    add(
+        "--beam_options",
+        metavar="OPTIONS",
+        help='of the runner: --beam_options="--flag=value --flag"',
+    )
     add("--overwrite", action="store_true", help="replace what was prepared with other settings")
     add("--skip_bad", action="store_true", help="leave out videos that cannot be prepared")
     return made

@@ -25,7 +25,14 @@ import absl.logging
 import cv2
 from tqdm import tqdm
 
-from data_prep.arguments import describe_list, folder_name, parser, plan_options, recipe
+from data_prep.arguments import (
+    beam_run,
+    describe_list,
+    folder_name,
+    parser,
+    plan_options,
+    recipe,
+)
 from data_prep.flow import FlowOptions
 from data_prep.workers import alone, prepare_videos
 from dystab_jax.records import STILLS, dataset_directory
@@ -53,7 +60,10 @@ def prepare(
     flow_weights: str | Path | None = None,
     flow_iterations: int = FlowOptions.iterations,
     flow_precision: str = FlowOptions.precision,
+    flow_source: str | Path | None = None,
     jobs: int | None = None,
+    runner: str | None = None,
+    beam_options: str | None = None,
     overwrite: bool = False,
     skip_bad: bool = False,
     progress: bool = True,
@@ -73,7 +83,10 @@ def prepare(
       flow: the estimator's name, one of `data_prep.flow.ESTIMATORS`.
       flow_size: "WIDTHxHEIGHT" to which frames are shrunk (never enlarged) for flow, or "native".
       flow_weights, flow_iterations, flow_precision: see `data_prep.flow.FlowOptions`.
+      flow_source: directory of precomputed flow, see `data_prep.flow.precomputed`.
       jobs: videos at once; default: one per processor. 1 stays in this process.
+      runner: of Apache Beam, on which the videos are worked on instead; the result is the same.
+      beam_options: Beam's own, "--flag=value --flag".
       overwrite: replace a data set prepared with other settings.
       skip_bad: leave videos out that cannot be prepared, rather than fail after the others.
       progress: show progress bars and messages.
@@ -88,8 +101,10 @@ def prepare(
     say = _speaker(progress)
     options = plan_options(dataset, source, masks, sequences, fbms_compatibility)
     weights = Path(flow_weights).resolve() if flow_weights is not None else None
-    estimator = FlowOptions(flow, weights, flow_iterations, flow_precision)
+    files = Path(flow_source).resolve() if flow_source is not None else None
+    estimator = FlowOptions(flow, weights, flow_iterations, flow_precision, files)
     how = recipe(dataset, estimator, max_gap, flow_size)
+    run = beam_run(runner, beam_options, jobs)
     name = folder_name(dataset, options.get("source"), name)
     settings = {
         "format": FORMAT,
@@ -101,6 +116,7 @@ def prepare(
         "max_gap": how.max_gap,
         "flow": how.flow.estimator if how.max_gap else "",
         "flow_network": how.flow.describe_network() if how.max_gap else None,
+        "flow_source": str(how.flow.source) if how.flow.source is not None else None,
         "flow_size": flow_size if how.max_gap else "",
     }
     target = dataset_directory(data_dir, dataset, name)
@@ -122,7 +138,7 @@ def prepare(
 
     _make_directory(work)
     with alone(work):
-        finished, bad = prepare_videos(plan.videos, how, work, jobs, progress)
+        finished, bad = prepare_videos(plan.videos, how, work, jobs, progress, run)
         if bad and not (skip_bad and finished):
             raise BadVideosError(_describe(bad, finished, skip_bad))
         for video, message in bad.items():

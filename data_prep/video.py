@@ -8,6 +8,7 @@ name only when complete.
 
 import json
 import os
+import uuid
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -67,7 +68,8 @@ def prepare_video(
     Raises:
       ValueError, FileNotFoundError: something is wrong with the video; names the file.
     """
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    # Workers of a cluster may have the same process number, and the same video.
+    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
             details = _write_frames(source, recipe, archive, on_frame)
@@ -104,7 +106,8 @@ def _write_frames(
                 store(f"regions/{t}", encode_regions(frame.truth.regions))
         if estimator is not None:
             try:
-                encoded = estimator.encode(_shrink(frame.image, recipe), frame.name)
+                image = _shrink(frame.image, recipe)
+                encoded = estimator.encode(image, frame.name, (height, width))
                 for gap, flows in enumerate(match_both_ways(estimator, encoded, recent), 1):
                     forward, backward = map(encode_flow, flows)
                     store(f"flow/{t - gap}_{t}", forward)
@@ -120,7 +123,7 @@ def _write_frames(
     return details | {
         "estimator": recipe.flow.estimator if recipe.max_gap else "",
         "max_gap": recipe.max_gap,
-        "stamp": stamp(source),
+        "stamp": stamp(source, recipe),
     }
 
 
@@ -132,9 +135,11 @@ def _shrink(image: np.ndarray, recipe: Recipe) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def stamp(source: FrameSource) -> dict[str, Any]:
+def stamp(source: FrameSource, recipe: Recipe) -> dict[str, Any]:
     """What must be unchanged for an intermediate file to be used again, as JSON gives it back."""
-    return {"files": source.fingerprint(), "opencv": cv2.__version__}
+    flow = recipe.flow.fingerprint(source.name, recipe.max_gap)
+    made_from = {} if flow is None else {"flow": flow}
+    return made_from | {"files": source.fingerprint(), "opencv": cv2.__version__}
 
 
 def read_details(intermediate: Path) -> dict[str, Any]:

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 import zipfile
 from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
 import pytest
 from tiny_videos import files_of, sliding_texture, write_frames, write_masks, write_video
@@ -20,6 +22,7 @@ from tiny_videos import files_of, sliding_texture, write_frames, write_masks, wr
 from data_prep import builder, video, workers
 from data_prep import prepare as prepare_module
 from data_prep.fbms59 import RegionFile
+from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
 from data_prep.frames import Frame, ImageFiles
 from data_prep.prepare import BadVideosError, main, prepare
@@ -203,21 +206,29 @@ def test_interrupted_anywhere_and_run_again_gives_the_same_bytes(
     assert not (tmp_path / "data/folder/.partial").exists()
 
 
-def test_killed_processes_and_run_again_gives_the_same_bytes(videos, tmp_path):
+def test_killed_five_times_and_run_again_gives_the_same_bytes(videos, tmp_path):
     write_frames(videos / "d", sliding_texture(8, height=240, width=320))
     reference = files_of(prepare_here(videos, tmp_path / "reference"))
     command = [sys.executable, "-m", "data_prep.prepare", "--dataset=folder", "--name=set"]
     command += [f"--source={videos}", f"--data_dir={tmp_path / 'data'}", "--jobs=2"]
     partial = tmp_path / "data" / "folder" / ".partial"
-    run = subprocess.Popen(
-        command, cwd=REPOSITORY, start_new_session=True, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 60
-    while not list(partial.glob("*/*.zip")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.killpg(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL, "too fast to be killed"
-    assert list(partial.glob("*/*.zip"))
+    # As soon as there are: a file that is being written, 1, 2 and 4 finished videos, a shard.
+    for pattern, count in (
+        ("*.tmp", 1),
+        ("*.zip", 1),
+        ("*.zip", 2),
+        ("*.zip", 4),
+        ("staging/*", 1),
+    ):
+        run = subprocess.Popen(
+            command, cwd=REPOSITORY, start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while len(list(partial.glob(f"*/{pattern}"))) < count and time.monotonic() < deadline:
+            assert run.poll() is None, "too fast to be killed"
+            time.sleep(0.002)
+        os.killpg(run.pid, signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL, "too fast to be killed"
     subprocess.run(command, cwd=REPOSITORY, check=True, stderr=subprocess.DEVNULL, timeout=120)
     assert files_of(tmp_path / "data/folder/set/1.0.0") == reference
 
@@ -262,12 +273,12 @@ def test_what_tells_that_files_changed_survives_its_storage(tmp_path):
     )
     for truth in truths:
         source = ImageFiles("a", tmp_path, (tmp_path / "0.png",), {"0": truth})
-        stamp = video.stamp(source)
+        stamp = video.stamp(source, Recipe())
         assert json.loads(json.dumps(stamp)) == stamp
         assert [str(tmp_path / "0.png"), None, None] in stamp["files"]
         assert [str(truth.path), None, None] in stamp["files"]
         (tmp_path / "a.png").write_text("")
-        assert video.stamp(source) != stamp
+        assert video.stamp(source, Recipe()) != stamp
         (tmp_path / "a.png").unlink()
 
 
@@ -476,6 +487,50 @@ def test_dead_worker_is_explained(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "_try_in_worker", _die)
     with pytest.raises(ValueError, match="a worker process died .* smaller --jobs"):
         prepare_here(videos, tmp_path / "data", jobs=2)
+
+
+# --- Accelerators ---------------------------------------------------------------------------------
+
+
+def test_accelerators_share_the_videos_and_the_bytes_are_the_same(videos, tmp_path, monkeypatch):
+    reference = files_of(prepare_here(videos, tmp_path / "reference"))
+    used = set()
+
+    def watched(source, *args):
+        used.add((jax.config.jax_default_device, threading.get_ident()))
+        while len(used) < 2:  # until a second thread is at work
+            time.sleep(0.01)
+        return prepare_video(source, *args)
+
+    monkeypatch.setattr(workers, "_has_accelerators", lambda recipe: True)
+    monkeypatch.setattr(workers, "prepare_video", watched)
+    assert files_of(prepare_here(videos, tmp_path / "data")) == reference
+    assert {device for device, _ in used} <= set(jax.local_devices())
+    assert len({device for device, _ in used}) > 1  # conftest.py makes four
+
+
+def test_accelerators_stop_when_the_run_does(videos, tmp_path, monkeypatch):
+    going = threading.Event()
+
+    def endless(source, recipe, path, on_frame):
+        if source.name == "a":
+            going.wait()
+            raise Killed
+        while True:
+            going.set()
+            on_frame()
+
+    monkeypatch.setattr(workers, "_has_accelerators", lambda recipe: True)
+    monkeypatch.setattr(workers, "prepare_video", endless)
+    with pytest.raises(Killed):
+        prepare_here(videos, tmp_path / "data")
+
+
+def test_only_networks_use_accelerators(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    raft = FlowOptions("raft_small", Path("weights.pth"))
+    assert workers._choose(Recipe(raft), jobs=2, videos=5) is workers.on_accelerators
+    assert workers._choose(Recipe(), jobs=2, videos=5) is not workers.on_accelerators
 
 
 # --- Arguments and the command line ---------------------------------------------------------------

@@ -12,11 +12,13 @@ from jaxtyping import Float32, UInt8
 
 ESTIMATORS = {
     "dis": "data_prep.flow.dis",
+    "precomputed": "data_prep.flow.precomputed",
+    "pwcnet": "data_prep.flow.pwcnet",
     "raft_small": "data_prep.flow.raft",
     "raft_large": "data_prep.flow.raft",
 }
 """Name to the module that has ``make(options, video)``; imported only when chosen."""
-NETWORKS = ("raft_small", "raft_large")
+NETWORKS = ("pwcnet", "raft_small", "raft_large")
 """Those that are networks: they need weights, and use an accelerator where there is one."""
 PRECISIONS = ("float32", "bfloat16")
 
@@ -26,12 +28,15 @@ FlowFields = Float32[np.ndarray, "n h w 2"]
 class Estimator(Protocol):
     """Estimates flow in two steps, so that work on one frame is done once for all its pairs."""
 
-    def encode(self, image: UInt8[np.ndarray, "h w 3"], frame_name: str) -> Any:
+    def encode(
+        self, image: UInt8[np.ndarray, "h w 3"], frame_name: str, frame_size: tuple[int, int]
+    ) -> Any:
         """What `match` needs of one frame.
 
         Args:
           image: RGB, at the size of the flow.
           frame_name: its name in the video.
+          frame_size: its (height, width) in the video.
         """
 
     def match(
@@ -59,12 +64,14 @@ class FlowOptions:
       weights: checkpoint of a network.
       iterations: of RAFT's recurrent updates.
       precision: in which networks compute, one of `PRECISIONS`; results are float32.
+      source: directory of the files of `data_prep.flow.precomputed`.
     """
 
     estimator: str = "dis"
     weights: Path | None = None
     iterations: int = 12
     precision: str = "float32"
+    source: Path | None = None
 
     def check(self) -> None:
         """Raises ValueError or FileNotFoundError where the options make no sense together."""
@@ -76,6 +83,16 @@ class FlowOptions:
             raise ValueError(f"flow_precision is {self.precision!r}; expected one of {PRECISIONS}")
         if self.iterations < 1:
             raise ValueError(f"flow_iterations is {self.iterations}; it must be at least 1")
+        if self.estimator != "precomputed":
+            if self.source is not None:
+                raise ValueError(
+                    f"--flow_source is for --flow=precomputed; --flow={self.estimator} computes "
+                    "flow from the frames"
+                )
+        elif self.source is None:
+            raise ValueError("--flow=precomputed needs --flow_source, the directory of its files")
+        elif not self.source.is_dir():
+            raise FileNotFoundError(f"{self.source}: no such directory; check --flow_source")
         if self.estimator not in NETWORKS:
             if self.weights is not None:
                 raise ValueError(
@@ -86,6 +103,12 @@ class FlowOptions:
             raise ValueError(f"--flow={self.estimator} needs --flow_weights, its checkpoint (.pth)")
         elif not self.weights.is_file():
             raise FileNotFoundError(f"{self.weights}: no such file; check --flow_weights")
+
+    def fingerprint(self, video: str, max_gap: int) -> str | None:
+        """What changes when the flow files of a video do; None where flow is estimated."""
+        if self.estimator != "precomputed":
+            return None
+        return import_module(ESTIMATORS[self.estimator]).fingerprint(self.source, video, max_gap)
 
     def describe_network(self) -> dict[str, Any] | None:
         """What a network's flow depends on, as JSON: the checkpoint by its digest; else None."""

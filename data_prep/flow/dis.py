@@ -23,7 +23,12 @@ class Dis:
         self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._search.setFinestScale(0)
 
-    def encode(self, image: UInt8[np.ndarray, "h w 3"], frame_name: str = "") -> Grey:
+    def encode(
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        frame_name: str = "",
+        frame_size: tuple[int, int] | None = None,
+    ) -> Grey:
         """Grey levels; ValueError for an image below 12x12 pixels."""
         if min(image.shape[:2]) < 12:
             height, width = image.shape[:2]

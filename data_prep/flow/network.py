@@ -1,7 +1,6 @@
 """Runs a flow network frame by frame: sizes, batches, compilation."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import cv2
@@ -46,7 +45,7 @@ class NetworkEstimator:
             "resize" stretches it and shrinks the vectors back.
         """
         self._multiple, self._fit = multiple, fit
-        self._variables = jax.device_put(variables)
+        self._variables, self._placed = variables, {}
         self._pairs = PAIRS_ON_CPU if jax.default_backend() == "cpu" else PAIRS_ON_ACCELERATOR
 
         @jax.jit
@@ -59,10 +58,20 @@ class NetworkEstimator:
             firsts, seconds = (jax.tree.map(_join, *each) for each in (firsts, seconds))
             return module.apply(variables, firsts, seconds, method="match")
 
-        self._encode, self._match = (partial(each, self._variables) for each in (encode, match))
+        self._encode, self._match = encode, match
+
+    def _variables_here(self) -> Mapping[str, Any]:
+        """The variables, on the device that this thread uses."""
+        device = jax.config.jax_default_device
+        if device not in self._placed:
+            self._placed[device] = jax.device_put(self._variables, device)
+        return self._placed[device]
 
     def encode(
-        self, image: UInt8[np.ndarray, "h w 3"], frame_name: str = ""
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        frame_name: str = "",
+        frame_size: tuple[int, int] | None = None,
     ) -> tuple[tuple[int, int], Any]:
         """The image's size, and its features on the device."""
         height, width = image.shape[:2]
@@ -73,7 +82,7 @@ class NetworkEstimator:
             top, left = (rows - height) // 2, (columns - width) // 2
             margins = ((top, rows - height - top), (left, columns - width - left), (0, 0))
             image = np.pad(image, margins, mode="edge")
-        return (height, width), self._encode(image)
+        return (height, width), self._encode(self._variables_here(), image)
 
     def match(self, firsts: Sequence[Any], seconds: Sequence[Any]) -> FlowFields:
         """See `data_prep.flow.Estimator.match`; frames of one size."""
@@ -85,7 +94,7 @@ class NetworkEstimator:
             real = len(batch[0])
             # One size of batch, so one compilation; what fills it is thrown away.
             filled = [tuple(each + each[-1:] * (self._pairs - real)) for each in batch]
-            fields += list(np.asarray(self._match(*filled))[:real])
+            fields += list(np.asarray(self._match(self._variables_here(), *filled))[:real])
         return np.stack([self._restore(field, height, width) for field in fields])
 
     def _restore(self, flow: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -11,6 +11,7 @@ that the estimator is known to have.
 """
 
 import argparse
+import io
 import sys
 import zipfile
 import zlib
@@ -113,7 +114,7 @@ def _read_reference(path: Path) -> dict[str, FlowField]:
     fields = {}
     if path.suffix == ".npz" and path.is_file():
         try:
-            with np.load(path) as arrays:
+            with np.load(io.BytesIO(path.read_bytes())) as arrays:
                 fields = {name: arrays[name] for name in ("forward", "backward") if name in arrays}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path}: not a readable npz file: {error}") from error

@@ -136,7 +136,7 @@ def test_true_flow_of_middlebury(shared):
 
 FLO = struct.pack("<4s2i12f", b"PIEH", 3, 2, *range(12))
 NPZ = npz_of(flow=np.zeros((3, 4, 2)))
-PNG = png_by_hand([[40000] * 30] * 9)
+PNG = png_by_hand(np.random.default_rng(0).integers(0, 65536, (90, 300)))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ PNG = png_by_hand([[40000] * 30] * 9)
         ("a.npz", npz_of(u=np.zeros(3), v=np.zeros(3)), r"holds arrays \['u', 'v'\]; expected one"),
         ("a.npz", npz_of(flow=np.zeros((3, 4, 2), np.int16)), "flow is int16; expected float16"),
         ("a.npz", npz_of(flow=np.zeros((3, 4, 3))), r"flow has shape \(3, 4, 3\); expected \[h"),
-        ("a.npz", npz_of(flow=np.zeros((1, 2, 3, 4))), r"flow has shape \(1, 2, 3, 4\)"),
+        ("a.npz", npz_of(flow=np.zeros((2, 2, 2, 2))), r"flow has shape \(2, 2, 2, 2\)"),
         ("a.npz", npz_of(flow=np.zeros((0, 4, 2))), r"flow has shape \(0, 4, 2\)"),
         ("a.npz", npz_of(flow=np.array([{}, {}])), "a.npz: Object arrays cannot be loaded"),
         ("a.npy", npy_of(np.array([{}, {}])), "a.npy: Object arrays cannot be loaded"),

@@ -340,6 +340,7 @@ def test_differences_by_hand():
         ({"forward": np.zeros((60, 90))}, (), "ab", r"both.npz: forward is float64 \(60, 90\)"),
         ({"forward": np.zeros((60, 80, 2))}, (), "ab", "both.npz: the reference is 80x60, the f"),
         ({"flow": np.full((60, 90, 2), 1.7e9)}, (), "ab", "both.npz: the reference is unknown"),
+        ({"forward": np.full((60, 90, 2), 1.7e9)}, (), "ab", "both.npz: the reference is unknown"),
         (None, (), "ab", "both.npz: not a readable npz file"),
         ({}, (), "ac", "c.png: no such file"),
         ({}, (), "ad", "d.png is 40x30; the two frames must have one size"),

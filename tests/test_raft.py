@@ -166,6 +166,7 @@ def test_torchvision_names_the_same_parameters_differently():
         arrays = draw_checkpoint(name)
         renamed = {torchvision_name(key): array for key, array in arrays.items()}
         assert len(renamed) == len(arrays) and set(renamed) != set(arrays)
+        assert "update_block.recurrent_block.convgru1.convz.weight" in renamed
         expected, found = (convert(shapes_of(name), each, "f") for each in (arrays, renamed))
         jax.tree.map(np.testing.assert_array_equal, found, expected)
     # As `torchvision.models.optical_flow.raft_large().state_dict()` has them.

@@ -141,8 +141,8 @@ class Precomputed:
         if verdict is not None:
             mistake, given, undone = verdict
             raise ValueError(
-                f"{path}: looks like {mistake.looks_like}: so read, frames of gap {gap} differ by "
-                f"{undone:.1f} grey levels, as given by {given:.1f}; {mistake.remedy}"
+                f"{path}: looks like {mistake.looks_like}: with that undone, frames of gap {gap} "
+                f"differ by {undone:.1f} grey levels, as given by {given:.1f}; {mistake.remedy}"
             )
 
 

@@ -13,7 +13,7 @@ from data_prep.flow import FlowOptions, make_estimator, pwcnet
 from data_prep.flow import check as check_module
 from data_prep.flow.check import compare, main
 from data_prep.flow.cost_volume import cost_volume, warp_inside
-from data_prep.flow.pwcnet import Enlarging, PwcNet, Refiner, convert
+from data_prep.flow.pwcnet import Decoder, Enlarging, PwcNet, Refiner, convert
 
 # --- Parts ----------------------------------------------------------------------------------------
 
@@ -251,6 +251,38 @@ def test_bfloat16_stays_close(checkpoint, flow):
     assert rough.dtype == np.float32
     difference = np.linalg.norm(flow - rough, axis=-1).mean()
     assert 0 < difference < 0.05 * np.linalg.norm(flow, axis=-1).mean()
+
+
+def test_bfloat16_is_for_convolutions_only(monkeypatch):
+    seen = []
+
+    def watch(function):
+        def watched(first, second, *rest):
+            seen.extend([first.dtype, second.dtype])
+            return function(first, second, *rest)
+
+        return watched
+
+    for name in ("cost_volume", "warp_inside"):
+        monkeypatch.setattr(pwcnet, name, watch(getattr(pwcnet, name)))
+    module = PwcNet(jnp.bfloat16)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), image, image)
+    seen.clear()
+
+    def run(variables, image):
+        watched = {"capture_intermediates": lambda layer, _: isinstance(layer, Decoder | Refiner)}
+        return module.apply(variables, image, image, mutable=["intermediates"], **watched)
+
+    _, kept = jax.eval_shape(run, shapes, image)
+    assert seen == [jnp.float32] * 18  # five cost volumes, four warps
+    (correction,) = kept["intermediates"].pop("refiner")["__call__"]
+    assert correction.dtype == jnp.float32
+    assert len(kept["intermediates"]) == 5
+    for level in kept["intermediates"].values():
+        ((flow, parts),) = level["__call__"]
+        assert flow.dtype == jnp.float32
+        assert all(maps.dtype == jnp.bfloat16 for maps in parts)
 
 
 def test_estimator_takes_frames_of_any_size(checkpoint, flow, monkeypatch):

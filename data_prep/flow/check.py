@@ -25,8 +25,9 @@ from data_prep.flow.files import UNKNOWN, FlowField, read_flow
 from data_prep.frames import read_image
 
 TOLERANCE = 0.1
-"""Mean end-point difference in pixels between two implementations with the same weights. Ours: much
-more than rounding makes, much less than a mistake in colours, sizes or names of parameters."""
+"""Mean end-point difference in pixels between two implementations with the same weights. Ours: more
+than rounding makes, less than exchanged colours do (on RubberWhale with RAFT small, bfloat16 makes
+0.009 px, BGR for RGB 0.13 px)."""
 
 
 class Difference(NamedTuple):

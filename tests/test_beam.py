@@ -213,7 +213,11 @@ def test_direct_runner_downloads_no_other(beam):
 
 
 def test_options_of_a_job_server_are_its_own_business(beam):
-    beam.with_runner("FlinkRunner", "--parallelism=8 --flink_master=localhost:8081")
+    option = "--an_option_of_the_server=8"
+    run = beam.with_runner("FlinkRunner", f"{option} --flink_master=localhost:8081")
+    assert "an_option_of_the_server" in run.args[1].get_all_options(retain_unknown_options=True)
+    with pytest.raises(ValueError, match="Beam .* has no --an_option_of_the_server"):
+        beam.with_runner("DirectRunner", option)
 
 
 def test_command_line(videos, tmp_path, capsys, monkeypatch):

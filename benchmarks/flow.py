@@ -89,13 +89,11 @@ def _make(name: str, with_compile: bool) -> dict[str, Callable[[list[Any]], Any]
 
 def _make_networks(name: str) -> tuple[Any, Any]:
     """Our estimator and the PyTorch network, with the same random parameters."""
-    import jax
-    import jax.numpy as jnp
     import torch
 
     from benchmarks import torch_pwcnet, torch_raft
     from data_prep.flow import pwcnet, raft
-    from data_prep.flow.network import NetworkEstimator
+    from data_prep.flow.network import NetworkEstimator, variable_shapes
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -106,10 +104,9 @@ def _make_networks(name: str) -> tuple[Any, Any]:
         size = raft.SIZES[name]
         twin, module = torch_raft.Raft(size), raft.Raft(size, minimal=True)
         convert, options = raft.convert, {"multiple": raft.STRIDE, "fit": "pad"}
-    image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), image, image)
     state = {key: tensor.numpy() for key, tensor in twin.state_dict().items()}
-    return NetworkEstimator(module, convert(shapes, state, "twin"), **options), twin.eval()
+    variables = convert(variable_shapes(module), state, "twin")
+    return NetworkEstimator(module, variables, **options), twin.eval()
 
 
 def _run_ours(estimator: Any, frames: list[Any]) -> None:

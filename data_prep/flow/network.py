@@ -104,5 +104,11 @@ class NetworkEstimator:
         return flow[top : top + height, left : left + width]
 
 
+def variable_shapes(module: nn.Module) -> Mapping[str, Any]:
+    """Shapes of the variables of a network that is called with two images."""
+    image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+    return jax.eval_shape(module.init, jax.random.key(0), image, image)
+
+
 def _join(*arrays: jax.Array) -> jax.Array:
     return jnp.concatenate(arrays)

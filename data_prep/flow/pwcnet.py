@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from data_prep.flow import FlowOptions
 from data_prep.flow.convolution import Convolution, Maps, make_layer
 from data_prep.flow.cost_volume import cost_volume, warp_inside
-from data_prep.flow.network import NetworkEstimator
+from data_prep.flow.network import NetworkEstimator, variable_shapes
 from data_prep.flow.published import Place, fill
 from dystab_jax.checkpoint_files import read_checkpoint
 from dystab_jax.shapes import Flow
@@ -217,9 +217,8 @@ def make(options: FlowOptions, video: str) -> NetworkEstimator:
 @lru_cache(maxsize=1)
 def _make(options: FlowOptions) -> NetworkEstimator:
     module = PwcNet(jnp.dtype(options.precision))
-    image = jax.ShapeDtypeStruct((1, MULTIPLE, MULTIPLE, 3), jnp.float32)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), image, image)
-    variables = convert(shapes, read_checkpoint(options.weights), options.weights)
+    arrays = read_checkpoint(options.weights)
+    variables = convert(variable_shapes(module), arrays, options.weights)
     return NetworkEstimator(module, variables, multiple=MULTIPLE, fit="resize")
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from data_prep.flow import FlowOptions
 from data_prep.flow.all_pairs import correlate, look_up
 from data_prep.flow.convolution import Maps
-from data_prep.flow.network import NetworkEstimator
+from data_prep.flow.network import NetworkEstimator, variable_shapes
 from data_prep.flow.raft_layers import (
     LARGE,
     LEVELS,
@@ -107,7 +107,6 @@ def _make(options: FlowOptions) -> NetworkEstimator:
         jnp.dtype(options.precision),
         minimal=jax.default_backend() == "cpu",
     )
-    image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), image, image)
-    variables = convert(shapes, read_checkpoint(options.weights), options.weights)
+    arrays = read_checkpoint(options.weights)
+    variables = convert(variable_shapes(module), arrays, options.weights)
     return NetworkEstimator(module, variables, multiple=STRIDE, fit="pad")

@@ -5,61 +5,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dystab_jax.layers import average_cells, refill_cells
+from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
 from dystab_jax.shapes import Flow, Mask
-
-MOTION_TERMS = {"none": 0, "affine": 3, "quadratic": 6}
-"""Parametric motion models and their number of terms per component."""
 
 LONGEST_FIT = 10.0
 """Bound of the fit as the correcting network sees it; in units of the flow, its mean length."""
-
-
-def _basis(height: int, width: int, terms: int) -> Float[Array, "H W K"]:
-    """1, x, y, (x², xy, y²) on coordinates in [-1, 1]."""
-    y, x = jnp.meshgrid(jnp.linspace(-1, 1, height), jnp.linspace(-1, 1, width), indexing="ij")
-    return jnp.stack([jnp.ones_like(x), x, y, x * x, x * y, y * y][:terms], -1)
-
-
-def parametric_motion(
-    context: Flow, weight: Mask, terms: int = 3, reweightings: int = 4, stiffness: float = 2e-3
-) -> Flow:
-    """The motion model that most of the context follows, evaluated at every pixel.
-
-    Iteratively reweighted least squares: the first fit trusts all of the context, each later one
-    divides a pixel's weight by 1 + (residual / mean residual)². Differentiable in both arguments;
-    the reweighting itself is taken as constant.
-
-    Args:
-      context: (1 − m) ⊙ u.
-      weight: 1 − m; pixels with weight 0 do not count.
-      terms: 3 for affine, 6 for quadratic motion.
-      reweightings: number of fits after the first.
-      stiffness: pull towards pure translation, as if this share of the image spoke for it; keeps
-        what a small context says from growing without bound away from it.
-
-    Returns:
-      The fitted flow; 0 where the context is empty.
-    """
-    _, height, width, _ = context.shape
-    basis = _basis(height, width, terms)
-    # The constant term alone is (nearly) free; an empty context gives zero.
-    penalty = height * width * jnp.diag(jnp.full(terms, stiffness).at[0].set(1e-6))[None]
-
-    def fit(trust):
-        gram = jnp.einsum("bhw,hwi,hwj->bij", trust * weight[..., 0] ** 2, basis, basis)
-        moments = jnp.einsum("bhw,hwi,bhwc->bic", trust * weight[..., 0], basis, context)
-        solution = jnp.linalg.solve(gram + penalty, moments)
-        return jnp.einsum("hwi,bic->bhwc", basis, solution)
-
-    trust = jnp.ones(context.shape[:3], context.dtype)
-    flow = fit(trust)
-    for _ in range(reweightings):
-        residual = jnp.linalg.norm(jax.lax.stop_gradient(context - weight * flow), axis=-1)
-        known = jax.lax.stop_gradient(weight[..., 0])
-        scale = jnp.sum(residual, (1, 2)) / jnp.maximum(jnp.sum(known, (1, 2)), 1e-6)
-        trust = 1 / (1 + (residual / (scale[:, None, None] + 1e-3)) ** 2)
-        flow = fit(trust)
-    return flow
 
 
 class _Block(nn.Module):
@@ -114,12 +65,14 @@ class Inpainter(nn.Module):
       parametric: "none" (purely convolutional), "affine" or "quadratic".
       widths: features of the encoders by level; empty for the parametric fit alone.
       reweightings: of the robust fit.
+      shrink: side of the cells, in pixels, whose means the fit and the network see.
       dtype: of the convolutions; the fit is always float32.
     """
 
     parametric: str = "affine"
     widths: tuple[int, ...] = (16, 32, 48, 64)
     reweightings: int = 4
+    shrink: int = 1
     dtype: str = "float32"
 
     def __post_init__(self):
@@ -127,6 +80,8 @@ class Inpainter(nn.Module):
             raise ValueError(
                 f"psi.model.parametric is {self.parametric!r}; choose one of {list(MOTION_TERMS)}"
             )
+        if self.shrink < 1:
+            raise ValueError(f"psi.model.shrink is {self.shrink}, expected 1 or more")
         if self.parametric == "none" and not self.widths:
             raise ValueError("psi.model needs widths when parametric is 'none'")
         super().__post_init__()
@@ -144,6 +99,8 @@ class Inpainter(nn.Module):
         Returns:
           m ⊙ ψ̃(m, (1 − m) ⊙ u, I); zero where the context is empty.
         """
+        whole = mask
+        mask, context, image = (average_cells(x, self.shrink) for x in (mask, context, image))
         known = 1 - mask
         guess = jnp.zeros_like(context)
         if self.parametric != "none":
@@ -152,8 +109,10 @@ class Inpainter(nn.Module):
         if self.widths:
             gain, residual = self._correction(mask, context - known * guess, mask * guess, image)
             guess = (1 + gain) * guess + residual
+        if self.shrink > 1:
+            guess = refill_cells(guess, *whole.shape[1:3])
         has_context = jnp.any(known > 0, axis=(1, 2, 3), keepdims=True)
-        return jnp.where(has_context, mask * guess, 0)
+        return jnp.where(has_context, whole * guess, 0)
 
     def _correction(self, mask, unexplained, fit, image) -> tuple[Array, Flow]:
         inputs = [unexplained, mask]

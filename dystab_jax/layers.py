@@ -129,6 +129,26 @@ def upsample(
     return jnp.einsum("bhwc,Ww->bhWc", x, columns, precision=precision)
 
 
+def average_cells(x: Float[Array, "B H W C"], side: int) -> Float[Array, "B h w C"]:
+    """Means over square cells of ``side`` pixels.
+
+    Raises:
+      ValueError: H or W is not a multiple of ``side``.
+    """
+    height, width = x.shape[1:3]
+    if height % side or width % side:
+        raise ValueError(
+            f"an array of {height}x{width} pixels does not divide into cells of shrink={side} "
+            "pixels; choose another data.image_size or another shrink"
+        )
+    return nn.avg_pool(x, (side, side), (side, side)) if side > 1 else x
+
+
+def refill_cells(x: Float[Array, "B h w C"], height: int, width: int) -> Float[Array, "B H W C"]:
+    """The way back from ``average_cells``: bilinear between the centres of the cells."""
+    return jax.image.resize(x, (x.shape[0], height, width, x.shape[3]), "bilinear")
+
+
 class Features(NamedTuple):
     """What a backbone hands to the heads.
 

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dystab_jax.backbones import BACKBONES, DEFAULT_WIDTH
-from dystab_jax.layers import NORMS, Conv, Features, make_norm, upsample
+from dystab_jax.layers import (
+    NORMS,
+    Conv,
+    Features,
+    average_cells,
+    make_norm,
+    refill_cells,
+    upsample,
+)
+from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
 from dystab_jax.shapes import Flow, Image
 
 INPUTS = ("flow", "image")
@@ -17,6 +26,8 @@ SMALLEST_SIDE = 32
 # Flow is stored in sixteenths of a pixel; a field that varies by less than this is noise, and
 # must not be blown up to unit variance.
 FLOW_NOISE = 0.05
+# Reweightings of the fit of the camera's motion; objects may fill a good part of the image.
+FIT_STEPS = 8
 
 
 def standardise_flow(flow: Flow, noise: float = FLOW_NOISE) -> Flow:
@@ -36,6 +47,30 @@ def standardise_flow(flow: Flow, noise: float = FLOW_NOISE) -> Flow:
     centred = flow - flow.mean((1, 2), keepdims=True)
     variance = jnp.square(centred).mean((1, 2, 3), keepdims=True)
     return centred * jax.lax.rsqrt(variance + noise**2)
+
+
+def without_camera(flow: Flow, terms: int, noise: float = FLOW_NOISE) -> Flow:
+    """What moves against the camera, compressed: the flow that a parametric motion leaves over.
+
+        r log(1 + |r| / s) / |r|,  r = u − fit(u),  s = mean |r| + noise, per sample
+
+    The robust fit follows what most of the image does. Without it a network has to learn from the
+    few cameras it has seen that motion towards the image's corners is no object. The logarithm
+    keeps a fast object from hiding a slow one.
+
+    Args:
+      flow: u, pixels per frame gap at this array's resolution.
+      terms: of the motion, see ``motion_models``.
+      noise: length below which a residual counts as nothing, pixels.
+
+    Returns:
+      The field, without unit; constant in the flow, no gradient passes.
+    """
+    everywhere = jnp.ones((*flow.shape[:3], 1), flow.dtype)
+    residual = jax.lax.stop_gradient(flow - parametric_motion(flow, everywhere, terms, FIT_STEPS))
+    length = jnp.sqrt(jnp.sum(residual**2, -1, keepdims=True) + 1e-12)
+    scale = jnp.mean(length, (1, 2, 3), keepdims=True) + noise
+    return residual / length * jnp.log1p(length / scale)
 
 
 def with_length(vectors: Flow) -> Float[Array, "B H W 3"]:
@@ -125,10 +160,14 @@ class DeepLab(nn.Module):
 
     Attributes:
       backbone: a key of ``BACKBONES``.
-      inputs: "flow": two channels, standardised per sample inside, where their length joins them
-        as a third; "image": RGB in [0, 1], standardised inside by what the backbone's published
+      inputs: "flow": two channels, scaled per sample inside, where their length joins them as a
+        third; "image": RGB in [0, 1], standardised inside by what the backbone's published
         weights expect.
       output_stride: input pixels between the samples of the deepest features.
+      camera: of "flow", the parametric motion that is taken out first, "none", "affine" or
+        "quadratic".
+      shrink: side of the cells, in input pixels, whose means the network sees; 2 quarters its cost
+        where another network needs a larger input.
       norm: "batch", "frozen" or "group"; see ``layers.make_norm``. Only "group" has no state.
       axis_name: the mapped axis over which "batch" synchronises its moments, or None.
       width: channels of the deepest stage of "small", a multiple of 16; None is its default.
@@ -143,6 +182,8 @@ class DeepLab(nn.Module):
     backbone: str
     inputs: str
     output_stride: int = 8
+    camera: str = "none"
+    shrink: int = 1
     norm: str = "batch"
     axis_name: str | None = None
     width: int | None = None
@@ -152,8 +193,11 @@ class DeepLab(nn.Module):
     def __post_init__(self):
         _choose("backbone", self.backbone, BACKBONES)
         _choose("inputs", self.inputs, INPUTS)
+        _choose("camera", self.camera, MOTION_TERMS)
         _choose("norm", self.norm, NORMS)
         _choose("dtype", self.dtype, DTYPES)
+        if self.shrink < 1:
+            raise ValueError(f"shrink is {self.shrink}, expected 1 or more")
         spec = BACKBONES[self.backbone]
         _choose(f"output_stride of {self.backbone}", self.output_stride, spec.output_strides)
         if self.width is not None:
@@ -171,7 +215,7 @@ class DeepLab(nn.Module):
         """Logits of background (channel 0) and object (channel 1).
 
         Args:
-          x: flow in pixels per frame gap, or an image in [0, 1]; at least 32 pixels each way.
+          x: flow in pixels per frame gap, or an image in [0, 1]; at least 32 cells each way.
           train: whether "batch" normalisation uses this batch's moments (and updates the
             running ones in the mutable collection "batch_stats").
 
@@ -179,14 +223,17 @@ class DeepLab(nn.Module):
           float32 logits at the size of ``x``.
 
         Raises:
-          ValueError: for another number of channels or a smaller size.
+          ValueError: for another number of channels, a smaller size, or one that is not a multiple
+            of ``shrink``.
         """
         spec, dtype = BACKBONES[self.backbone], jnp.dtype(self.dtype)
-        _check_input(x, self.inputs)
+        _check_input(x, self.inputs, self.shrink)
+        whole = x.shape[1:3]
+        x = average_cells(jnp.asarray(x, jnp.float32), self.shrink)
         height, width = x.shape[1:3]
-        x = jnp.asarray(x, jnp.float32)
         if self.inputs == "flow":
-            x = with_length(standardise_flow(x))
+            terms = MOTION_TERMS[self.camera]
+            x = with_length(without_camera(x, terms) if terms else standardise_flow(x))
         else:
             x = (x - _per_channel(spec.mean)) / _per_channel(spec.std)
         norm = make_norm(self.norm, train=train, axis_name=self.axis_name, dtype=dtype)
@@ -215,7 +262,8 @@ class DeepLab(nn.Module):
             y = nn.relu(norm(name="refine_bn")(y))
             init = nn.initializers.variance_scaling(small, "fan_in", "normal")
             logits = nn.Dense(2, kernel_init=init, dtype=dtype, name="logits")(y)
-        return upsample(logits.astype(jnp.float32), height, width, stride)
+        logits = upsample(logits.astype(jnp.float32), height, width, stride)
+        return refill_cells(logits, *whole) if self.shrink > 1 else logits
 
 
 def _choose(what: str, value: object, accepted: object) -> None:
@@ -224,12 +272,12 @@ def _choose(what: str, value: object, accepted: object) -> None:
         raise ValueError(f"{what} is {value!r}, expected one of: {names}")
 
 
-def _check_input(x: Array, inputs: str) -> None:
-    channels = 2 if inputs == "flow" else 3
-    if x.ndim != 4 or x.shape[-1] != channels or min(x.shape[1:3]) < SMALLEST_SIDE:
+def _check_input(x: Array, inputs: str, shrink: int) -> None:
+    channels, smallest = 2 if inputs == "flow" else 3, SMALLEST_SIDE * shrink
+    if x.ndim != 4 or x.shape[-1] != channels or min(x.shape[1:3]) < smallest:
         raise ValueError(
             f"{inputs} of shape {x.shape}, expected (B, H, W, {channels}) with H and W of at "
-            f"least {SMALLEST_SIDE} pixels"
+            f"least {smallest} pixels"
         )
 
 

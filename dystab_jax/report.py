@@ -243,8 +243,7 @@ def _what_was_run(report: Mapping[str, Any], config: ConfigDict) -> str:
         "scored on": f"{report['dataset']}:{report['split']}, protocol {report['protocol']}",
         "φ, motion": networks["φ"],
         "χ, appearance": networks["χ"],
-        "ψ, inpainter": f"{config.psi.model.parametric} fit of the context, then a network of "
-        f"widths {', '.join(map(str, config.psi.model.widths))}",
+        "ψ, inpainter": _describe_psi(config.psi.model),
         "optimizers": "; ".join(
             f"{NAMES[name]} {config[name].optimizer.name} {config[name].optimizer.learning_rate:g}"
             for name in ("phi", "psi", "chi")
@@ -266,6 +265,13 @@ def _what_was_run(report: Mapping[str, Any], config: ConfigDict) -> str:
     return (
         f"<dl>{lines}</dl><details><summary>the whole config</summary><pre>{whole}</pre></details>"
     )
+
+
+def _describe_psi(model: ConfigDict) -> str:
+    fit = "" if model.parametric == "none" else f"{model.parametric} fit of the context"
+    widths = ", ".join(map(str, model.widths))
+    network = f"a network of widths {widths}" if widths else ""
+    return ", then ".join(part for part in (fit, network) if part)
 
 
 def _refinement(config: ConfigDict) -> str:

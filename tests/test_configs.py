@@ -54,7 +54,11 @@ def test_every_config_builds(module, variant):
         make_steps(config)
         networks = json.dumps({n: config[n].to_dict() for n in ("phi", "psi", "chi")})
         FIRST.setdefault(networks, config)
-        assert min(count_parameters(networks)) > 1e4
+        phi, psi, chi = count_parameters(networks)
+        assert min(phi, chi) > 1e4
+        # ψ may be the parametric fit alone; then nothing of it is to be updated.
+        learns = bool(config.bootstrap.psi_updates)
+        assert learns == (psi > 1e4) == bool(config.psi.model.widths)
         unpack(Augmentation, config.data.augmentation, "data.augmentation")
         unpack(SelfTraining, config.self_training, "self_training")
         unpack(Supervised, config.supervised, "supervised")

@@ -5,114 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_motion import HEIGHT, WIDTH, box, motion
 
-from dystab_jax.inpainter import MOTION_TERMS, Inpainter, parametric_motion
+from dystab_jax.inpainter import Inpainter
+from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
 
-HEIGHT, WIDTH = 32, 48
-
-
-def motion(terms, seed, batch=4):
-    """Flow [B, H, W, 2] of random affine (3) or quadratic (6) motion, about ±5 px."""
-    y, x = np.meshgrid(np.linspace(-1, 1, HEIGHT), np.linspace(-1, 1, WIDTH), indexing="ij")
-    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y][:terms], -1)
-    coefficients = np.random.default_rng(seed).uniform(-3, 3, (batch, terms, 2))
-    return np.float32(np.einsum("hwk,bkc->bhwc", basis, coefficients))
-
-
-def box(top, bottom, left, right, batch=4):
-    mask = np.zeros((batch, HEIGHT, WIDTH, 1), np.float32)
-    mask[:, top:bottom, left:right] = 1
-    return mask
-
-
-BOX = box(8, 24, 12, 40)
 fit = jax.jit(parametric_motion, static_argnums=(2, 3, 4))
-
-
-# -- the parametric fit ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("terms", "largest"), [(3, 0.05), (6, 0.2)])
-def test_plain_fit_recovers_motion(terms, largest):
-    flow = motion(terms, seed=0)
-    np.testing.assert_allclose(fit((1 - BOX) * flow, 1 - BOX, terms, 0), flow, atol=largest)
-
-
-@pytest.mark.parametrize(("terms", "largest"), [(3, 0.25), (6, 0.5)])
-def test_robust_fit_recovers_motion_under_outliers(terms, largest):
-    flow, rng = motion(terms, seed=0), np.random.default_rng(1)
-    elsewhere = rng.random((*flow.shape[:3], 1)) < 0.3
-    seen = np.where(elsewhere, flow + 5 + rng.uniform(-10, 10, flow.shape), flow)
-    context = np.float32((1 - BOX) * seen)
-    robust, plain = (
-        np.abs(fit(context, 1 - BOX, terms, reweightings) - flow) for reweightings in (4, 0)
-    )
-    assert robust.max() < largest
-    assert robust.mean() < 0.15 < 1 < plain.mean()
-
-
-def test_fit_with_soft_weights_still_recovers_motion():
-    # The context of a soft mask is (1 − m) ⊙ u: its vectors are shorter than those of u.
-    weight = np.float32(np.random.default_rng(0).uniform(0.1, 1, (4, HEIGHT, WIDTH, 1)))
-    flow = motion(3, seed=2)
-    np.testing.assert_allclose(fit(weight * flow, weight, 3, 4), flow, atol=0.25)
-
-
-def test_a_model_with_fewer_terms_cannot_follow():
-    flow = motion(6, seed=3)
-    affine = np.abs(fit((1 - BOX) * flow, 1 - BOX, 3, 0) - flow)
-    assert affine.mean() > 0.5
-
-
-@pytest.mark.parametrize("terms", [3, 6])
-def test_a_small_context_says_translation_only(terms):
-    # 3x3 pixels in a corner, noisy: a slope of half a pixel per pixel.
-    context = np.zeros((1, HEIGHT, WIDTH, 2), np.float32)
-    context[0, 2:5, 2:5, 0] = np.array([1.5, 2, 2.5])
-    weight = box(2, 5, 2, 5, batch=1)
-    guess = np.asarray(fit(context, weight, terms, 4))
-    np.testing.assert_allclose(guess[..., 0], 2, atol=0.05)
-    # Without the pull towards translation it would grow to 18 px and more across the image.
-    assert np.abs(fit(context, weight, terms, 4, 1e-9)).max() > 5
-
-
-def test_fit_is_zero_without_context():
-    nothing = np.zeros((1, HEIGHT, WIDTH, 2), np.float32)
-    assert not fit(nothing, nothing[..., :1], 3, 4).any()
-
-
-def test_fit_scales_with_flow():
-    flow = motion(3, seed=4) + np.float32(np.random.default_rng(0).normal(0, 0.3, (1, 1, 1, 2)))
-    context = (1 - BOX) * flow
-    once, tenfold = fit(context, 1 - BOX, 3, 4), fit(10 * context, 1 - BOX, 3, 4)
-    np.testing.assert_allclose(10 * once, tenfold, atol=0.1)
-
-
-@jax.jit
-def length_of_fit(context, weight):
-    return jnp.sum(parametric_motion(context, weight) ** 2)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("speed", [0.0, 1.0])
-def test_fit_has_finite_gradients(share, speed):
-    weight = np.full((4, HEIGHT, WIDTH, 1), share, np.float32)
-    gradients = jax.grad(length_of_fit, (0, 1))(weight * speed * motion(3, seed=5), weight)
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
-
-
-def test_gradient_towards_the_mask_tells_what_does_not_fit():
-    # Camera motion zero; a region that moves by 4 px, half of it still in the context. Taking a
-    # pixel of it out of the context (smaller weight) brings the guess nearer to zero.
-    flow = np.zeros((4, HEIGHT, WIDTH, 2), np.float32)
-    flow[:, 8:24, 12:40, 0] = 4
-    weight = 1 - box(8, 16, 12, 40)
-    gradient = jax.grad(lambda weight: length_of_fit(weight * flow, weight))(weight)[0, ..., 0]
-    assert (gradient[17:23, 14:38] > 0).all()
-    assert gradient[0].mean() < 0
-
-
-# -- the network ----------------------------------------------------------------------------------
 
 
 def learned(module, batch=2, seed=0, last=0.3):
@@ -295,3 +193,21 @@ def test_wrong_names_stop():
         Inpainter("cubic")
     with pytest.raises(ValueError, match="needs widths"):
         Inpainter("none", ())
+
+
+def test_a_psi_that_shrinks_answers_from_means_of_cells():
+    plain, shrinking = Inpainter("affine", (8, 16)), Inpainter("affine", (8, 16), shrink=2)
+    variables, mask, flow, image = learned(plain)
+    context = (1 - mask) * flow
+    guess = shrinking.apply(variables, mask, context, image)
+    cells = [
+        x.reshape(2, HEIGHT // 2, 2, WIDTH // 2, 2, -1).mean((2, 4)) for x in (mask, context, image)
+    ]
+    # The edges of this mask are edges of cells: away from them both answers are the same.
+    coarse = np.repeat(np.repeat(plain.apply(variables, *cells), 2, 1), 2, 2)
+    assert not np.any(guess * (1 - mask))
+    inner = (slice(None), slice(10, 22), slice(14, 38))
+    assert np.abs(guess[inner] - coarse[inner]).mean() < 0.1 * np.abs(coarse[inner]).mean()
+    assert not np.any(shrinking.apply(variables, np.ones_like(mask), 0 * flow, image))
+    with pytest.raises(ValueError, match="psi.model.shrink is 0"):
+        Inpainter(shrink=0)

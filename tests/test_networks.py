@@ -6,17 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_motion import BOX, motion
 
 from dystab_jax.backbones import Small
 from dystab_jax.depthwise import depthwise_conv, grouped_conv, shifted_products
 from dystab_jax.efficientnet import EfficientNetLite0
 from dystab_jax.layers import make_norm, upsample
+from dystab_jax.motion_models import parametric_motion
 from dystab_jax.networks import (
     DeepLab,
     standardise_flow,
     sum_of_convolutions,
     sum_of_shifts,
     with_length,
+    without_camera,
 )
 from dystab_jax.resnet import ResNet
 
@@ -202,6 +205,52 @@ def test_standardising_a_still_field_keeps_noise_small_and_gradients_finite():
     assert np.isfinite(gradient).all()
     noise = standardise_flow(0.01 * _draw(1, 32, 32, 2))
     assert float(jnp.std(noise)) < 0.25
+
+
+def test_a_network_that_shrinks_sees_means_of_cells():
+    module = DeepLab("small", "flow", norm="group", width=32)
+    flow = _draw(2, 64, 96, 2)
+    variables = _fill(module, flow)
+    cells = np.asarray(flow).reshape(2, 32, 2, 48, 2, 2).mean((2, 4))
+    expected = jax.image.resize(module.apply(variables, cells), (2, 64, 96, 2), "bilinear")
+    shrinking = module.clone(shrink=2)
+    np.testing.assert_allclose(shrinking.apply(variables, flow), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="64x97 pixels does not divide into cells of shrink=2"):
+        shrinking.apply(variables, _draw(1, 64, 97, 2))
+    with pytest.raises(ValueError, match="at least 64 pixels"):
+        shrinking.apply(variables, flow[:, :48])
+    with pytest.raises(ValueError, match="shrink is 0"):
+        module.clone(shrink=0)
+
+
+def test_what_moves_against_the_camera_is_what_it_leaves():
+    camera = jnp.asarray(motion(3, seed=0))
+    flow = camera + 3 * jnp.asarray(BOX) * jnp.asarray([1.0, -1.0])[None, None, None, :]
+    left = without_camera(flow, 3)
+    length = np.asarray(jnp.linalg.norm(left, axis=-1))
+    inside = BOX[..., 0] > 0
+    assert length[~inside].max() < 0.3 < 1 < length[inside].min()
+    # The camera does not matter, nor does the unit of the flow.
+    np.testing.assert_allclose(without_camera(flow - camera, 3), left, atol=0.1)
+    np.testing.assert_allclose(without_camera(5 * flow, 3, noise=0), left, atol=0.1)
+    # A quadratic model takes out what an affine one leaves of a zooming, turning camera.
+    camera = jnp.asarray(motion(6, seed=0))
+    affine, quadratic = (camera - parametric_motion(camera, 1 + 0 * BOX, n) for n in (3, 6))
+    assert jnp.abs(affine).mean() > 4 * jnp.abs(quadratic).mean()
+
+
+def test_a_still_field_without_its_camera_is_zero():
+    assert not jnp.any(without_camera(jnp.zeros((1, 32, 32, 2)), 6))
+
+
+def test_a_network_without_the_camera_does_not_see_it():
+    module = DeepLab("small", "flow", camera="quadratic", norm="group", width=32)
+    flow = 0.1 * _draw(4, 32, 48, 2) + 2 * BOX
+    variables = _fill(module, flow)
+    still, moving = (module.apply(variables, flow + extra) for extra in (0, motion(6, seed=1)))
+    plain = DeepLab("small", "flow", norm="group", width=32)
+    seen = [plain.apply(variables, flow + extra) for extra in (0, motion(6, seed=1))]
+    assert jnp.abs(still - moving).mean() < 0.2 * jnp.abs(seen[0] - seen[1]).mean()
 
 
 def test_the_length_is_the_same_in_both_directions():

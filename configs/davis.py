@@ -9,8 +9,8 @@ The paper reports J 80.0 on the validation set (Table 5, round 3, with CRF).
 Variants, named after a colon:
 
     configs/davis.py:literal   the paper's letter: soft masks, purely convolutional ψ
-    configs/davis.py:small     small networks and images; 25 minutes on two cores for 21
-                               videos of 66 frames, fused J .47 on nine validation sequences
+    configs/davis.py:small     small networks and images; a round takes 24 minutes on two cores for
+                               21 videos of 66 frames, fused J .55 on nine validation sequences
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -192,8 +192,8 @@ def _small(config: ConfigDict) -> None:
     config.chi.optimizer.learning_rate = 2e-4
     config.chi.average_decay = 0.98
     # The F of unsure masks is highest when all above F / (1 + α²) is called object: with 1.5 masks
-    # widen from round to round.
-    config.loss.alpha2 = 0.3
+    # widen from round to round, with 0.3 they shrink.
+    config.loss.alpha2 = 1.0
     config.bootstrap.warm_up_epochs = 0.0
     config.bootstrap.psi_updates = 0
     config.bootstrap.dynamic_epochs = 1.0  # longer, L_A still rises and masks lose parts

@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.psi.model.shrink = 1
     config.psi.optimizer.learning_rate = 1e-3
     config.psi.average_decay = 0.98
+    config.loss.alpha2 = 0.3
     config.bootstrap.warm_up_epochs = 0.5
     config.bootstrap.psi_updates = 1
     config.bootstrap.dynamic_epochs = 2.0

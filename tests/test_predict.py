@@ -25,6 +25,8 @@ def run(tmp_path_factory):
         config[name].model.update(backbone="small", output_stride=4, norm="group")
         config[name].model.width = 16
         config[name].pretrained = ""
+    for name in ("phi", "psi"):
+        config[name].model.shrink = 1
     config.psi.model.widths = (4, 8)
     config.eval.batch_size = 4
     config.eval.flows_per_frame = 6

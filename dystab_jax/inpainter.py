@@ -109,8 +109,7 @@ class Inpainter(nn.Module):
         if self.widths:
             gain, residual = self._correction(mask, context - known * guess, mask * guess, image)
             guess = (1 + gain) * guess + residual
-        if self.shrink > 1:
-            guess = refill_cells(guess, *whole.shape[1:3])
+        guess = refill_cells(guess, *whole.shape[1:3])
         has_context = jnp.any(known > 0, axis=(1, 2, 3), keepdims=True)
         return jnp.where(has_context, whole * guess, 0)
 

@@ -145,7 +145,10 @@ def average_cells(x: Float[Array, "B H W C"], side: int) -> Float[Array, "B h w 
 
 
 def refill_cells(x: Float[Array, "B h w C"], height: int, width: int) -> Float[Array, "B H W C"]:
-    """The way back from ``average_cells``: bilinear between the centres of the cells."""
+    """The way back from ``average_cells``: bilinear between the centres of the cells.
+
+    Cells of one pixel stay as they are: nothing is computed.
+    """
     return jax.image.resize(x, (x.shape[0], height, width, x.shape[3]), "bilinear")
 
 

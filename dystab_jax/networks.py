@@ -262,8 +262,7 @@ class DeepLab(nn.Module):
             y = nn.relu(norm(name="refine_bn")(y))
             init = nn.initializers.variance_scaling(small, "fan_in", "normal")
             logits = nn.Dense(2, kernel_init=init, dtype=dtype, name="logits")(y)
-        logits = upsample(logits.astype(jnp.float32), height, width, stride)
-        return refill_cells(logits, *whole) if self.shrink > 1 else logits
+        return refill_cells(upsample(logits.astype(jnp.float32), height, width, stride), *whole)
 
 
 def _choose(what: str, value: object, accepted: object) -> None:

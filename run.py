@@ -8,6 +8,11 @@ python run.py --workdir=runs/demo --mode=predict --input=VIDEO --output=DIR
 import sys
 from pathlib import Path
 
+from dystab_jax.huge_pages import restart_with_huge_pages
+
+if __name__ == "__main__":
+    restart_with_huge_pages()  # before the imports that take seconds
+
 from absl import app, flags, logging
 from ml_collections import config_flags
 

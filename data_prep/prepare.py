@@ -35,6 +35,7 @@ from data_prep.arguments import (
 )
 from data_prep.flow import FlowOptions
 from data_prep.workers import alone, prepare_videos
+from dystab_jax.huge_pages import restart_with_huge_pages
 from dystab_jax.records import STILLS, dataset_directory
 
 FORMAT = 2
@@ -272,4 +273,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     sys.exit(main())

@@ -351,7 +351,11 @@ def _check_same(stored: dict, given: dict, path: Path) -> None:
     """Raises where a config differs from the one that its workdir was made with."""
     before, now = _flat(stored), _flat(given)
     free = {f"data.{field}" for field in FREE_DATA_FIELDS}
-    fixed = [*FIXED_SECTIONS, *(name for name in ADDED_SECTIONS if before.get(f"{name}.data"))]
+    added = [name for name in ADDED_SECTIONS if before.get(f"{name}.data")]
+    fixed = [*FIXED_SECTIONS, *added]
+    rounds = "bootstrap.rounds"
+    if not added and now.get(rounds, 0) >= before.get(rounds, 0):
+        free.add(rounds)  # what has been trained is the beginning of more rounds
     different = [
         f"{key} is {now.get(key)!r}, was {before.get(key)!r}"
         for key in sorted(before.keys() | now.keys())

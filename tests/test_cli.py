@@ -162,6 +162,27 @@ def test_another_config_is_refused_once_there_are_checkpoints(tmp_path, tiny_con
     open_run(tiny_config, tmp_path, "train")
 
 
+def test_rounds_can_be_added_and_not_taken_away(tmp_path, tiny_config):
+    tiny_config.bootstrap.rounds = 2
+    open_run(tiny_config, tmp_path, "train")
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    tiny_config.bootstrap.rounds = 3
+    open_run(tiny_config, tmp_path, "train")
+    assert json.loads((tmp_path / "config.json").read_text())["bootstrap"]["rounds"] == 3
+    tiny_config.bootstrap.rounds = 2
+    with pytest.raises(ValueError, match="bootstrap.rounds is 2, was 3"):
+        open_run(tiny_config, tmp_path, "train")
+
+
+def test_no_rounds_can_be_added_before_a_phase_that_follows_the_loop(tmp_path, tiny_config):
+    tiny_config.self_training.data = "msra_b:all"
+    open_run(tiny_config, tmp_path, "train")
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    tiny_config.bootstrap.rounds += 1
+    with pytest.raises(ValueError, match="bootstrap.rounds is"):
+        open_run(tiny_config, tmp_path, "train")
+
+
 def test_another_config_says_all_that_differs(tmp_path, tiny_config):
     open_run(tiny_config, tmp_path, "train")
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)

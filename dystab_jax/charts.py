@@ -30,6 +30,9 @@ CURVES = (
 MOST_POINTS = 300
 """Of one curve in one phase; longer ones are averaged down."""
 
+MOST_DOTS = 1000
+"""Of one panel; of more frames, some evenly spread are shown."""
+
 # Stand-ins that no chart uses otherwise, replaced by the page's own colours.
 _INK, _LINE = "#010203", "#040506"
 _STYLE = {
@@ -177,6 +180,38 @@ def confidence_histograms(confidences: Mapping[str, Mapping[str, np.ndarray]]) -
         figure.supxlabel("L_A of a frame", fontsize=8)
 
     return _svg(draw, 1.92 * columns, 0.7 + 1.1 * rows, "histograms of L_A")
+
+
+def confidence_against_j(
+    confidences: Mapping[str, Mapping[str, np.ndarray]],
+    frame_j: Mapping[str, Mapping[str, np.ndarray]],
+) -> str:
+    """J of every scored frame over its L_A, a panel for φ and one for χ, with means of J.
+
+    Args:
+      confidences, frame_j: {video: {"phi": [T], "chi": [T]}}, at least one video; NaN in
+        ``frame_j`` where a frame is not scored.
+    """
+
+    def draw(figure):
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        for axes, model in zip(panels, ("phi", "chi"), strict=True):
+            l_a = np.concatenate([confidences[video][model] for video in frame_j])
+            j = np.concatenate([video[model] for video in frame_j.values()])
+            l_a, j = l_a[np.isfinite(j)], j[np.isfinite(j)]
+            points = np.linspace(0, len(j) - 1, min(len(j), MOST_DOTS)).astype(int)
+            paint = {"color": _hex(model), "linewidth": 0}
+            axes.scatter(l_a[points], j[points], 7, alpha=0.35, **paint)
+            # Means of ten parts with equally many frames.
+            for part in np.array_split(np.argsort(l_a), min(10, len(j))):
+                ends = l_a[part].min(), l_a[part].max()
+                axes.plot(ends, [j[part].mean()] * 2, color=_INK, linewidth=1.6)
+            axes.set_title(f"{NAMES[model]}, {len(j)} frames")
+            axes.set_xlabel("L_A of a frame")
+            axes.grid()
+        panels[0].set_ylabel("J")
+
+    return _svg(draw, 7.2, 3.0, "J over L_A")
 
 
 def as_file(svg: str) -> str:

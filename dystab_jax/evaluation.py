@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from scipy import stats
 from tqdm import tqdm
 
 from dystab_jax import (
@@ -44,6 +45,8 @@ class Evaluation:
       samples: the middle frame of each video, or each image.
       strips: some frames of some videos.
       confidences: {video: {"phi": [T], "chi": [T]}}, L_A of every frame; empty for images.
+      frame_j: likewise J before any CRF, NaN where the protocol does not score the frame; empty
+        where it does not measure J.
     """
 
     report: dict
@@ -52,6 +55,7 @@ class Evaluation:
     samples: list[Sample]
     strips: dict[str, list[Sample]]
     confidences: dict[str, dict[str, np.ndarray]]
+    frame_j: dict[str, dict[str, np.ndarray]]
 
 
 def fuse(
@@ -105,12 +109,46 @@ def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
     }
     place = _place(run, snapshot)
     main, *others = reports
+    if out.frame_j:
+        reports[main]["confidence_rank_correlation"] = {
+            model: rank_correlation(out.confidences, out.frame_j, model) for model in ("phi", "chi")
+        }
     paths = {protocol: place / f"{name}-{protocol}.json" for protocol in others}
     paths[main] = place / f"{name}.json"
     for protocol, path in paths.items():
         write_whole(path, json.dumps(reports[protocol], indent=1) + "\n")
     further = {paths[protocol]: reports[protocol] for protocol in others}
-    return Evaluation(reports[main], paths[main], further, out.samples, out.strips, out.confidences)
+    return Evaluation(
+        reports[main],
+        paths[main],
+        further,
+        out.samples,
+        out.strips,
+        out.confidences,
+        out.frame_j,
+    )
+
+
+def rank_correlation(
+    confidences: Mapping[str, Mapping[str, np.ndarray]],
+    frame_j: Mapping[str, Mapping[str, np.ndarray]],
+    model: str,
+) -> float | None:
+    """Spearman's correlation of L_A and J over all scored frames: is L_A higher on better masks?
+
+    Args:
+      confidences, frame_j: see ``Evaluation``.
+      model: "phi" or "chi".
+
+    Returns:
+      In [-1, 1]; None where one of the two does not vary.
+    """
+    l_a = np.concatenate([confidences[video][model] for video in frame_j])
+    j = np.concatenate([video[model] for video in frame_j.values()])
+    l_a, j = l_a[np.isfinite(j)], j[np.isfinite(j)]
+    if len(j) < 2 or np.ptp(l_a) == 0 or np.ptp(j) == 0:
+        return None
+    return float(stats.spearmanr(l_a, j).statistic)
 
 
 def is_scored(run: Run, snapshot: Snapshot, spec: str) -> bool:
@@ -152,7 +190,9 @@ class _Judge:
         self._jobs = jobs
         self._scores: dict[str, dict[Row, dict[str, Any]]] = {name: {} for name in names}
 
-    def score(self, row: Row, name: str, video: protocols.Video) -> None:
+    def score(self, row: Row, name: str, video: protocols.Video) -> np.ndarray | None:
+        """Returns J of each frame by the first protocol, see ``Protocol.frame_j``."""
+        frame_j = None
         for protocol in self._protocols:
             if not protocol.frames(video):
                 tqdm.write(
@@ -161,6 +201,9 @@ class _Judge:
                 continue
             scores = self._scores[protocol.name].setdefault(row, {})
             scores[name] = protocol.score(name, video, self._jobs)
+            if protocol is self._protocols[0]:
+                frame_j = protocol.frame_j(video, scores[name])
+        return frame_j
 
     def results(self) -> dict[str, dict[Row, dict]]:
         """What each protocol says of each row."""
@@ -183,15 +226,17 @@ class _Output:
     samples: list[Sample] = field(default_factory=list)
     strips: dict[str, list[Sample]] = field(default_factory=dict)
     confidences: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    frame_j: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
-    def take(self, row: Row, name: str, video: protocols.Video) -> None:
-        """Scores and writes the maps of one video by one model."""
-        self.judge.score(row, name, video)
+    def take(self, row: Row, name: str, video: protocols.Video) -> np.ndarray | None:
+        """Scores and writes the maps of one video by one model; returns J of each frame."""
+        frame_j = self.judge.score(row, name, video)
         if self.folder is not None:
             folder = self.folder / "-".join(part for part in row if part != "none")
             for frame, soft in zip(video.frame_names, video.maps, strict=True):
                 soft = soft() if callable(soft) else soft
                 submission.write(folder, self.dataset, name, frame, soft)
+        return frame_j
 
 
 def _score_videos(
@@ -227,7 +272,9 @@ def _score_videos(
             if options.crf != "none" and model in refined_models:
                 rows[model, options.crf] = _refine(read, rows[model, "none"], options.crf, options)
         for row, maps in rows.items():
-            out.take(row, video, read.video(prediction, maps))
+            frame_j = out.take(row, video, read.video(prediction, maps))
+            if frame_j is not None and row[1] == "none":
+                out.frame_j.setdefault(video, {})[row[0]] = frame_j
         out.confidences[video] = {
             "phi": prediction.confidence_phi,
             "chi": prediction.confidence_chi,

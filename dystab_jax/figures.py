@@ -21,8 +21,9 @@ GRID_IMAGES = 10  # rows of a saliency grid
 def write(workdir: Path, evaluation: Evaluation) -> Path:
     """Writes WORKDIR/figures/DATASET-SPLIT/.
 
-    * Of videos: ``confidence.svg``, histograms of L_A of φ and χ per sequence (Figs. 7 and 8), and
-      ``VIDEO.jpg``, frames, flow and masks of one sequence side by side (Figs. 5 and 6).
+    * Of videos: ``confidence.svg``, histograms of L_A of φ and χ per sequence (Figs. 7 and 8),
+      ``confidence_j.svg``, J of the frames over L_A where J is measured, and ``VIDEO.jpg``, frames,
+      flow and masks of one sequence side by side (Figs. 5 and 6).
     * Of images: ``grid.jpg``, image, mask of χ and truth (Fig. 10).
 
     Returns:
@@ -32,6 +33,9 @@ def write(workdir: Path, evaluation: Evaluation) -> Path:
     if evaluation.confidences:
         shown = dict(sorted(evaluation.confidences.items())[:HISTOGRAMS])
         write_whole(folder / "confidence.svg", charts.as_file(charts.confidence_histograms(shown)))
+        if evaluation.frame_j:
+            chart = charts.confidence_against_j(evaluation.confidences, evaluation.frame_j)
+            write_whole(folder / "confidence_j.svg", charts.as_file(chart))
         for video in sorted(evaluation.strips)[:STRIPS]:
             sheet = strip(evaluation.strips[video])
             write_whole(folder / f"{video}.jpg", pictures.encode(sheet, ".jpg", quality=90))

@@ -58,6 +58,11 @@ class FrameAverages(Protocol):
         groups = [] if video.groups is None else [video.groups[frame] for frame in frames]
         return {"scores": scores, "groups": groups}
 
+    def frame_j(self, video: Video, scores: dict) -> np.ndarray:
+        values = np.full(len(video), np.nan)
+        values[self.frames(video)] = [row[0] for row in scores["scores"]]
+        return values
+
     def summarise(self, scores: Mapping[str, dict]) -> dict:
         self._require_videos(scores)
         groups = {}

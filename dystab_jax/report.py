@@ -110,6 +110,10 @@ def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: Confi
             sections["How well the masks separate the flow"] = _confidences(
                 evaluation.confidences, report
             )
+        if evaluation.frame_j:
+            sections["Whether masks that separate better are better"] = _confidences_and_j(
+                evaluation
+            )
         others = {other: f"{file}.html" for other, file in files.items() if other != name}
         write_whole(folder / f"{files[name]}.html", _page(report, sections, others))
     return folder / "index.html"
@@ -385,6 +389,20 @@ def _confidences(
     if len(names) < len(confidences):
         note += f" {len(names)} of {len(confidences)} videos are shown."
     chart = charts.confidence_histograms({name: confidences[name] for name in names})
+    return f'<p class="note">{note}</p>{_chart(chart)}'
+
+
+def _confidences_and_j(evaluation: Evaluation) -> str:
+    found = evaluation.report["confidence_rank_correlation"]
+    told = ", ".join(
+        f"{charts.NAMES[model]} {'not defined' if value is None else format(value, '.2f')}"
+        for model, value in found.items()
+    )
+    note = (
+        "J of the frames over L_A, by which Eq. (7) weighs pseudo-labels and fusion φ and χ; "
+        f"lines are means of ten equal parts. Spearman's rank correlation: {told}."
+    )
+    chart = charts.confidence_against_j(evaluation.confidences, evaluation.frame_j)
     return f'<p class="note">{note}</p>{_chart(chart)}'
 
 

@@ -195,6 +195,15 @@ class Protocol(ABC):
         """
         return self._score({video_name: video}, jobs)[video_name]
 
+    def frame_j(self, video: Video, scores: dict) -> np.ndarray | None:
+        """J of each frame [T], NaN where it is not scored; None if J is not what is measured.
+
+        Args:
+          video: as it was scored.
+          scores: what `score` returned.
+        """
+        return None
+
     def __call__(self, videos: Mapping[str, Video], jobs: int = 1) -> dict:
         """Scores all videos, by name, and summarises them; arguments and errors as above."""
         return self.summarise(self._score(videos, jobs))

@@ -375,12 +375,35 @@ def test_other_phases_of_a_supervised_run_can_be_had(supervised):
     assert names == ["3-joint", "supervised-3", "supervised-2"]
 
 
+# -- confidence and quality ---------------------------------------------------------------------
+
+
+def test_rank_correlation_leaves_out_what_is_not_scored():
+    confidences = {"a": {"phi": np.array([9.0, 1, 2])}, "b": {"phi": np.array([3.0, 4])}}
+    frame_j = {"a": {"phi": np.array([np.nan, 0.1, 0.2])}, "b": {"phi": np.array([0.3, 0.9])}}
+    assert evaluation.rank_correlation(confidences, frame_j, "phi") == pytest.approx(1)
+    frame_j["b"]["phi"] = np.array([0.3, 0.0])
+    # Ranks 1 2 3 4 against 2 3 4 1: 1 - 6 (1 + 1 + 1 + 9) / (4 (16 - 1)).
+    assert evaluation.rank_correlation(confidences, frame_j, "phi") == pytest.approx(-0.2)
+
+
+def test_rank_correlation_of_what_does_not_vary():
+    confidences = {"a": {"phi": np.array([1.0, 2, 3])}}
+    assert evaluation.rank_correlation(confidences, {"a": {"phi": np.ones(3)}}, "phi") is None
+
+
+def test_a_report_tells_the_rank_correlation_of_its_frames(session):
+    stored = json.loads((session.workdir / "eval" / f"{VIDEOS}.json").read_text())
+    assert stored["confidence_rank_correlation"].keys() == {"phi", "chi"}
+    assert all(v is None or -1 <= v <= 1 for v in stored["confidence_rank_correlation"].values())
+
+
 # -- figures and pages ----------------------------------------------------------------------------
 
 
 def test_figures_of_videos(session):
     folder = session.workdir / "figures" / VIDEOS
-    names = {f"video{number}.jpg" for number in range(3)} | {"confidence.svg"}
+    names = {f"video{number}.jpg" for number in range(3)} | {"confidence.svg", "confidence_j.svg"}
     assert {path.name for path in folder.iterdir()} == names
     root = ElementTree.parse(folder / "confidence.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"

@@ -64,7 +64,7 @@ def masks_with(overlap):
 def make_evaluation(workdir, videos=VIDEOS, groups=True):
     rng = np.random.default_rng(0)
     predicted = {model: {} for model in MODELS}
-    samples, confidences = [], {}
+    samples, confidences, frame_j = [], {}, {}
     for number, video in enumerate(videos):
         fused = J.get(video, 0.5 + 0.001 * number)
         overlaps = {"phi": 0.3, "chi": 0.4, "fused": fused}
@@ -85,16 +85,18 @@ def make_evaluation(workdir, videos=VIDEOS, groups=True):
             "phi": np.array([1.5, 1.25], np.float32),
             "chi": np.array([0.75, 1.75], np.float32),
         }
+        frame_j[video] = {"phi": np.array([0.3, np.nan]), "chi": np.array([0.4, 0.4])}
     results = {(model, "none"): protocols.all_frames(predicted[model]) for model in MODELS}
     content = protocols.report("movers", "test", results)
     content |= {"phase": "3-joint", "checkpoint": 1234}
     content |= {"rules": {"fusion": "geometric", "trust": "loss_a"}}
+    content["confidence_rank_correlation"] = {"phi": 0.576, "chi": None}
     path = workdir / "eval" / "movers-test.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
     (workdir / "masks" / "movers-test").mkdir(parents=True)
     (workdir / "config.json").write_text("{}")
-    return Evaluation(content, path, {}, samples, {}, confidences)
+    return Evaluation(content, path, {}, samples, {}, confidences, frame_j)
 
 
 def write_metrics(path, ending=""):
@@ -212,12 +214,17 @@ def test_panels_show_their_own_masks(tmp_path):
     assert shown["flow"].shape == (400, 600, 3)
 
 
+def test_the_page_tells_whether_confidence_means_quality(written):
+    page, _, _ = written
+    assert "rank correlation: φ 0.58, χ not defined" in page.text
+
+
 def test_training_curves_name_the_phases(written):
     page, _, _ = written
     for text in ("0-warm up", "0-dynamic", "1-static", "Separation L_A", "inconsistency L_TC",
                  "Losses", "Mask area", "Trusted pseudo-labels"):  # fmt: skip
         assert text in page.text
-    assert len(page.all("svg")) == 3
+    assert len(page.all("svg")) == 4
     identifiers = [a["id"] for _, a in page.elements if "id" in a]
     assert len(identifiers) == len(set(identifiers))
 
@@ -285,6 +292,18 @@ def test_long_curves_are_averaged_down():
 
 def test_charts_are_the_same_every_time(written):
     _, _, evaluation = written
-    first, second = (charts.confidence_histograms(evaluation.confidences) for _ in range(2))
-    assert first == second
-    assert "currentColor" in first and "#010203" not in first
+    for draw in (
+        lambda: charts.confidence_histograms(evaluation.confidences),
+        lambda: charts.confidence_against_j(evaluation.confidences, evaluation.frame_j),
+    ):
+        chart = draw()
+        assert chart == draw()
+        assert "currentColor" in chart and "#010203" not in chart
+
+
+def test_confidence_against_j_counts_scored_frames_only(written):
+    _, _, evaluation = written
+    chart = charts.confidence_against_j(evaluation.confidences, evaluation.frame_j)
+    videos = len(evaluation.frame_j)
+    assert f"φ, {videos} frames" in chart
+    assert f"χ, {2 * videos} frames" in chart

@@ -18,6 +18,7 @@ from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, FlowOptions
 from dystab_jax import cli
+from dystab_jax.interruption import Interrupted
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -75,6 +76,9 @@ def main(argv: list[str]) -> None:
             cli.predict_masks(config, workdir, Path(_INPUT.value), Path(_OUTPUT.value), flow)
     except cli.USER_ERRORS as error:
         sys.exit(f"error: {error}")
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_status)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

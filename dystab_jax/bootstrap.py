@@ -12,6 +12,7 @@ from dystab_jax import parallel, pipeline, records
 from dystab_jax.build import Run, unpack
 from dystab_jax.checkpoints import Checkpoints
 from dystab_jax.crf import PRESETS, refine_frames
+from dystab_jax.interruption import Interruption
 from dystab_jax.monitor import Guard, Log
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.state import State
@@ -172,17 +173,22 @@ def schedule(
     return tuple(phase for phase in phases if phase.end > phase.start)
 
 
-def train(run: Run) -> State:
+def train(run: Run, interruption: Interruption | None = None) -> State:
     """Algorithm 1, from the newest checkpoint if there is one.
+
+    Args:
+      run: what to train.
+      interruption: entered; asks to save and to stop after the step under way.
 
     Returns:
       The state at the end of the schedule.
 
     Raises:
       TrainingStopped: see ``monitor.Guard``.
+      Interrupted: see ``interruption``; the state is saved.
       ValueError, FileNotFoundError: the config, the data or a checkpoint is not usable.
     """
-    with Training(run) as training:
+    with Training(run, interruption or Interruption()) as training:
         for phase in training.phases:
             if training.step < phase.end:
                 training.run_phase(phase)
@@ -200,9 +206,10 @@ class _Data:
 class Training:
     """One run of ``train``: the data, the state, and where they are saved."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, interruption: Interruption):
         config = run.config
         self._run = run
+        self._interruption = interruption
         self._options = unpack(Bootstrap, config.bootstrap, "bootstrap")
         self._self_training = unpack(SelfTraining, config.self_training, "self_training")
         self._supervised = unpack(Supervised, config.supervised, "supervised")
@@ -309,7 +316,8 @@ class Training:
         step_function = self._step_function(phase)
         every, save_every = config.log.every, config.log.checkpoint_every
         waiting = None
-        with tqdm(total=phase.end, initial=self.step, desc=phase.name, unit="step") as bar:
+        bar = tqdm(total=phase.end, initial=self.step, desc=phase.name, unit="step")
+        with bar, self._interruption.deferred():
             for batch in batches:
                 shards = parallel.shard(batch, self._run.mesh)
                 self.state, metrics = step_function(self.state, shards)
@@ -319,13 +327,19 @@ class Training:
                 if waiting is not None:
                     self._report(*waiting, phase, bar)
                     waiting = None
-                ends = self.step == phase.end
-                if ends or self.step % save_every == 0:
+                ends, stops = self.step == phase.end, self._interruption.requested
+                if ends or stops or self.step % save_every == 0:
                     self._report(self.step, metrics, phase, bar)
                     self._guard.check_state(phase.name, self.state)
                     self._save(phase, ends, batches.get_state())
                 elif self.step % every == 0:
                     waiting = (self.step, metrics)
+                if stops:
+                    self._checkpoints.wait()
+                    self._interruption.end(
+                        f"saved at step {self.step} of {self.phases[-1].end}; the same command "
+                        "goes on there"
+                    )
                 if ends:
                     return
 

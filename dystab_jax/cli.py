@@ -23,6 +23,7 @@ from dystab_jax import (
 )
 from dystab_jax.build import Run, make_steps
 from dystab_jax.files import write_whole
+from dystab_jax.interruption import Interruption
 from dystab_jax.monitor import TrainingStopped
 from dystab_jax.records import dataset_directory
 
@@ -55,15 +56,17 @@ def train(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) ->
 
     Raises:
       RunsNotDoneError: which of several runs were not done, after the others are.
+      Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
 
     def train_and_score(run: Run) -> None:
         _prepare_embedded(run, run.config.data.train)
         specs = _to_score(run)
-        bootstrap.train(run)
+        bootstrap.train(run, interruption)
         _score(run, specs, again=False)
 
-    _each_run(config, workdir, "train", only, train_and_score)
+    with Interruption() as interruption:
+        _each_run(config, workdir, "train", only, train_and_score)
 
 
 def evaluate(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) -> None:
@@ -71,7 +74,10 @@ def evaluate(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ())
 
     Arguments and errors as in ``train``.
     """
-    _each_run(config, workdir, "eval", only, lambda run: _score(run, _to_score(run), again=True))
+    with Interruption():
+        _each_run(
+            config, workdir, "eval", only, lambda run: _score(run, _to_score(run), again=True)
+        )
 
 
 def _each_run(

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 import time
 
 import jax
@@ -14,6 +16,7 @@ from tiny_networks import draw_variables
 
 from dystab_jax import build, parallel
 from dystab_jax.bootstrap import Bootstrap, Phase, schedule, train
+from dystab_jax.interruption import Interrupted, Interruption
 from dystab_jax.monitor import ADVICE, Guard, Log, TrainingStopped
 
 # -- the schedule ---------------------------------------------------------------------------------
@@ -95,7 +98,7 @@ class Trainer:
         monkeypatch.setattr(build, "initialise", lambda m, key, *x: draw_variables(m, *x))
         self.run = build.Run.of(config, None)
 
-    def train(self, workdir, **changes):
+    def train(self, workdir, interruption=None, **changes):
         """``train`` in a workdir, with single fields changed: section__field=value."""
         config = self.run.config.copy_and_resolve_references()
         # Writing a checkpoint takes longer than all else: where phases end is often enough.
@@ -104,7 +107,7 @@ class Trainer:
             config[section][field] = value
         workdir.mkdir(exist_ok=True)
         run = dataclasses.replace(self.run, config=config, workdir=workdir)
-        return jax.device_get(train(run))
+        return jax.device_get(train(run, interruption))
 
     def _mapped(self, step, mesh):
         key = repr(getattr(step, "__name__", step))
@@ -230,6 +233,23 @@ def test_an_interrupted_run_has_saved_what_it_began_to_save(session, tmp_path):
     assert_bitwise(trainer.train(tmp_path / "run"), expected)
     trainer.before = lambda step: None
     assert ran == list(range(8, STEPS))
+    assert metrics_of(tmp_path / "run") == metrics_of(root / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [7, 8])  # within a phase, and at its end
+def test_a_signal_saves_the_step_under_way(session, tmp_path, number, step):
+    trainer, expected, root = session
+    trainer.before = lambda now: os.kill(os.getpid(), number) if now == step else None
+    with Interruption() as interruption, pytest.raises(Interrupted) as caught:
+        trainer.train(tmp_path / "run", interruption)
+    assert f"{number.name}: saved at step {step + 1} of {STEPS}" in str(caught.value)
+    assert caught.value.exit_status == 128 + number
+    ran = []
+    trainer.before = ran.append
+    assert_bitwise(trainer.train(tmp_path / "run"), expected)
+    trainer.before = lambda step: None
+    assert ran == list(range(step + 1, STEPS))
     assert metrics_of(tmp_path / "run") == metrics_of(root / "whole")
 
 

@@ -1,0 +1,111 @@
+"""SIGTERM and Ctrl-C: save what there is, say how to go on, end."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GRACE = 25.0
+"""Seconds after a signal in which a program has to end; machines are taken away after 30."""
+
+_GO_ON = "ended; the same command goes on from what is saved"
+
+
+class Interrupted(RuntimeError):
+    """A signal has asked the program to end.
+
+    Attributes:
+      exit_status: 128 + the number of the signal, as shells have it.
+    """
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.exit_status = 128 + number
+
+
+class Interruption:
+    """While entered, turns the first SIGTERM or SIGINT into an orderly end.
+
+    Within ``deferred`` the signal only sets ``requested``; elsewhere it raises Interrupted at once.
+    A second signal, wherever it comes, is a KeyboardInterrupt. If neither ends the program within
+    ``grace`` seconds, for instance because a step is being compiled, it ends without saving; the
+    newest checkpoint is whole in any case. Does nothing outside the main thread.
+    """
+
+    def __init__(self, grace: float = GRACE):
+        self.requested: signal.Signals | None = None
+        self._grace = grace
+        self._deferred = False
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():
+            # The interpreter calls handlers only between two instructions, and a compilation is
+            # one; the socket is written to at once.
+            self._ours, theirs = socket.socketpair()
+            theirs.setblocking(False)
+            self._theirs = theirs
+            self._wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._before:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(self._wakeup)
+            self._theirs.close()  # ends the thread
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """A stretch that looks at ``requested`` itself, where it is fit to stop.
+
+        Raises:
+          Interrupted: at the end, if there was a request that it did not look at any more.
+        """
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.requested is not None:
+            self.end(_GO_ON)
+
+    def end(self, message: str) -> None:
+        """Raises Interrupted, to which a request has led.
+
+        Args:
+          message: what is saved.
+        """
+        raise Interrupted(f"{self.requested.name}: {message}", self.requested)
+
+    def _receive(self, number: int, _) -> None:
+        if self.requested is not None:
+            raise KeyboardInterrupt
+        self.requested = signal.Signals(number)
+        if not self._deferred:
+            self.end(_GO_ON)
+
+    def _watch(self) -> None:
+        with self._ours:
+            number = self._ours.recv(1)
+            self._ours.settimeout(self._grace)
+            try:
+                while self._ours.recv(1):  # further signals, until ``__exit__``
+                    pass
+                return
+            except TimeoutError:
+                pass
+        print(
+            f"{signal.Signals(number[0]).name}: not at the end of a step within "
+            f"{self._grace:g} s; ended without saving. The same command goes on from the newest "
+            "checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(128 + number[0])

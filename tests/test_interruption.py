@@ -1,0 +1,95 @@
+"""What SIGTERM and Ctrl-C do outside of training steps; for training see test_bootstrap."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from dystab_jax.interruption import Interrupted, Interruption
+
+
+def send(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+
+
+def handlers():
+    return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+
+def test_a_signal_ends_at_once_what_is_not_deferred():
+    before = handlers()
+    with pytest.raises(Interrupted, match="SIGTERM: ended; the same command goes on") as caught:
+        with Interruption():
+            send()
+            raise AssertionError("the signal has come before")
+    assert caught.value.exit_status == 143
+    assert handlers() == before
+
+
+def test_a_deferred_signal_waits_for_the_end_of_the_stretch():
+    done = []
+    with pytest.raises(Interrupted, match="SIGINT"), Interruption() as interruption:
+        with interruption.deferred():
+            send(signal.SIGINT)
+            done.append(interruption.requested)
+        raise AssertionError("the stretch has ended")
+    assert done == [signal.SIGINT]
+
+
+def test_a_second_signal_does_not_wait():
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        with interruption.deferred():
+            send()
+            send(signal.SIGINT)
+            raise AssertionError("the second signal has come before")
+
+
+def test_without_signals_nothing_happens():
+    before, wakeup = handlers(), signal.set_wakeup_fd(-1)
+    for _ in range(2):
+        with Interruption() as interruption, interruption.deferred():
+            pass
+        assert interruption.requested is None
+    assert handlers() == before
+    assert signal.set_wakeup_fd(wakeup) == -1
+
+
+def test_other_threads_are_left_alone():
+    failed = []
+
+    def use():
+        try:
+            with Interruption():
+                pass
+        except ValueError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert not failed
+
+
+STUCK = """
+import hashlib, os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from dystab_jax.interruption import Interruption
+with Interruption(grace=0.5) as interruption, interruption.deferred():
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # one instruction of many minutes
+"""
+
+
+def test_what_does_not_come_to_an_end_is_ended(pytestconfig):
+    program = [sys.executable, "-c", STUCK, str(pytestconfig.rootpath)]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "SIGTERM: not at the end of a step within 0.5 s; ended without saving" in said

@@ -32,10 +32,13 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "tables", "predict"],
+    ["train", "eval", "tables", "predict", "compile"],
     "train: train (or go on) and then evaluate; eval: score what is trained, write report, figures "
     "and tables; tables: Tables 1-7 from all results below the workdir; predict: masks for "
-    "--input.",
+    "--input; compile: every step for a TPU slice, ahead of time, on a machine without one.",
+)
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "compile: a TPU slice, such as v5e:4x4, v4:2x2x2 or v6e:16x16."
 )
 _ONLY = flags.DEFINE_list(
     "only", [], "train, eval: of a config that stands for several runs, those to do, by name."
@@ -60,6 +63,8 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; flags start with --")
     if _MODE.value == "predict" and not (_INPUT.value and _OUTPUT.value):
         raise app.UsageError("--mode=predict needs --input and --output")
+    if _MODE.value == "compile" and not _TOPOLOGY.value:
+        raise app.UsageError("--mode=compile needs --topology, such as v5e:4x4")
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
     workdir = Path(_WORKDIR.value)
     try:
@@ -68,6 +73,8 @@ def main(argv: list[str]) -> None:
             cli.train(config, workdir, _ONLY.value)
         elif _MODE.value == "eval":
             cli.evaluate(config, workdir, _ONLY.value)
+        elif _MODE.value == "compile":
+            cli.compile_ahead_of_time(config, workdir, _TOPOLOGY.value, _ONLY.value)
         elif _MODE.value == "tables":
             cli.write_tables(workdir)
         else:

@@ -173,6 +173,19 @@ def schedule(
     return tuple(phase for phase in phases if phase.end > phase.start)
 
 
+def step_of(phase: Phase, steps: Steps, options: Bootstrap) -> Callable:
+    """What a phase repeats: ``step(state, batch) -> (state, metrics)``, for one device."""
+    game = {"phi_updates": options.phi_updates, "psi_updates": options.psi_updates}
+    return {
+        "warm_up": steps.warm_up_round,
+        "dynamic": partial(steps.dynamic_round, with_static=False, **game),
+        "static": partial(steps.static_round, first=phase.first),
+        "joint": partial(steps.dynamic_round, with_static=True, **game),
+        "self_training": steps.self_training_round,
+        "supervised": steps.supervised_round,
+    }[phase.kind]
+
+
 def train(run: Run, interruption: Interruption | None = None) -> State:
     """Algorithm 1, from the newest checkpoint if there is one.
 
@@ -362,24 +375,9 @@ class Training:
         """Compiled once for all phases that repeat the same step."""
         key = (phase.kind, phase.first)
         if key not in self._compiled:
-            self._compiled[key] = self._map_step(phase)
+            step = step_of(phase, self._run.steps, self._options)
+            self._compiled[key] = parallel.map_step(step, self._run.mesh)
         return self._compiled[key]
-
-    def _map_step(self, phase: Phase) -> Callable:
-        steps: Steps = self._run.steps
-        game = {
-            "phi_updates": self._options.phi_updates,
-            "psi_updates": self._options.psi_updates,
-        }
-        step = {
-            "warm_up": steps.warm_up_round,
-            "dynamic": partial(steps.dynamic_round, with_static=False, **game),
-            "static": partial(steps.static_round, first=phase.first),
-            "joint": partial(steps.dynamic_round, with_static=True, **game),
-            "self_training": steps.self_training_round,
-            "supervised": steps.supervised_round,
-        }[phase.kind]
-        return parallel.map_step(step, self._run.mesh)
 
     def _labels(self, phase: Phase) -> PseudoLabels | None:
         """What χ learns from; from the file, where this phase has already made it."""

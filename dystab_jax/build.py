@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,15 +120,22 @@ class Run:
     predictor: Predictor
 
     @classmethod
-    def of(cls, config: ConfigDict, workdir: Path) -> "Run":
-        """Builds networks and optimizers; nothing is read or written."""
-        mesh = parallel.make_mesh()
+    def of(cls, config: ConfigDict, workdir: Path, mesh: Mesh | None = None) -> "Run":
+        """Builds networks and optimizers; nothing is read or written.
+
+        Args:
+          config: resolved.
+          workdir: where all of it goes.
+          mesh: default: all devices there are.
+        """
+        mesh = mesh or parallel.make_mesh()
         for name, size in (("data", config.data.batch_size), ("eval", config.eval.batch_size)):
             if size % mesh.size:
                 raise ValueError(
                     f"{name}.batch_size is {size}, not a multiple of the {mesh.size} devices"
                 )
-        steps = make_steps(config)
+        platform = mesh.devices.flat[0].platform
+        steps = replace(make_steps(config), unrolled=platform == "cpu")
         return cls(config, workdir, steps, mesh, Predictor(steps, mesh, config.eval.batch_size))
 
     def new_state(self) -> State:

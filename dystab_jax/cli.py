@@ -12,10 +12,12 @@ from data_prep.flow import FlowOptions
 from data_prep.prepare import prepare
 from dystab_jax import (
     bootstrap,
+    compile_ahead,
     eval_options,
     evaluation,
     experiments,
     figures,
+    parallel,
     predict,
     report,
     selection,
@@ -105,6 +107,23 @@ def _each_run(
         )
 
 
+def compile_ahead_of_time(
+    config: ConfigDict | None, workdir: Path, topology: str, only: Sequence[str] = ()
+) -> None:
+    """Compiles every step of a config for a TPU slice; needs no TPU and trains nothing.
+
+    Args:
+      config: None: the one that the workdir has.
+      workdir: gets compile/TOPOLOGY.json; it need not hold a run.
+      topology: such as "v5e:4x4".
+      only: names of the runs to do; default: all.
+    """
+    for run in open_runs(config, workdir, "compile", only):
+        mesh = parallel.make_mesh(compile_ahead.devices_of(topology))
+        path = compile_ahead.compile_run(Run.of(run.config, run.workdir, mesh), topology)
+        print(f"saved   {path}")
+
+
 def write_tables(workdir: Path) -> None:
     """Tables 1-7 from all results in the workdir and below it; nothing is computed anew.
 
@@ -164,7 +183,7 @@ def open_runs(
     """
     path = workdir / "config.json"
     stored = _read(path) if path.exists() else None
-    if stored is None and mode != "train":
+    if stored is None and mode not in ("train", "compile"):
         raise FileNotFoundError(
             f"{path} does not exist: --workdir={workdir} holds no run; train first, with "
             f"`python run.py --config=CONFIG --workdir={workdir}`"
@@ -203,7 +222,7 @@ def open_runs(
 def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     path = workdir / "config.json"
     stored = _read(path) if path.exists() else None
-    if stored is not None and _has_checkpoints(workdir):
+    if stored is not None and mode != "compile" and _has_checkpoints(workdir):
         _check_same(stored, experiments.as_json(config), path)
     run = Run.of(config, workdir)
     if mode == "train":

@@ -95,12 +95,21 @@ def normalise_flow(flow: Flow, slowest: float) -> Flow:
 
 @dataclass(frozen=True)
 class Steps:
-    """The updates of Algorithm 1 and the predictions, for given networks and losses."""
+    """The updates of Algorithm 1 and the predictions, for given networks and losses.
+
+    Attributes:
+      phi, psi, chi: the networks and how they learn.
+      options: section ``loss`` of a config.
+      unrolled: whether the updates of a round follow one another in the program, or are a loop in
+        it. A loop compiles several times as fast; XLA's CPU backend runs convolutions in it nine
+        times as slowly.
+    """
 
     phi: Trained
     psi: Trained
     chi: Trained
     options: LossOptions
+    unrolled: bool = True
 
     # -- predictions ------------------------------------------------------------------------------
 
@@ -343,15 +352,27 @@ class Steps:
         Returns:
           The state and the metrics of the last update of each.
         """
+        update_phi = partial(self.update_phi, with_static=with_static)
         metrics = {}
-        for index in range(phi_updates + psi_updates):
-            minibatch = jax.tree.map(lambda array, i=index: array[i], batch)
-            if index < phi_updates:
-                state, measured = self.update_phi(state, minibatch, with_static)
-            else:
-                state, measured = self.update_psi(state, minibatch)
-            metrics |= measured
+        for update, part in (
+            (update_phi, slice(0, phi_updates)),
+            (self.update_psi, slice(phi_updates, phi_updates + psi_updates)),
+        ):
+            if part.stop > part.start:
+                minibatches = jax.tree.map(lambda array, part=part: array[part], batch)
+                state, measured = self._repeat(update, state, minibatches)
+                metrics |= measured
         return state.replace(step=state.step + 1), metrics
+
+    def _repeat(self, update: "Update", state: State, batch: Batch) -> tuple[State, Metrics]:
+        """One update after the other on arrays [updates, B, ...]; the metrics of the last."""
+        if not self.unrolled:
+            state, measured = jax.lax.scan(update, state, batch)
+            return state, jax.tree.map(lambda values: values[-1], measured)
+        for index in range(len(jax.tree.leaves(batch)[0])):
+            minibatch = jax.tree.map(lambda array, i=index: array[i], batch)
+            state, measured = update(state, minibatch)
+        return state, measured
 
     def static_round(self, state: State, batch: Batch, first: bool) -> tuple[State, Metrics]:
         """One update of χ; arrays [1, B, ...]."""

@@ -1,5 +1,6 @@
 """Who learns in which step, from what, and whether behaviour has drifted."""
 
+import dataclasses
 from functools import cache, partial
 
 import jax
@@ -149,9 +150,11 @@ def test_parameters_are_counted_without_statistics():
 # -- rounds ---------------------------------------------------------------------------------------
 
 
-def test_a_round_is_three_updates_of_phi_and_one_of_psi(state):
+@pytest.mark.parametrize("unrolled", [True, False])
+def test_a_round_is_three_updates_of_phi_and_one_of_psi(state, unrolled):
     batch = tiny_batch(updates=4)
-    run = compiled("dynamic_round", phi_updates=3, psi_updates=1, with_static=True)
+    steps = dataclasses.replace(STEPS, unrolled=unrolled)
+    run = compiled("dynamic_round", steps, phi_updates=3, psi_updates=1, with_static=True)
     after, metrics = run(state, batch)
     assert changed(state, after) == ["phi", "psi"]
     assert after.step == 1

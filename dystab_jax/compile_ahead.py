@@ -1,0 +1,340 @@
+"""Compiles every step of a config for a TPU slice, on a machine that has no TPU.
+
+The compiler of the ``libtpu`` wheel says what a chip will need and do; nothing is executed.
+"""
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from dystab_jax import parallel
+from dystab_jax.bootstrap import Bootstrap, Phase, schedule, step_of
+from dystab_jax.build import Run, unpack
+from dystab_jax.files import write_whole
+from dystab_jax.steps import AXIS
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What Google's documentation says of one chip.
+
+    Attributes:
+      flops: peak of bfloat16, operations per second.
+      bandwidth: of its memory, bytes per second.
+      memory: bytes.
+    """
+
+    flops: float
+    bandwidth: float
+    memory: float
+
+
+CHIPS = {
+    "TPU v4": Chip(275e12, 1228e9, 32 * 2**30),
+    "TPU v5 lite": Chip(197e12, 819e9, 16 * 2**30),
+    "TPU v5": Chip(459e12, 2765e9, 95 * 2**30),
+    "TPU v6 lite": Chip(918e12, 1640e9, 32 * 2**30),
+}
+"""By JAX's ``device_kind``."""
+
+CORES = {"TPU v4": 2, "TPU v5": 2}
+"""Cores of a chip, where a topology counts each as a device."""
+
+EXAMPLES = "v5e:4x4, v5e:16x16, v4:2x2x2, v5p:2x2x2, v6e:4x4"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the compiler says of one step on one device; bytes, operations, seconds.
+
+    Attributes:
+      step: its name.
+      arguments, outputs, temporaries, code: memory. ``reused`` of the outputs lie where donated
+        arguments did.
+      flops, bytes_accessed: work of one step.
+      intensity: operations per byte accessed.
+      roofline_seconds: the least time that arithmetic and memory allow; None for a device of which
+        nothing is known.
+      share_of_peak: of the device's arithmetic, were the step as fast.
+      collectives: {kind: [bytes of each]}.
+      compile_seconds: here.
+    """
+
+    step: str
+    arguments: int
+    outputs: int
+    reused: int
+    temporaries: int
+    code: int
+    flops: float
+    bytes_accessed: float
+    intensity: float
+    roofline_seconds: float | None
+    share_of_peak: float | None
+    collectives: dict[str, list[int]]
+    compile_seconds: float
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the device needs while the step runs."""
+        return self.arguments + self.outputs - self.reused + self.temporaries + self.code
+
+
+def devices_of(topology: str) -> list[jax.Device]:
+    """The devices of a slice, such as "v5e:4x4".
+
+    Raises:
+      ValueError: there is no such slice, or no libtpu.
+    """
+    try:
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
+    except Exception as error:  # the plugin raises its own kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"--topology={topology}: {reason}. Topologies are such as {EXAMPLES}; the compiler "
+            "comes with `pip install -r requirements-tpu.txt`, and another process that uses it "
+            "must have ended"
+        ) from error
+
+
+def compile_all(run: Run) -> Iterator[Measured]:
+    """Every step that training takes and every prediction, compiled for the run's mesh.
+
+    Args:
+      run: see ``Run.of``, with a mesh of ``devices_of``.
+
+    Raises:
+      ValueError: a step does not compile, for instance since it does not fit into the memory.
+    """
+    for name, function, arguments in programs(run):
+        start = time.perf_counter()
+        try:
+            compiled = function.lower(*arguments).compile()
+        except jax.errors.JaxRuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{name}: {reason}") from error
+        yield measure(name, compiled, run.mesh.devices.flat[0], time.perf_counter() - start)
+
+
+Program = tuple[str, Callable, tuple]
+
+
+def programs(run: Run) -> Iterator[Program]:
+    """Name, jitted function and abstract arguments of all that a run executes on its devices."""
+    config, mesh = run.config, run.mesh
+    state = run.abstract_state()
+    options = unpack(Bootstrap, config.bootstrap, "bootstrap")
+    refinements = [
+        (kind, kind, 1e9) for kind in ("self_training", "supervised") if config[kind].data
+    ]
+    seen = set()
+    # How many frames there are does not matter here: enough for no phase to be left out.
+    for phase in schedule(options, 10**9, config.data.batch_size, refinements):
+        if (phase.kind, phase.first) not in seen:
+            seen.add((phase.kind, phase.first))
+            step = parallel.map_step(step_of(phase, run.steps, options), mesh)
+            name = f"{phase.kind}, first" if phase.first else phase.kind
+            yield name, step, (state, training_batch(phase, run))
+    averages = {name: learner.average for name, learner in _learners(state).items()}
+    height, width = config.data.image_size
+    batch = _Shapes(mesh, (config.eval.batch_size,), batch_axis=0)
+    flow, image = batch.flow(height, width), batch.image(height, width)
+    steps = run.steps
+    for name, function, network, arrays in (
+        ("predict φ", steps.predict_dynamic, "phi", {"flow": flow}),
+        ("predict χ", steps.predict_static, "chi", {"image": image}),
+        (
+            "confidence",
+            steps.measure_confidence,
+            "psi",
+            {"flow": flow, "image": image, "mask": batch(height, width, 1, dtype=jnp.bool_)},
+        ),
+    ):
+        yield name, parallel.map_prediction(function, mesh), (averages[network], arrays)
+
+
+def training_batch(phase: Phase, run: Run) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes, types and places of what a phase's step takes of a batch."""
+    data = run.config.data
+    batch = _Shapes(run.mesh, (phase.updates, data.batch_size), batch_axis=1)
+    height, width = data.still_size if phase.kind == "self_training" else data.image_size
+    image, flow = batch.image(height, width), batch.flow(height, width)
+    mask, number = batch(height, width, 1, dtype=jnp.uint8), batch(dtype=jnp.float32)
+    flows = {"flow_forward": flow, "flow_backward": flow}
+    masks = {"motion_mask": mask, "static_mask": mask}
+    further = {
+        "warm_up": {"flow_forward": flow, "ellipse": batch(5, dtype=jnp.float32)},
+        "dynamic": flows,
+        "joint": flows,
+        "static": masks | {"confidence_phi": number, "confidence_chi": number},
+        "self_training": {"target": mask},
+        "supervised": {"flow_forward": flow, "truth": mask},
+    }
+    return {"image": image} | further[phase.kind]
+
+
+class _Shapes:
+    """Abstract arrays whose first axes are given, split along one of them."""
+
+    def __init__(self, mesh: Mesh, leading: tuple[int, ...], batch_axis: int):
+        self._leading = leading
+        self._sharding = NamedSharding(mesh, P(*[None] * batch_axis, AXIS))
+
+    def __call__(self, *shape: int, dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((*self._leading, *shape), dtype, sharding=self._sharding)
+
+    def image(self, height: int, width: int) -> jax.ShapeDtypeStruct:
+        return self(height, width, 3, dtype=jnp.uint8)
+
+    def flow(self, height: int, width: int) -> jax.ShapeDtypeStruct:
+        return self(height, width, 2, dtype=jnp.float16)
+
+
+def _learners(state) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in ("phi", "psi", "chi")}
+
+
+def measure(
+    name: str, compiled: jax.stages.Compiled, device: jax.Device, seconds: float
+) -> Measured:
+    """What the compiler says of a compiled step."""
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    flops, accessed = float(cost.get("flops", 0)), float(cost.get("bytes accessed", 0))
+    known = device_of(device.device_kind)
+    seconds_at_best, share = roofline(known, flops, accessed) if known else (None, None)
+    return Measured(
+        step=name,
+        arguments=memory.argument_size_in_bytes,
+        outputs=memory.output_size_in_bytes,
+        reused=memory.alias_size_in_bytes,
+        temporaries=memory.temp_size_in_bytes,
+        code=memory.generated_code_size_in_bytes,
+        flops=flops,
+        bytes_accessed=accessed,
+        intensity=flops / accessed if accessed else math.inf,
+        roofline_seconds=seconds_at_best,
+        share_of_peak=share,
+        collectives=collectives(compiled.as_text()),
+        compile_seconds=seconds,
+    )
+
+
+def device_of(kind: str) -> Chip | None:
+    """What is known of a device, which may be half a chip."""
+    if kind not in CHIPS:
+        return None
+    chip, cores = CHIPS[kind], CORES.get(kind, 1)
+    return Chip(chip.flops / cores, chip.bandwidth / cores, chip.memory / cores)
+
+
+def roofline(device: Chip, flops: float, accessed: float) -> tuple[float, float]:
+    """The least seconds that a step takes, and the share of the peak that it then reaches."""
+    arithmetic = flops / device.flops
+    seconds = max(arithmetic, accessed / device.bandwidth)
+    return seconds, arithmetic / seconds if seconds else 0.0
+
+
+_COLLECTIVE = re.compile(
+    r"= (?P<type>\(.*?\)|\S+) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
+    r"collective-permute)(?:-start)?\("
+)
+_ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\[([\d,]*)\]")
+
+
+def collectives(program: str) -> dict[str, list[int]]:
+    """What crosses the devices in a compiled program.
+
+    Args:
+      program: its HLO.
+
+    Returns:
+      {"all-reduce": [bytes of each], ...}, those of the result.
+    """
+    found: dict[str, list[int]] = {}
+    for match in _COLLECTIVE.finditer(program):
+        size = sum(
+            _width(kind) * math.prod(int(side) for side in shape.split(",") if side)
+            for kind, shape in _ARRAY.findall(match["type"])
+        )
+        found.setdefault(match["kind"], []).append(size)
+    return found
+
+
+def _width(kind: str) -> int:
+    """Bytes of one number of an HLO type such as f32, bf16, s8, pred."""
+    return 1 if kind == "pred" else max(1, int(re.search(r"\d+", kind)[0]) // 8)
+
+
+def table(measured: list[Measured], run: Run, topology: str) -> str:
+    """The results as text, sizes of one device; ms and peak are those of the roofline."""
+    kind = run.mesh.devices.flat[0].device_kind
+    known = device_of(kind)
+    size = f" of {_mega(known.memory)}" if known else ""
+    lines = [
+        f"{topology}: {run.mesh.size} devices ({kind}{size}), batches of "
+        f"{run.config.data.batch_size}; per device",
+        f"{'step':16}{'memory':>9}{'args':>8}{'temp':>8}{'code':>8}{'GFLOP':>9}{'GB moved':>10}"
+        f"{'FLOP/B':>8}{'≥ ms':>8}{'peak':>7}{'all-reduce':>15}{'compiled':>10}",
+    ]
+    for one in measured:
+        reduced = one.collectives.get("all-reduce", [])
+        others = sum(len(sizes) for kind, sizes in one.collectives.items() if kind != "all-reduce")
+        crossing = f"{len(reduced)} × {_mega(sum(reduced))}" if reduced else "none"
+        crossing += f" +{others}" if others else ""
+        time_told = "–" if one.roofline_seconds is None else f"{one.roofline_seconds * 1e3:.1f}"
+        share = "–" if one.share_of_peak is None else f"{one.share_of_peak:.0%}"
+        lines.append(
+            f"{one.step:16}{_mega(one.memory):>9}{_mega(one.arguments):>8}"
+            f"{_mega(one.temporaries):>8}{_mega(one.code):>8}{one.flops / 1e9:>9.1f}"
+            f"{one.bytes_accessed / 1e9:>10.2f}{one.intensity:>8.0f}{time_told:>8}{share:>7}"
+            f"{crossing:>15}{one.compile_seconds:>8.0f} s"
+        )
+    return "\n".join(lines)
+
+
+def _mega(size: float) -> str:
+    return f"{size / 2**20:.0f}M" if size < 2**30 else f"{size / 2**30:.1f}G"
+
+
+def compile_run(run: Run, topology: str) -> Path:
+    """Compiles all steps of a run, prints what the compiler says, and saves it as json.
+
+    Args:
+      run: with a mesh of ``devices_of(topology)``.
+      topology: such as "v5e:4x4".
+
+    Returns:
+      WORKDIR/compile/TOPOLOGY.json.
+
+    Raises:
+      ValueError: see ``compile_all``.
+    """
+    measured = []
+    for one in compile_all(run):
+        print(f"compiled {one.step} in {one.compile_seconds:.0f} s", flush=True)
+        measured.append(one)
+    print(f"\n{table(measured, run, topology)}")
+    device = run.mesh.devices.flat[0]
+    facts = {
+        "topology": topology,
+        "devices": run.mesh.size,
+        "device_kind": device.device_kind,
+        "batch_size": run.config.data.batch_size,
+        "jax": jax.__version__,
+        "steps": [asdict(one) | {"memory": one.memory} for one in measured],
+    }
+    path = run.workdir / "compile" / f"{topology.replace(':', '-')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(facts, indent=1) + "\n")
+    return path

@@ -16,7 +16,7 @@ from dystab_jax.interruption import Interruption
 from dystab_jax.monitor import Guard, Log
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.state import State
-from dystab_jax.steps import Steps
+from dystab_jax.steps import ARRAYS, Steps
 
 PHASES = "phases"
 """Folder of a workdir that holds the averaged networks at the end of every phase."""
@@ -323,6 +323,7 @@ class Training:
             augmentation=self._augmentation,
             threads=config.data.threads,
             labels=self._labels(phase),
+            arrays=ARRAYS[phase.kind],
         )
         if not begins:
             batches.set_state(self._position)

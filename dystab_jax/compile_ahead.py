@@ -22,7 +22,7 @@ from dystab_jax import parallel
 from dystab_jax.bootstrap import Bootstrap, Phase, schedule, step_of
 from dystab_jax.build import Run, unpack
 from dystab_jax.files import write_whole
-from dystab_jax.steps import AXIS
+from dystab_jax.steps import ARRAYS, AXIS
 
 
 @dataclass(frozen=True)
@@ -171,17 +171,11 @@ def training_batch(phase: Phase, run: Run) -> dict[str, jax.ShapeDtypeStruct]:
     height, width = data.still_size if phase.kind == "self_training" else data.image_size
     image, flow = batch.image(height, width), batch.flow(height, width)
     mask, number = batch(height, width, 1, dtype=jnp.uint8), batch(dtype=jnp.float32)
-    flows = {"flow_forward": flow, "flow_backward": flow}
-    masks = {"motion_mask": mask, "static_mask": mask}
-    further = {
-        "warm_up": {"flow_forward": flow, "ellipse": batch(5, dtype=jnp.float32)},
-        "dynamic": flows,
-        "joint": flows,
-        "static": masks | {"confidence_phi": number, "confidence_chi": number},
-        "self_training": {"target": mask},
-        "supervised": {"flow_forward": flow, "truth": mask},
-    }
-    return {"image": image} | further[phase.kind]
+    known = {"image": image, "ellipse": batch(5, dtype=jnp.float32)}
+    known |= dict.fromkeys(("flow_forward", "flow_backward"), flow)
+    known |= dict.fromkeys(("motion_mask", "static_mask", "target", "truth"), mask)
+    known |= dict.fromkeys(("confidence_phi", "confidence_chi"), number)
+    return {name: known[name] for name in ARRAYS[phase.kind]}
 
 
 class _Shapes:

@@ -72,6 +72,10 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, (size[1], size[0]), interpolation=method)
 
 
+_NAMES = {"mask": "truth"}
+"""Of arrays in an example, where they differ from the part of the record."""
+
+
 class Decoded:
     """Random access to decoded records, kept in memory once decoded where asked to.
 
@@ -102,11 +106,18 @@ class Decoded:
                 self._kept[position] = example
         return dict(example)
 
-    def part(self, position: int, name: str) -> np.ndarray:
-        """One array of an example; the others are not decoded unless examples are kept."""
+    def some(self, position: int, names: Collection[str]) -> Example:
+        """The arrays with these names; no other is decoded, unless examples are kept."""
         if self.keep:
-            return self[position][name]
-        return decode(self.source[position], self.size, (name,))[name]
+            example = self[position]
+        else:
+            parts = [part for part in self.parts if _NAMES.get(part, part) in names]
+            example = decode(self.source[position], self.size, parts)
+        return {name: array for name, array in example.items() if name in names}
+
+    def part(self, position: int, name: str) -> np.ndarray:
+        """One array of an example, see ``some``."""
+        return self.some(position, (name,))[name]
 
 
 @dataclass(frozen=True)
@@ -216,6 +227,7 @@ def training_batches(
     augmentation: Augmentation,
     threads: int,
     labels: "Sequence[Example] | None" = None,
+    arrays: Collection[str] | None = None,
 ) -> grain.DatasetIterator:
     """An endless iterator of batches with arrays [updates, this process's share of B, ...].
 
@@ -231,15 +243,20 @@ def training_batches(
       augmentation: see ``augment``.
       threads: that decode and augment.
       labels: for each frame, further arrays that go with its example.
+      arrays: names of those that batches hold; None for all there are. What is left out costs no
+        time and changes nothing else.
     """
 
     def load(number: int, rng: np.random.Generator) -> Example:
         frame = frames[number]
-        example = decoded[frame.positions[int(rng.integers(len(frame.positions)))]]
+        position = frame.positions[int(rng.integers(len(frame.positions)))]
+        example = decoded[position] if arrays is None else decoded.some(position, arrays)
         if labels is not None:
             example |= labels[number]
         example = augment(example, augmentation, rng)
-        return example | {"ellipse": draw_ellipse(rng)}
+        if arrays is None or "ellipse" in arrays:
+            example["ellipse"] = draw_ellipse(rng)
+        return example
 
     processes = jax.process_count()
     if batch_size % processes:

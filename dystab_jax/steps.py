@@ -19,6 +19,16 @@ from dystab_jax.shapes import Flow, Image, Mask, PerSample
 from dystab_jax.state import Learner, State, Trained, Variables
 
 AXIS = "data"
+_LABELS = ("motion_mask", "static_mask", "confidence_phi", "confidence_chi")
+ARRAYS = {
+    "warm_up": ("image", "flow_forward", "ellipse"),
+    "dynamic": ("image", "flow_forward", "flow_backward"),
+    "joint": ("image", "flow_forward", "flow_backward"),
+    "static": ("image", *_LABELS),
+    "self_training": ("image", "target"),
+    "supervised": ("image", "flow_forward", "truth"),
+}
+"""What the step of each kind of phase reads of a batch."""
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 

@@ -11,6 +11,7 @@ from dystab_jax.bootstrap import Phase
 from dystab_jax.build import Run
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.state import parameter_count
+from dystab_jax.steps import ARRAYS
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,12 @@ def test_abstract_batches_are_those_of_the_pipeline(run, kind):
         augmentation=pipeline.Augmentation(True, 0.8, 0.2),
         threads=1,
         labels=labels if kind == "static" else None,
+        arrays=ARRAYS[kind],
     )
     given = parallel.shard(next(batches), run.mesh)
-    for name, abstract in compile_ahead.training_batch(phase, run).items():
+    expected = compile_ahead.training_batch(phase, run)
+    assert given.keys() == expected.keys()
+    for name, abstract in expected.items():
         found = given[name]
         assert (found.shape, found.dtype) == (abstract.shape, abstract.dtype), name
         assert found.sharding == abstract.sharding

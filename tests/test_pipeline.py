@@ -70,6 +70,22 @@ def test_records_are_decoded_once_where_asked_to(source):
         assert counting.reads == reads and len(decoded) == len(source)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_some_arrays_of_an_example(source, keep, monkeypatch):
+    decoded = Decoded(source, (24, 32), keep)
+    whole = decoded[3]
+    asked = []
+    decode = pipeline.decode
+    monkeypatch.setattr(
+        pipeline, "decode", lambda raw, size, parts: asked.append(parts) or decode(raw, size, parts)
+    )
+    some = decoded.some(3, ("image", "flow_backward", "ellipse"))
+    assert some.keys() == {"image", "flow_backward"}
+    for name, array in some.items():
+        np.testing.assert_array_equal(array, whole[name])
+    assert asked == ([] if keep else [["image", "flow_backward"]])
+
+
 def test_frames_bring_their_pairs_nearest_first(source):
     frames = frames_of(source)
     assert [(frame.video, frame.name) for frame in frames] == [
@@ -240,8 +256,11 @@ class Numbered:
         image = np.full((4, 6, 3), position, np.uint8)
         return {"image": image, "flow_forward": flow, "flow_backward": -flow}
 
+    def some(self, position, names):
+        return {name: array for name, array in self[position].items() if name in names}
 
-def batches(seed=0, updates=1, batch_size=5, threads=1, augmentation=PLAIN, labels=None):
+
+def batches(seed=0, updates=1, batch_size=5, threads=1, augmentation=PLAIN, **more):
     return pipeline.training_batches(
         Numbered(),
         FRAMES,
@@ -250,7 +269,7 @@ def batches(seed=0, updates=1, batch_size=5, threads=1, augmentation=PLAIN, labe
         batch_size=batch_size,
         augmentation=augmentation,
         threads=threads,
-        labels=labels,
+        **more,
     )
 
 
@@ -288,6 +307,14 @@ def test_every_frame_once_per_epoch_in_ever_new_order():
     assert len({tuple(order) for order in frames.tolist()}) == 20
     # Either of a frame's two flows comes about half of the time.
     assert 0.35 < (epochs % 2).mean() < 0.65
+
+
+@pytest.mark.parametrize("arrays", [("image",), ("flow_forward", "image", "ellipse")])
+def test_what_is_left_out_changes_nothing_else(arrays):
+    whole = taken(batches(augmentation=ALL), 3)
+    part = taken(batches(augmentation=ALL, arrays=arrays), 3)
+    assert set(part[0]) == set(arrays)
+    assert_same(part, [{name: batch[name] for name in part[0]} for batch in whole])
 
 
 def test_order_and_augmentation_depend_on_the_seed_alone():

@@ -5,6 +5,7 @@ python run.py --config=configs/demo.py --workdir=runs/demo --mode=eval
 python run.py --workdir=runs/demo --mode=predict --input=VIDEO --output=DIR
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, FlowOptions
-from dystab_jax import cli
+from dystab_jax import cli, processes
 from dystab_jax.interruption import Interrupted
+from dystab_jax.processes import Cluster
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -36,6 +38,21 @@ _MODE = flags.DEFINE_enum(
     "train: train (or go on) and then evaluate; eval: score what is trained, write report, figures "
     "and tables; tables: Tables 1-7 from all results below the workdir; predict: masks for "
     "--input; compile: every step for a TPU slice, ahead of time, on a machine without one.",
+)
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    ["auto", "on", "off"],
+    "Several processes, one on each host: auto joins them where TPU pods, Slurm steps, Open MPI or "
+    "Kubernetes tell that there are some; on requires it.",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of the first process, where no cluster tells."
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many, with --coordinator.")
+_PROCESS = flags.DEFINE_integer("process", None, "The number of this one, with --coordinator.")
+_TIMEOUT = flags.DEFINE_integer(
+    "heartbeat_timeout", 100, "Seconds after which a silent process ends all others."
 )
 _TOPOLOGY = flags.DEFINE_string(
     "topology", None, "compile: a TPU slice, such as v5e:4x4, v4:2x2x2 or v6e:16x16."
@@ -66,26 +83,39 @@ def main(argv: list[str]) -> None:
     if _MODE.value == "compile" and not _TOPOLOGY.value:
         raise app.UsageError("--mode=compile needs --topology, such as v5e:4x4")
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
-    workdir = Path(_WORKDIR.value)
     try:
-        config = _CONFIG.value
-        if _MODE.value == "train":
-            cli.train(config, workdir, _ONLY.value)
-        elif _MODE.value == "eval":
-            cli.evaluate(config, workdir, _ONLY.value)
-        elif _MODE.value == "compile":
-            cli.compile_ahead_of_time(config, workdir, _TOPOLOGY.value, _ONLY.value)
-        elif _MODE.value == "tables":
-            cli.write_tables(workdir)
-        else:
-            weights = Path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
-            flow = FlowOptions(_FLOW.value, weights)
-            cli.predict_masks(config, workdir, Path(_INPUT.value), Path(_OUTPUT.value), flow)
+        _connect()
+        with processes.ending_together((*cli.USER_ERRORS, Interrupted)):
+            _work(Path(_WORKDIR.value))
     except cli.USER_ERRORS as error:
-        sys.exit(f"error: {error}")
+        processes.fail(f"error: {error}")
     except Interrupted as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)
+
+
+def _work(workdir: Path) -> None:
+    config, mode = _CONFIG.value, _MODE.value
+    if mode == "train":
+        cli.train(config, workdir, _ONLY.value)
+    elif mode == "eval":
+        cli.evaluate(config, workdir, _ONLY.value)
+    elif mode == "compile":
+        cli.compile_ahead_of_time(config, workdir, _TOPOLOGY.value, _ONLY.value)
+    elif mode == "tables":
+        cli.write_tables(workdir)
+    else:
+        weights = Path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
+        flow = FlowOptions(_FLOW.value, weights)
+        cli.predict_masks(config, workdir, Path(_INPUT.value), Path(_OUTPUT.value), flow)
+
+
+def _connect() -> None:
+    """Joins the other processes, if there are any; only the first goes on telling."""
+    cluster = Cluster(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _TIMEOUT.value)
+    if _MODE.value in ("train", "eval") and processes.connect(cluster, _DISTRIBUTED.value):
+        if not processes.is_first():
+            sys.stdout = open(os.devnull, "w")
 
 
 def parse_flags(argv: list[str]) -> list[str]:

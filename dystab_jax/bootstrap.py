@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
-from dystab_jax import parallel, pipeline, records
+from dystab_jax import parallel, pipeline, processes, records
 from dystab_jax.build import Run, unpack
 from dystab_jax.checkpoints import Checkpoints
 from dystab_jax.crf import PRESETS, refine_frames
@@ -330,7 +330,7 @@ class Training:
         step_function = self._step_function(phase)
         every, save_every = config.log.every, config.log.checkpoint_every
         waiting = None
-        bar = tqdm(total=phase.end, initial=self.step, desc=phase.name, unit="step")
+        bar = processes.bar(total=phase.end, initial=self.step, desc=phase.name, unit="step")
         with bar, self._interruption.deferred():
             for batch in batches:
                 shards = parallel.shard(batch, self._run.mesh)
@@ -341,7 +341,8 @@ class Training:
                 if waiting is not None:
                     self._report(*waiting, phase, bar)
                     waiting = None
-                ends, stops = self.step == phase.end, self._interruption.requested
+                ends = self.step == phase.end
+                stops = self._interruption.requested_at(self.step)
                 if ends or stops or self.step % save_every == 0:
                     self._report(self.step, metrics, phase, bar)
                     self._guard.check_state(phase.name, self.state)

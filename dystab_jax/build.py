@@ -129,14 +129,17 @@ class Run:
           mesh: default: all devices there are.
         """
         mesh = mesh or parallel.make_mesh()
-        for name, size in (("data", config.data.batch_size), ("eval", config.eval.batch_size)):
-            if size % mesh.size:
+        # Videos are shared out among the processes, so each predicts on its own devices.
+        own = mesh if jax.process_count() == 1 else parallel.make_mesh(jax.local_devices())
+        for name, devices in (("data", mesh.size), ("eval", own.size)):
+            size = config[name].batch_size
+            if size % devices:
                 raise ValueError(
-                    f"{name}.batch_size is {size}, not a multiple of the {mesh.size} devices"
+                    f"{name}.batch_size is {size}, not a multiple of the {devices} devices"
                 )
         platform = mesh.devices.flat[0].platform
         steps = replace(make_steps(config), unrolled=platform == "cpu")
-        return cls(config, workdir, steps, mesh, Predictor(steps, mesh, config.eval.batch_size))
+        return cls(config, workdir, steps, mesh, Predictor(steps, own, config.eval.batch_size))
 
     def new_state(self) -> State:
         """The state before the first step, on all devices."""

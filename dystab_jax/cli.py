@@ -19,6 +19,7 @@ from dystab_jax import (
     figures,
     parallel,
     predict,
+    processes,
     report,
     selection,
     tables,
@@ -350,8 +351,10 @@ def _prepare_embedded(run: Run, spec: str) -> None:
     """Draws ``movers`` where a run needs it and it is not there."""
     data_dir = run.config.data.dir
     needed = any(part.partition(":")[0].strip() == "movers" for part in spec.split("+"))
-    if needed and not (dataset_directory(data_dir, "movers") / "dataset_info.json").exists():
+    prepared = dataset_directory(data_dir, "movers") / "dataset_info.json"
+    if needed and not prepared.exists() and processes.is_first():
         prepare(dataset="movers", data_dir=data_dir)
+    processes.meet("embedded data are prepared")
 
 
 def _to_config(stored: dict[str, Any]) -> ConfigDict:
@@ -406,6 +409,6 @@ def _make_writable(workdir: Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_whole(workdir / ".write-test", "")
-        (workdir / ".write-test").unlink()
+        (workdir / ".write-test").unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"--workdir={workdir} cannot be written: {error}; choose another") from error

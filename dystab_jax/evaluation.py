@@ -20,6 +20,7 @@ from dystab_jax import (
     masks,
     pictures,
     pipeline,
+    processes,
     protocols,
     records,
     submission,
@@ -117,6 +118,7 @@ def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
     paths[main] = place / f"{name}.json"
     for protocol, path in paths.items():
         write_whole(path, json.dumps(reports[protocol], indent=1) + "\n")
+    processes.meet("scores are written")
     further = {paths[protocol]: reports[protocol] for protocol in others}
     return Evaluation(
         reports[main],
@@ -205,6 +207,14 @@ class _Judge:
                 frame_j = protocol.frame_j(video, scores[name])
         return frame_j
 
+    def gather(self, order: Sequence[str]) -> None:
+        """Adds what the other processes have scored, the videos in this order."""
+        gathered = processes.gather(self._scores)
+        for protocol, rows in self._scores.items():
+            for row in {row: None for part in gathered for row in part[protocol]}:
+                whole = {k: v for part in gathered for k, v in part[protocol].get(row, {}).items()}
+                rows[row] = {name: whole[name] for name in order if name in whole}
+
     def results(self) -> dict[str, dict[Row, dict]]:
         """What each protocol says of each row."""
         return {
@@ -238,6 +248,19 @@ class _Output:
                 submission.write(folder, self.dataset, name, frame, soft)
         return frame_j
 
+    def gather(self, order: Sequence[str]) -> None:
+        """Adds what the other processes have made, the videos or images in this order."""
+        self.judge.gather(order)
+        gathered = processes.gather((self.samples, self.strips, self.confidences, self.frame_j))
+        samples, *tables = zip(*gathered, strict=True)
+        place = {name: number for number, name in enumerate(order)}
+        everything = [sample for part in samples for sample in part]
+        self.samples = sorted(everything, key=lambda sample: place[sample.video])
+        self.strips, self.confidences, self.frame_j = (
+            {name: table[name] for name in order for table in parts if name in table}
+            for parts in tables
+        )
+
 
 def _score_videos(
     run: Run,
@@ -254,11 +277,12 @@ def _score_videos(
     decoded = pipeline.Decoded(source, tuple(run.config.data.image_size), keep=False)
     positions = {(frame.video, frame.name): frame.positions[0] for frame in frames}
     names = list(dict.fromkeys(frame.video for frame in frames))
-    pictured = spread(names, PICTURED)
+    pictured, mine = spread(names, PICTURED), processes.mine(names)
+    own = [frame for frame in frames if frame.video in set(mine)]
     predictions = run.predictor.videos(
-        snapshot.variables, decoded, frames, options.vote, options.flows_per_frame
+        snapshot.variables, decoded, own, options.vote, options.flows_per_frame
     )
-    for prediction in tqdm(predictions, total=len(names), desc=source.spec, unit="video"):
+    for prediction in processes.bar(predictions, total=len(mine), desc=source.spec, unit="video"):
         video = prediction.video
         read = Reader(source, [positions[video, frame] for frame in prediction.frames])
         if options.oracle:
@@ -284,6 +308,7 @@ def _score_videos(
             strip = [make_video_sample(prediction, rows, read, t) for t in shown]
             out.strips[video] = strip
             out.samples.append(strip[len(strip) // 2])
+    out.gather(names)
 
 
 def _score_images(
@@ -298,9 +323,9 @@ def _score_images(
     decoded = pipeline.Decoded(source, tuple(run.config.data.still_size), keep=False)
     chi, size = snapshot.variables["chi"], run.predictor.batch_size
 
-    bar = tqdm(total=len(frames), desc=source.spec, unit="image")
-    pictured = spread(frames, PICTURED)
-    for chunk in chunks(frames, size):
+    pictured, own = spread(frames, PICTURED), processes.mine(frames)
+    bar = processes.bar(total=len(own), desc=source.spec, unit="image")
+    for chunk in chunks(own, size):
         images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
         read = Reader(source, [frame.positions[0] for frame in chunk])
         rows: dict[Row, list] = {
@@ -323,6 +348,7 @@ def _score_images(
                 out.samples.append(make_sample(frame.video, frame.name, rows, read, t))
         bar.update(len(chunk))
     bar.close()
+    out.gather([frame.video for frame in frames])
 
 
 def _refine(

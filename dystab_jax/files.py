@@ -3,15 +3,25 @@
 import os
 from pathlib import Path
 
+import jax
 
-def write_whole(path: Path, data: bytes | str) -> None:
+
+def write_whole(path: Path, data: bytes | str, everyone: bool = False) -> None:
     """Writes a file whole or not at all; folders above it are made where absent.
+
+    Args:
+      path: of the file.
+      data: all of it.
+      everyone: whether each of several processes writes, a file of its own; otherwise only the
+        first does.
 
     Raises:
       OSError: it cannot be written.
     """
+    if jax.process_index() and not everyone:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{jax.process_index()}.{os.getpid()}")
     try:
         partial.write_bytes(data.encode() if isinstance(data, str) else data)
         partial.replace(path)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from dystab_jax import masks, parallel
+from dystab_jax import masks, parallel, processes
 from dystab_jax.pipeline import Decoded, Frame
 from dystab_jax.state import Variables
 from dystab_jax.steps import Steps
@@ -52,6 +52,12 @@ class Predictor:
         self._dynamic = parallel.map_prediction(steps.predict_dynamic, mesh)
         self._static = parallel.map_prediction(steps.predict_static, mesh)
         self._confidence = parallel.map_prediction(steps.measure_confidence, mesh)
+
+    def place(self, variables: Variables) -> Variables:
+        """Variables of a training state, on the devices that this predictor uses."""
+        if jax.process_count() == 1:
+            return variables
+        return parallel.replicate(processes.local(variables), self._mesh)
 
     def static(self, chi: Variables, images: np.ndarray) -> np.ndarray:
         """χ(I) of images uint8 [N, H, W, 3], float32 [N, H, W, 1]."""
@@ -118,6 +124,8 @@ class Predictor:
         by_video: dict[str, list[Frame]] = {}
         for frame in frames:
             by_video.setdefault(frame.video, []).append(frame)
+        if not by_video:
+            return
         with ThreadPoolExecutor() as pool:
 
             def load(members: Sequence[Frame]) -> tuple[list[Future], list[tuple[int, Future]]]:

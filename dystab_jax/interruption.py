@@ -8,6 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import jax
+from jax.experimental import multihost_utils
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE = 25.0
 """Seconds after a signal in which a program has to end; machines are taken away after 30."""
@@ -34,6 +37,9 @@ class Interruption:
     A second signal, wherever it comes, is a KeyboardInterrupt. If neither ends the program within
     ``grace`` seconds, for instance because a step is being compiled, it ends without saving; the
     newest checkpoint is whole in any case. Does nothing outside the main thread.
+
+    Of several processes each may get the signal at another moment, or only one gets it; JAX's own
+    handler tells the others, and all stop after the same step.
     """
 
     def __init__(self, grace: float = GRACE):
@@ -43,7 +49,8 @@ class Interruption:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and jax.process_count() == 1:
             # The interpreter calls handlers only between two instructions, and a compilation is
             # one; the socket is written to at once.
             self._ours, theirs = socket.socketpair()
@@ -75,6 +82,12 @@ class Interruption:
             self._deferred = False
         if self.requested is not None:
             self.end(_GO_ON)
+
+    def requested_at(self, step: int) -> bool:
+        """Whether to stop after this step; the same in all processes, each of which must ask."""
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            self.requested = signal.SIGTERM
+        return self.requested is not None
 
     def end(self, message: str) -> None:
         """Raises Interrupted, to which a request has led.

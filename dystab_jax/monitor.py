@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import jax
@@ -32,7 +33,9 @@ class Log:
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= step]
         write_whole(path, "".join(f"{line}\n" for line in kept))
-        self._file = path.open("a", buffering=1)
+        # Of several processes only the first tells.
+        target = Path(os.devnull) if jax.process_index() else path
+        self._file = target.open("a", buffering=1)
 
     def write(self, step: int, phase: str, values: dict[str, float]) -> None:
         line = {"step": step, "phase": phase} | {k: round(v, 6) for k, v in values.items()}

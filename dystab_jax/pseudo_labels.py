@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from dystab_jax import processes
 from dystab_jax.files import write_whole
 from dystab_jax.inference import Predictor, chunks
 from dystab_jax.pipeline import Decoded, Example, Frame
@@ -76,24 +76,33 @@ def make_pseudo_labels(
       decoded, frames: the training data.
       vote, flows_per_frame: see ``Predictor.videos``.
     """
-    variables = {
-        "phi": state.phi.average,
-        "psi": state.psi.average,
-        "chi": state.chi_previous,
-    }
-    bits = {"motion_mask": [], "static_mask": []}
-    confidences = {"confidence_phi": [], "confidence_chi": []}
-    with tqdm(total=len(frames), desc="pseudo-labels", unit="frame") as bar:
-        for video in predictor.videos(variables, decoded, frames, vote, flows_per_frame):
-            for name, soft in (("motion_mask", video.phi), ("static_mask", video.chi)):
-                bits[name].append(_pack(soft))
-            for name in confidences:
-                confidences[name].append(getattr(video, name))
+    variables = predictor.place(
+        {"phi": state.phi.average, "psi": state.psi.average, "chi": state.chi_previous}
+    )
+    names = list(dict.fromkeys(frame.video for frame in frames))
+    mine = set(processes.mine(names))
+    own = [frame for frame in frames if frame.video in mine]
+    made: dict[str, Example] = {}
+    with processes.bar(total=len(own), desc="pseudo-labels", unit="frame") as bar:
+        for video in predictor.videos(variables, decoded, own, vote, flows_per_frame):
+            made[video.video] = {
+                "motion_mask": _pack(video.phi),
+                "static_mask": _pack(video.chi),
+                "confidence_phi": video.confidence_phi,
+                "confidence_chi": video.confidence_chi,
+            }
             bar.update(len(video.frames))
+    everything = {name: one for part in processes.gather(made) for name, one in part.items()}
+
+    def joined(*arrays: str) -> Example:
+        return {
+            array: np.concatenate([everything[name][array] for name in names]) for array in arrays
+        }
+
     return PseudoLabels(
         decoded.size,
-        {name: np.concatenate(parts) for name, parts in bits.items()},
-        {name: np.concatenate(parts) for name, parts in confidences.items()},
+        joined("motion_mask", "static_mask"),
+        joined("confidence_phi", "confidence_chi"),
     )
 
 
@@ -113,15 +122,19 @@ def refine_predictions(
       refine: pairs of image and soft mask to better masks, ``crf.refine_frames`` with its options.
     """
 
+    chi, own = predictor.place(chi), processes.mine(frames)
+
     def predicted() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for chunk in chunks(frames, predictor.batch_size):
+        for chunk in chunks(own, predictor.batch_size):
             images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
             yield from zip(images, predictor.static(chi, images)[..., 0], strict=True)
 
-    bar = tqdm(refine(predicted()), total=len(frames), desc="self-training labels", unit="image")
-    return PseudoLabels(
-        decoded.size, {"target": np.concatenate([_pack(soft[None]) for soft in bar])}, {}
+    bar = processes.bar(
+        refine(predicted()), total=len(own), desc="self-training labels", unit="image"
     )
+    parts = processes.gather([_pack(soft[None]) for soft in bar])
+    bits = [parts[number % len(parts)][number // len(parts)] for number in range(len(frames))]
+    return PseudoLabels(decoded.size, {"target": np.concatenate(bits)}, {})
 
 
 def _pack(soft: np.ndarray) -> np.ndarray:

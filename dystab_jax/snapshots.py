@@ -43,7 +43,8 @@ def newest(run: Run) -> Snapshot:
         raise FileNotFoundError(f"{directory} holds no checkpoint yet; train first")
     state, position = restored
     complete, step = position["complete"], int(state.step)
-    return Snapshot(position["phase"], complete, step, True, run.averages(state))
+    variables = run.predictor.place(run.averages(state))
+    return Snapshot(position["phase"], complete, step, True, variables)
 
 
 def phase_steps(run: Run) -> dict[str, int]:
@@ -75,4 +76,4 @@ def at_end_of(run: Run, phase: str) -> Snapshot:
     variables, _ = stored.restore(like, steps[phase])
     stored.close()
     last = steps[phase] == max(steps.values())
-    return Snapshot(phase, True, steps[phase], last, variables)
+    return Snapshot(phase, True, steps[phase], last, run.predictor.place(variables))

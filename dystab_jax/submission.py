@@ -92,7 +92,7 @@ def write(
             image.putpalette(palette().tobytes())
     data = io.BytesIO()
     image.save(data, format="PNG", compress_level=3)  # twice as fast as the default
-    write_whole(target, data.getvalue())
+    write_whole(target, data.getvalue(), everyone=True)
     return target
 
 

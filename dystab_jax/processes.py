@@ -1,0 +1,163 @@
+"""Several processes, one on each host of a pod or cluster: who does what, and where they meet.
+
+Every process trains on its share of each batch, which JAX makes one program of all devices. What
+is not such a program, the predictions for pseudo-labels and scores, is shared out by videos and
+gathered, and only the first process writes files that belong to all.
+"""
+
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How the processes find one another.
+
+    Attributes:
+      coordinator: HOST:PORT of the first process; None where the cluster tells: TPU pods, Slurm
+        steps, Open MPI and Kubernetes do.
+      processes: how many there are.
+      process: the number of this one, from 0.
+      timeout: seconds for which a process may be silent before all others end.
+    """
+
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+    timeout: int = 100
+
+    def __post_init__(self):
+        given = [self.coordinator, self.processes, self.process]
+        if any(value is not None for value in given) and None in given:
+            raise ValueError(
+                "--coordinator, --processes and --process go together: HOST:PORT of the first "
+                "process, how many there are, and the number of this one, from 0"
+            )
+
+
+def connect(cluster: Cluster, mode: str) -> bool:
+    """Joins the other processes; must come before anything that asks for a device.
+
+    Args:
+      cluster: how.
+      mode: "on", "off", or "auto": where a cluster is given or found. With JAX_PLATFORMS=cpu none
+        is looked for, since the search can wait for servers that are not there.
+
+    Returns:
+      Whether there is a cluster.
+
+    Raises:
+      ValueError: "on", and there is none.
+    """
+    given = cluster.coordinator is not None
+    look = mode == "on" or (mode == "auto" and os.environ.get("JAX_PLATFORMS") != "cpu")
+    if mode == "off" or not (given or look):
+        return False
+    try:
+        jax.distributed.initialize(
+            cluster.coordinator,
+            cluster.processes,
+            cluster.process,
+            heartbeat_timeout_seconds=cluster.timeout,
+        )
+    except ValueError as error:  # nothing says where the others are
+        if given or mode == "on":
+            raise ValueError(
+                f"cannot join other processes: {error}. Give --coordinator, --processes and "
+                "--process, or --distributed=off"
+            ) from error
+        return False
+    return True
+
+
+def fail(message: str) -> NoReturn:
+    """Ends this process with an error; of several, without waiting for those it would hold up.
+
+    The others then cannot reach it and end as well, see ``ending_together``.
+    """
+    if not jax.distributed.is_initialized():
+        sys.exit(message)
+    print(f"process {jax.process_index()}: {message}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+@contextmanager
+def ending_together(passing: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Within it, whatever ends one of several processes ends all, and each says why.
+
+    Args:
+      passing: what the caller deals with itself.
+    """
+    try:
+        yield
+    except Exception as error:
+        several = jax.distributed.is_initialized()
+        if not several or isinstance(error, passing):
+            raise
+        if not isinstance(error, jax.errors.JaxRuntimeError):
+            traceback.print_exc()
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        fail(
+            f"error: {reason}. If another process has ended or cannot be reached, see what it "
+            "says. The same command on every host goes on from the newest checkpoint"
+        )
+
+
+def is_first() -> bool:
+    """Whether this process writes what belongs to all."""
+    return jax.process_index() == 0
+
+
+def mine(items: Sequence[T]) -> Sequence[T]:
+    """The share of this process."""
+    return items[jax.process_index() :: jax.process_count()]
+
+
+def gather(value: T) -> list[T]:
+    """What each process has given, in their order; all must call it.
+
+    Args:
+      value: anything that can be pickled.
+    """
+    if jax.process_count() == 1:
+        return [value]
+    data = np.frombuffer(pickle.dumps(value), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array([data.size], np.int32))
+    padded = np.zeros(int(sizes.max()), np.uint8)
+    padded[: data.size] = data
+    parts = multihost_utils.process_allgather(padded)
+    return [
+        pickle.loads(part[:size].tobytes())
+        for part, size in zip(np.asarray(parts), sizes.ravel(), strict=True)
+    ]
+
+
+def meet(where: str) -> None:
+    """Waits until every process is there."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(where)
+
+
+def bar(*arguments, **options) -> tqdm:
+    """A progress bar of this process's share, shown by the first alone."""
+    return tqdm(*arguments, **options, disable=not is_first())
+
+
+def local(tree: Any) -> Any:
+    """Arrays that are the same on all devices, as this process has them."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), tree)

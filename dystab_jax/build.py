@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from dystab_jax import parallel
+from dystab_jax import parallel, processes
 from dystab_jax.inference import Predictor
 from dystab_jax.inpainter import Inpainter
 from dystab_jax.networks import DeepLab
@@ -130,7 +130,7 @@ class Run:
         """
         mesh = mesh or parallel.make_mesh()
         # Videos are shared out among the processes, so each predicts on its own devices.
-        own = mesh if jax.process_count() == 1 else parallel.make_mesh(jax.local_devices())
+        own = mesh if processes.count() == 1 else parallel.make_mesh(jax.local_devices())
         for name, devices in (("data", mesh.size), ("eval", own.size)):
             size = config[name].batch_size
             if size % devices:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-import jax
+from dystab_jax import processes
 
 
 def write_whole(path: Path, data: bytes | str, everyone: bool = False) -> None:
@@ -18,10 +18,10 @@ def write_whole(path: Path, data: bytes | str, everyone: bool = False) -> None:
     Raises:
       OSError: it cannot be written.
     """
-    if jax.process_index() and not everyone:
+    if not (everyone or processes.is_first()):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{jax.process_index()}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{processes.index()}.{os.getpid()}")
     try:
         partial.write_bytes(data.encode() if isinstance(data, str) else data)
         partial.replace(path)

@@ -55,7 +55,7 @@ class Predictor:
 
     def place(self, variables: Variables) -> Variables:
         """Variables of a training state, on the devices that this predictor uses."""
-        if jax.process_count() == 1:
+        if processes.count() == 1:
             return variables
         return parallel.replicate(processes.local(variables), self._mesh)
 

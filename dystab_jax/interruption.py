@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import jax
 from jax.experimental import multihost_utils
+
+from dystab_jax import processes
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE = 25.0
@@ -50,7 +51,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread and jax.process_count() == 1:
+        if in_main_thread and processes.count() == 1:
             # The interpreter calls handlers only between two instructions, and a compilation is
             # one; the socket is written to at once.
             self._ours, theirs = socket.socketpair()
@@ -85,7 +86,7 @@ class Interruption:
 
     def requested_at(self, step: int) -> bool:
         """Whether to stop after this step; the same in all processes, each of which must ask."""
-        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+        if processes.count() > 1 and multihost_utils.reached_preemption_sync_point(step):
             self.requested = signal.SIGTERM
         return self.requested is not None
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
+from dystab_jax import processes
 from dystab_jax.files import write_whole
 from dystab_jax.state import State, Variables
 
@@ -34,7 +35,7 @@ class Log:
         kept = [line for line in lines if _step_of(line) <= step]
         write_whole(path, "".join(f"{line}\n" for line in kept))
         # Of several processes only the first tells.
-        target = Path(os.devnull) if jax.process_index() else path
+        target = path if processes.is_first() else Path(os.devnull)
         self._file = target.open("a", buffering=1)
 
     def write(self, step: int, phase: str, values: dict[str, float]) -> None:

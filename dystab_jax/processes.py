@@ -90,7 +90,7 @@ def fail(message: str) -> NoReturn:
     """
     if not jax.distributed.is_initialized():
         sys.exit(message)
-    print(f"process {jax.process_index()}: {message}", file=sys.stderr, flush=True)
+    print(f"process {index()}: {message}", file=sys.stderr, flush=True)
     os._exit(1)
 
 
@@ -116,14 +116,24 @@ def ending_together(passing: tuple[type[Exception], ...]) -> Iterator[None]:
         )
 
 
+def count() -> int:
+    """How many there are."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def index() -> int:
+    """The number of this one, from 0; of a process by itself without asking for a device."""
+    return jax.process_index() if jax.distributed.is_initialized() else 0
+
+
 def is_first() -> bool:
     """Whether this process writes what belongs to all."""
-    return jax.process_index() == 0
+    return index() == 0
 
 
 def mine(items: Sequence[T]) -> Sequence[T]:
     """The share of this process."""
-    return items[jax.process_index() :: jax.process_count()]
+    return items[index() :: count()]
 
 
 def gather(value: T) -> list[T]:
@@ -132,7 +142,7 @@ def gather(value: T) -> list[T]:
     Args:
       value: anything that can be pickled.
     """
-    if jax.process_count() == 1:
+    if count() == 1:
         return [value]
     data = np.frombuffer(pickle.dumps(value), np.uint8)
     sizes = multihost_utils.process_allgather(np.array([data.size], np.int32))
@@ -147,7 +157,7 @@ def gather(value: T) -> list[T]:
 
 def meet(where: str) -> None:
     """Waits until every process is there."""
-    if jax.process_count() > 1:
+    if count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
@@ -158,6 +168,6 @@ def bar(*arguments, **options) -> tqdm:
 
 def local(tree: Any) -> Any:
     """Arrays that are the same on all devices, as this process has them."""
-    if jax.process_count() == 1:
+    if count() == 1:
         return tree
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), tree)

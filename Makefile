@@ -17,7 +17,7 @@ demo: $(VENV)/installed
 	$(RUN) run.py --config=configs/demo.py --workdir=$(WORKDIR) --config.seed=$(SEED)
 
 test: $(VENV)/installed-test lint
-	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --durations=10
+	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --durations=10 -n 2 --dist loadfile
 	$(MAKE) test-beam
 
 test-beam: $(VENV)/beam/installed

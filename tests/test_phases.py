@@ -249,11 +249,12 @@ def test_training_without_labels_never_looks_at_truth(batches, garbage, new_conf
         "static_round, first", "self_training_round",
     }  # fmt: skip
     given = {name: set(taken[0]) for name, taken in batches.items()}
-    video = {"image", "flow_forward", "flow_backward", "ellipse"}
+    game = {"image", "flow_forward", "flow_backward"}
     labels = {"motion_mask", "static_mask", "confidence_phi", "confidence_chi"}
-    assert given["warm_up_round"] == given["dynamic_round"] == video
-    assert given["static_round"] == video | labels
-    assert given["self_training_round"] == {"image", "ellipse", "target"}
+    assert given["warm_up_round"] == {"image", "flow_forward", "ellipse"}
+    assert given["dynamic_round"] == given["dynamic_round, with_static"] == game
+    assert given["static_round"] == given["static_round, first"] == {"image"} | labels
+    assert given["self_training_round"] == {"image", "target"}
 
 
 def test_garbled_truth_stops_training_with_labels(batches, garbage, new_config, tmp_path):

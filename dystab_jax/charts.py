@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dystab_jax.pictures import COLORS
+from dystab_jax.scoring import scored_frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -196,9 +197,7 @@ def confidence_against_j(
     def draw(figure):
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         for axes, model in zip(panels, ("phi", "chi"), strict=True):
-            l_a = np.concatenate([confidences[video][model] for video in frame_j])
-            j = np.concatenate([video[model] for video in frame_j.values()])
-            l_a, j = l_a[np.isfinite(j)], j[np.isfinite(j)]
+            l_a, j = scored_frames(confidences, frame_j, model)
             points = np.linspace(0, len(j) - 1, min(len(j), MOST_DOTS)).astype(int)
             paint = {"color": _hex(model), "linewidth": 0}
             axes.scatter(l_a[points], j[points], 7, alpha=0.35, **paint)

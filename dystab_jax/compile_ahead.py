@@ -146,7 +146,7 @@ def programs(run: Run) -> Iterator[Program]:
             step = parallel.map_step(step_of(phase, run.steps, options), mesh)
             name = f"{phase.kind}, first" if phase.first else phase.kind
             yield name, step, (state, training_batch(phase, run))
-    averages = {name: learner.average for name, learner in _learners(state).items()}
+    averages = run.averages(state)
     height, width = config.data.image_size
     batch = _Shapes(mesh, (config.eval.batch_size,), batch_axis=0)
     flow, image = batch.flow(height, width), batch.image(height, width)
@@ -193,10 +193,6 @@ class _Shapes:
 
     def flow(self, height: int, width: int) -> jax.ShapeDtypeStruct:
         return self(height, width, 2, dtype=jnp.float16)
-
-
-def _learners(state) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in ("phi", "psi", "chi")}
 
 
 def measure(
@@ -329,6 +325,5 @@ def compile_run(run: Run, topology: str) -> Path:
         "steps": [asdict(one) | {"memory": one.memory} for one in measured],
     }
     path = run.workdir / "compile" / f"{topology.replace(':', '-')}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(facts, indent=1) + "\n")
     return path

@@ -27,8 +27,9 @@ from dystab_jax import (
 )
 from dystab_jax.build import Run
 from dystab_jax.files import write_whole
-from dystab_jax.inference import VideoPrediction, chunks
+from dystab_jax.inference import VideoPrediction, chunks, own_videos
 from dystab_jax.samples import Reader, Row, Sample, make_sample, make_video_sample, spread
+from dystab_jax.scoring import scored_frames
 from dystab_jax.snapshots import Snapshot
 
 PICTURED = 120  # videos or images of a data set, at most
@@ -145,9 +146,7 @@ def rank_correlation(
     Returns:
       In [-1, 1]; None where one of the two does not vary.
     """
-    l_a = np.concatenate([confidences[video][model] for video in frame_j])
-    j = np.concatenate([video[model] for video in frame_j.values()])
-    l_a, j = l_a[np.isfinite(j)], j[np.isfinite(j)]
+    l_a, j = scored_frames(confidences, frame_j, model)
     if len(j) < 2 or np.ptp(l_a) == 0 or np.ptp(j) == 0:
         return None
     return float(stats.spearmanr(l_a, j).statistic)
@@ -277,12 +276,12 @@ def _score_videos(
     decoded = pipeline.Decoded(source, tuple(run.config.data.image_size), keep=False)
     positions = {(frame.video, frame.name): frame.positions[0] for frame in frames}
     names = list(dict.fromkeys(frame.video for frame in frames))
-    pictured, mine = spread(names, PICTURED), processes.mine(names)
-    own = [frame for frame in frames if frame.video in set(mine)]
+    pictured, own = spread(names, PICTURED), own_videos(frames)
     predictions = run.predictor.videos(
         snapshot.variables, decoded, own, options.vote, options.flows_per_frame
     )
-    for prediction in processes.bar(predictions, total=len(mine), desc=source.spec, unit="video"):
+    total = len(processes.mine(names))
+    for prediction in processes.bar(predictions, total=total, desc=source.spec, unit="video"):
         video = prediction.video
         read = Reader(source, [positions[video, frame] for frame in prediction.frames])
         if options.oracle:

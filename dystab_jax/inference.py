@@ -163,6 +163,12 @@ class Predictor:
         return np.concatenate([jax.device_get(result) for result in results])[:total]
 
 
+def own_videos(frames: Sequence[Frame]) -> list[Frame]:
+    """The frames of those videos that fall to this process."""
+    mine = set(processes.mine(list(dict.fromkeys(frame.video for frame in frames))))
+    return [frame for frame in frames if frame.video in mine]
+
+
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Consecutive parts of at most ``size`` items."""
     return (items[start : start + size] for start in range(0, len(items), size))

@@ -8,7 +8,7 @@ import numpy as np
 
 from dystab_jax import processes
 from dystab_jax.files import write_whole
-from dystab_jax.inference import Predictor, chunks
+from dystab_jax.inference import Predictor, chunks, own_videos
 from dystab_jax.pipeline import Decoded, Example, Frame
 from dystab_jax.state import State, Variables
 
@@ -79,9 +79,7 @@ def make_pseudo_labels(
     variables = predictor.place(
         {"phi": state.phi.average, "psi": state.psi.average, "chi": state.chi_previous}
     )
-    names = list(dict.fromkeys(frame.video for frame in frames))
-    mine = set(processes.mine(names))
-    own = [frame for frame in frames if frame.video in mine]
+    own = own_videos(frames)
     made: dict[str, Example] = {}
     with processes.bar(total=len(own), desc="pseudo-labels", unit="frame") as bar:
         for video in predictor.videos(variables, decoded, own, vote, flows_per_frame):
@@ -92,6 +90,7 @@ def make_pseudo_labels(
                 "confidence_chi": video.confidence_chi,
             }
             bar.update(len(video.frames))
+    names = dict.fromkeys(frame.video for frame in frames)
     everything = {name: one for part in processes.gather(made) for name, one in part.items()}
 
     def joined(*arrays: str) -> Example:

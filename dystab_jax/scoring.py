@@ -248,5 +248,21 @@ class Protocol(ABC):
             raise ValueError(f"protocol {self.name} got no video to score")
 
 
+def scored_frames(
+    confidences: Mapping[str, Mapping[str, np.ndarray]],
+    frame_j: Mapping[str, Mapping[str, np.ndarray]],
+    model: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """L_A and J of all scored frames of all videos, one after the other.
+
+    Args:
+      confidences, frame_j: {video: {model: [T]}}; NaN in ``frame_j`` where a frame is not scored.
+      model: "phi" or "chi".
+    """
+    l_a = np.concatenate([confidences[video][model] for video in frame_j])
+    j = np.concatenate([video[model] for video in frame_j.values()])
+    return l_a[np.isfinite(j)], j[np.isfinite(j)]
+
+
 def _call(frame: Frame) -> np.ndarray:
     return frame() if callable(frame) else frame

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dystab_jax import convolution
 from dystab_jax.layers import average_cells, refill_cells
 from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
 from dystab_jax.shapes import Flow, Mask
@@ -30,6 +31,7 @@ class _Block(nn.Module):
             kernel_dilation=self.dilation,
             kernel_init=nn.initializers.he_normal(),
             dtype=self.dtype,
+            conv_general_dilated=convolution.for_flax,
         )(x)
         return nn.leaky_relu(x, 0.1)
 
@@ -135,6 +137,12 @@ class Inpainter(nn.Module):
         for width, (flow_skip, image_skip) in zip(self.widths[-2::-1], skips[::-1], strict=True):
             x = jax.image.resize(x, (*flow_skip.shape[:3], x.shape[-1]), "bilinear")
             x = _Block(width, dtype=self.dtype)(jnp.concatenate([x, flow_skip, image_skip], -1))
-        last = nn.Conv(3, (3, 3), kernel_init=nn.initializers.zeros, dtype=jnp.float32)(x)
+        last = nn.Conv(
+            3,
+            (3, 3),
+            kernel_init=nn.initializers.zeros,
+            dtype=jnp.float32,
+            conv_general_dilated=convolution.for_flax,
+        )(x)
         last = jax.image.resize(last, (*mask.shape[:3], 3), "bilinear")
         return last[..., :1], last[..., 1:]

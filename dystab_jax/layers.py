@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dystab_jax.convolution import conv
+
 Norm = Callable[..., nn.Module]
 """A constructor of normalisation layers; accepts ``name`` and ``epsilon``."""
 
@@ -47,14 +49,7 @@ class Conv(nn.Module):
         x = x.astype(self.dtype)
         if self.kernel == 1:
             return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (self.stride, self.stride),
-            [(self.dilation * (self.kernel - 1) // 2,) * 2] * 2,
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        return conv(x, kernel, self.stride, self.dilation)
 
 
 class GroupNorm(nn.Module):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dystab_jax.backbones import BACKBONES, DEFAULT_WIDTH
+from dystab_jax.convolution import conv
 from dystab_jax.layers import (
     NORMS,
     Conv,
@@ -114,17 +115,7 @@ def sum_of_convolutions(
     x: Float[Array, "B h w C"], kernels: Float[Array, "N 3 3 C D"], rates: Sequence[int]
 ) -> Float[Array, "B h w D"]:
     """Σ over n of the convolution of x with kernel n, dilated by rate n and zero-padded."""
-    return sum(
-        jax.lax.conv_general_dilated(
-            x,
-            kernels[n],
-            (1, 1),
-            ((rate, rate), (rate, rate)),
-            rhs_dilation=(rate, rate),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        for n, rate in enumerate(rates)
-    )
+    return sum(conv(x, kernels[n], dilation=rate) for n, rate in enumerate(rates))
 
 
 def sum_of_shifts(

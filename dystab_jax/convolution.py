@@ -1,0 +1,126 @@
+"""Dense convolution with a gradient of its own for the CPU.
+
+XLA's CPU backend computes the gradient of a convolution's kernel on one core where channels are
+few, and slowly where they are many. There, the same numbers come from one product of matrices per
+image, which runs two to six times as fast. GPUs and TPUs get the plain convolution's gradient.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def conv(
+    x: Float[Array, "B H W C"], kernel: Float[Array, "k l C D"], stride: int = 1, dilation: int = 1
+) -> Float[Array, "B h w D"]:
+    """Convolution with symmetric zero padding.
+
+    Args:
+      x: the input.
+      kernel: odd-sized, in the dtype of ``x``.
+      stride: pixels between the outputs, whose centres lie on ``stride * i``.
+      dilation: pixels between the taps.
+
+    Returns:
+      The filtered channels, ceil(H / stride) × ceil(W / stride).
+    """
+    top, left = (dilation * (side - 1) // 2 for side in kernel.shape[:2])
+    return _conv(x, kernel, (stride, stride), ((top, top), (left, left)), (dilation, dilation))
+
+
+def for_flax(
+    x: Array,
+    kernel: Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    *,
+    rhs_dilation: Sequence[int],
+    **_,
+) -> Array:
+    """The same as ``conv_general_dilated`` of a two-dimensional ``flax.linen.Conv``."""
+    if isinstance(padding, str):
+        sides = [(n - 1) * d + 1 for n, d in zip(kernel.shape[:2], rhs_dilation, strict=True)]
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], sides, window_strides, padding)
+    padding = tuple(tuple(pair) for pair in padding)
+    return _conv(x, kernel, tuple(window_strides), padding, tuple(rhs_dilation))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv(
+    x: Array,
+    kernel: Array,
+    strides: tuple[int, int],
+    padding: Padding,
+    dilations: tuple[int, int],
+) -> Array:
+    return _plain(x, kernel, strides, padding, dilations)
+
+
+def _plain(x, kernel, strides, padding, dilations):
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, padding, rhs_dilation=dilations, dimension_numbers=_LAYOUT
+    )
+
+
+def _forward(x, kernel, *window):
+    return _plain(x, kernel, *window), (x, kernel)
+
+
+def _backward(strides, padding, dilations, saved: tuple[Array, Array], gradient: Array):
+    window = (strides, padding, dilations)
+    x, kernel = saved
+
+    def default(x, kernel, gradient):
+        return jax.vjp(lambda kernel: _plain(x, kernel, *window), kernel)[1](gradient)[0]
+
+    def cpu(x, kernel, gradient):
+        return _kernel_gradient(x, kernel, gradient, *window)
+
+    (of_input,) = jax.vjp(lambda x: _plain(x, kernel, *window), x)[1](gradient)
+    return of_input, jax.lax.platform_dependent(x, kernel, gradient, cpu=cpu, default=default)
+
+
+_conv.defvjp(_forward, _backward)
+
+
+def _kernel_gradient(
+    x: Array,
+    kernel: Array,
+    gradient: Array,
+    strides: tuple[int, int],
+    padding: Padding,
+    dilations: tuple[int, int],
+) -> Array:
+    """Every image's patches, as rows of a matrix, times its gradient, summed over the images."""
+    rows, columns, features = gradient.shape[1:]
+    height, width, channels, _ = kernel.shape
+
+    def add(total: Array, image: tuple[Array, Array]) -> tuple[Array, None]:
+        one, its_gradient = image
+        padded = jnp.pad(one, (*padding, (0, 0)))
+        taps = []
+        for i in range(height):
+            for j in range(width):
+                top, left = i * dilations[0], j * dilations[1]
+                bottom = top + (rows - 1) * strides[0] + 1
+                right = left + (columns - 1) * strides[1] + 1
+                taps.append(
+                    jax.lax.slice(padded, (top, left, 0), (bottom, right, channels), (*strides, 1))
+                )
+        patches = jnp.concatenate(taps, -1).reshape(rows * columns, -1)
+        product = jnp.dot(
+            patches.T,
+            its_gradient.reshape(rows * columns, features),
+            preferred_element_type=jnp.float32,
+        )
+        return total + product, None
+
+    total = jnp.zeros((height * width * channels, features), jnp.float32)
+    total, _ = jax.lax.scan(add, total, (x, gradient))
+    return total.reshape(kernel.shape).astype(kernel.dtype)

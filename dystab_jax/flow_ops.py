@@ -7,7 +7,6 @@ in pixels of the array that holds it. Pixel centres lie at integer coordinates.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
 
 from dystab_jax.shapes import Flow, Mask
@@ -31,16 +30,25 @@ def warp(values: Float[Array, "B H W C"], flow: Flow) -> Float[Array, "B H W C"]
     Returns:
       ``values`` seen from the first frame.
     """
+    batch, height, width, channels = values.shape
     y, x = _targets(flow)
+    y, x = jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)
+    top, left = jnp.floor(y), jnp.floor(x)
+    # Each pixel's vector with those of its neighbours to the right and below, so that one lookup
+    # per pixel does: lookups are what this costs on TPUs.
+    padded = jnp.pad(values, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    corners = [padded[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
+    table = jnp.concatenate(corners, -1).reshape(batch, height * width, 4 * channels)
+    index = (top * width + left).astype(jnp.int32).reshape(batch, -1)
+    found = jax.vmap(lambda rows, index: rows.at[index].get(mode="clip"))(table, index)
+    found = found.reshape(batch, height, width, 4, channels)
+    down, right = (y - top)[..., None], (x - left)[..., None]
+    upper = found[..., 0, :] * (1 - right) + found[..., 1, :] * right
+    lower = found[..., 2, :] * (1 - right) + found[..., 3, :] * right
+    return upper * (1 - down) + lower * down
 
-    def sample(plane, y, x):
-        return map_coordinates(plane, [y, x], order=1, mode="nearest")
 
-    over_channels = jax.vmap(sample, in_axes=(-1, None, None), out_axes=-1)
-    return jax.vmap(over_channels)(values, y, x)
-
-
-def occlusion(flow: Flow, backward: Flow, relative: float = 0.01, absolute: float = 0.5) -> Mask:
+def occlusion(flow: Flow, returned: Flow, relative: float = 0.01, absolute: float = 0.5) -> Mask:
     """Pixels of the first frame that the second does not show.
 
     Forward-backward rule of Sundaram et al. (2010), as in UnFlow: occluded where
@@ -49,14 +57,13 @@ def occlusion(flow: Flow, backward: Flow, relative: float = 0.01, absolute: floa
 
     Args:
       flow: u12, pixels.
-      backward: u21, pixels, same resolution.
+      returned: ũ21, ``warp(u21, u12)``.
       relative: share of the squared lengths that may disagree.
       absolute: squared pixels that may disagree at any speed.
 
     Returns:
       1 where occluded or out of the frame, else 0.
     """
-    returned = warp(backward, flow)
     mismatch = jnp.sum((flow + returned) ** 2, -1)
     lengths = jnp.sum(flow**2, -1) + jnp.sum(returned**2, -1)
     _, height, width, _ = flow.shape

@@ -142,8 +142,10 @@ def temporal_consistency(mask1: Mask, mask2: Mask, flow12: Flow, flow21: Flow) -
     """
 
     def one_way(mask, other, flow, backward):
-        visible = 1 - occlusion(flow, backward)
-        difference = jnp.abs(mask - warp(other, flow)) * visible
+        # Mask and flow in one lookup.
+        seen, returned = jnp.split(warp(jnp.concatenate([other, backward], -1), flow), [1], -1)
+        visible = 1 - occlusion(flow, returned)
+        difference = jnp.abs(mask - seen) * visible
         return jnp.sum(difference, PIXEL_AXES) / jnp.maximum(jnp.sum(visible, PIXEL_AXES), 1)
 
     return one_way(mask1, mask2, flow12, flow21) + one_way(mask2, mask1, flow21, flow12)

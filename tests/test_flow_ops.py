@@ -73,31 +73,31 @@ def test_occlusion_by_hand():
     forward = np.array(constant_flow(2, 0, 1, 6))
     backward = -forward
     # Pixels 4 and 5 leave the image.
-    assert occlusion(forward, backward).ravel().tolist() == [0, 0, 0, 0, 1, 1]
+    assert occlusion(forward, warp(backward, forward)).ravel().tolist() == [0, 0, 0, 0, 1, 1]
     # Pixel 0 lands on 2 and is sent back by 1 px only: |1|² > 0.01·(4 + 1) + 0.5.
     backward[0, 0, 2] = [-1, 0]
-    assert occlusion(forward, backward).ravel().tolist() == [1, 0, 0, 0, 1, 1]
+    assert occlusion(forward, warp(backward, forward)).ravel().tolist() == [1, 0, 0, 0, 1, 1]
     # By 1.3 px: 0.7² = 0.49 < 0.01·(4 + 1.69) + 0.5, tolerated.
     backward[0, 0, 2] = [-1.3, 0]
-    assert occlusion(forward, backward).ravel().tolist() == [0, 0, 0, 0, 1, 1]
+    assert occlusion(forward, warp(backward, forward)).ravel().tolist() == [0, 0, 0, 0, 1, 1]
     # Stricter: 0.49 > 0.01·(4 + 1.69) + 0.1.
-    strict = occlusion(forward, backward, absolute=0.1)
+    strict = occlusion(forward, warp(backward, forward), absolute=0.1)
     assert strict.ravel().tolist() == [1, 0, 0, 0, 1, 1]
     # Fast motion may disagree by more: 0.49 < 0.1·(4 + 1.69) + 0.1.
-    tolerant = occlusion(forward, backward, relative=0.1, absolute=0.1)
+    tolerant = occlusion(forward, warp(backward, forward), relative=0.1, absolute=0.1)
     assert tolerant.ravel().tolist() == [0, 0, 0, 0, 1, 1]
     # Both lengths count, the second where the first one lands: pixel 0 goes by 1 and returns by
     # 2 from pixel 1, |1 − 2|² = 1 < 0.1·(1 + 4) + 0.55; pixel 1 itself does not move.
     forward, backward = np.zeros((2, 1, 1, 6, 2), np.float32)
     forward[0, 0, 0] = [1, 0]
     backward[0, 0, 1] = [-2, 0]
-    occluded = occlusion(forward, backward, relative=0.1, absolute=0.55)
+    occluded = occlusion(forward, warp(backward, forward), relative=0.1, absolute=0.55)
     assert occluded.ravel().tolist() == [0, 1, 0, 0, 0, 0]  # 4 > 0.1·4 + 0.55
 
 
 def test_nothing_is_occluded_where_nothing_moves():
     still = constant_flow(0, 0, 3, 4)
-    assert not occlusion(still, still).any()
+    assert not occlusion(still, warp(still, still)).any()
     # The last row and column themselves are inside the image, a hair beyond is not.
     assert occlusion(still + np.float32(0.01), still).sum() == 3 + 4 - 1
     assert occlusion(still - np.float32(0.01), still).sum() == 3 + 4 - 1

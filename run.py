@@ -21,6 +21,7 @@ from data_prep.flow import NETWORKS, FlowOptions
 from dystab_jax import cli, processes
 from dystab_jax.interruption import Interrupted
 from dystab_jax.processes import Cluster
+from dystab_jax.records import local_folder
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -86,7 +87,7 @@ def main(argv: list[str]) -> None:
     try:
         _connect()
         with processes.ending_together((*cli.USER_ERRORS, Interrupted)):
-            _work(Path(_WORKDIR.value))
+            _work(local_folder(_WORKDIR.value))
     except cli.USER_ERRORS as error:
         processes.fail(f"error: {error}")
     except Interrupted as error:

@@ -119,8 +119,8 @@ def compile_ahead_of_time(
       topology: such as "v5e:4x4".
       only: names of the runs to do; default: all.
     """
+    mesh = parallel.make_mesh(compile_ahead.devices_of(topology))
     for run in open_runs(config, workdir, "compile", only):
-        mesh = parallel.make_mesh(compile_ahead.devices_of(topology))
         path = compile_ahead.compile_run(Run.of(run.config, run.workdir, mesh), topology)
         print(f"saved   {path}")
 

@@ -244,9 +244,27 @@ class JoinedSource(Sequence):
         return f"JoinedSource({self.spec!r}, {len(self)} records)"
 
 
+def local_folder(given: str | Path) -> Path:
+    """A folder as a user has named it.
+
+    Raises:
+      ValueError: it is an address, such as gs://bucket/data.
+    """
+    if "://" in str(given):
+        raise ValueError(
+            f"{given} is an address, and a folder is expected; mount the bucket, for instance with "
+            "gcsfuse, and give the folder"
+        )
+    return Path(given)
+
+
 def dataset_directory(data_dir: str | Path, dataset: str, name: str | None = None) -> Path:
-    """Where a prepared data set lies: DATA_DIR/movers/1.0.0, DATA_DIR/folder/NAME/1.0.0."""
-    directory = Path(data_dir) / dataset
+    """Where a prepared data set lies: DATA_DIR/movers/1.0.0, DATA_DIR/folder/NAME/1.0.0.
+
+    Raises:
+      ValueError: see ``local_folder``.
+    """
+    directory = local_folder(data_dir) / dataset
     return (directory / name if name else directory) / VERSION
 
 
@@ -265,8 +283,8 @@ def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
 
     Raises:
       FileNotFoundError: not prepared; the message holds the command that prepares it.
-      ValueError: malformed spec, no such data set, a split that it does not have, or videos joined
-        with still images.
+      ValueError: malformed spec, no such data set, a split that it does not have, videos joined
+        with still images, or an address in place of a folder.
     """
     parts = [_open_one(Path(data_dir), part.strip()) for part in spec.split("+")]
     return parts[0] if len(parts) == 1 else JoinedSource(parts)

@@ -249,6 +249,11 @@ def test_malformed_name_is_explained(tmp_path, spec):
         records.open_source(tmp_path, spec)
 
 
+def test_addresses_are_no_folders():
+    with pytest.raises(ValueError, match="gs://bucket/data is an address.*mount the bucket"):
+        records.open_source("gs://bucket/data", "movers:train")
+
+
 def test_nothing_heavy_is_imported(data_dir):
     program = f"""
 import sys

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
+import grain
 import jax
 import jax.numpy as jnp
 from tqdm import tqdm
@@ -313,22 +314,11 @@ class Training:
         if begins and phase.kind == "static":
             chi_previous = jax.tree.map(jnp.copy, self.state.chi.average)
             self.state = self.state.replace(chi_previous=chi_previous)
-        config, data = self._run.config, self._data[phase.kind]
-        batches = pipeline.training_batches(
-            data.decoded,
-            data.frames,
-            seed=config.seed * 1000 + self.phases.index(phase),
-            updates=phase.updates,
-            batch_size=config.data.batch_size,
-            augmentation=self._augmentation,
-            threads=config.data.threads,
-            labels=self._labels(phase),
-            arrays=ARRAYS[phase.kind],
-        )
+        batches = self.batches(phase, self.labels(phase))
         if not begins:
             batches.set_state(self._position)
-        step_function = self._step_function(phase)
-        every, save_every = config.log.every, config.log.checkpoint_every
+        step_function = self.step_function(phase)
+        every, save_every = self._run.config.log.every, self._run.config.log.checkpoint_every
         waiting = None
         bar = processes.bar(total=phase.end, initial=self.step, desc=phase.name, unit="step")
         with bar, self._interruption.deferred():
@@ -358,6 +348,21 @@ class Training:
                 if ends:
                     return
 
+    def batches(self, phase: Phase, labels: PseudoLabels | None) -> grain.DatasetIterator:
+        """What the phase trains on, from its start; see ``pipeline.training_batches``."""
+        config, data = self._run.config, self._data[phase.kind]
+        return pipeline.training_batches(
+            data.decoded,
+            data.frames,
+            seed=config.seed * 1000 + self.phases.index(phase),
+            updates=phase.updates,
+            batch_size=config.data.batch_size,
+            augmentation=self._augmentation,
+            threads=config.data.threads,
+            labels=labels,
+            arrays=ARRAYS[phase.kind],
+        )
+
     def _save(self, phase: Phase, ends: bool, iterator: dict) -> None:
         position = {"phase": phase.name, "complete": ends}
         if ends and self._snapshots is not None and phase.kind != "warm_up":
@@ -370,18 +375,18 @@ class Training:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._log.write(step, phase.name, values)
         short = {name: f"{value:.3f}" for name, value in values.items() if "loss" in name}
-        bar.set_postfix(short)
+        bar.set_postfix(short, refresh=False)
         self._guard.check(phase.name, values)
 
-    def _step_function(self, phase: Phase) -> Callable:
-        """Compiled once for all phases that repeat the same step."""
+    def step_function(self, phase: Phase) -> Callable:
+        """``step(state, batch)`` on all devices; compiled once for all phases that repeat it."""
         key = (phase.kind, phase.first)
         if key not in self._compiled:
             step = step_of(phase, self._run.steps, self._options)
             self._compiled[key] = parallel.map_step(step, self._run.mesh)
         return self._compiled[key]
 
-    def _labels(self, phase: Phase) -> PseudoLabels | None:
+    def labels(self, phase: Phase) -> PseudoLabels | None:
         """What χ learns from; from the file, where this phase has already made it."""
         if phase.kind not in ("static", "self_training"):
             return None

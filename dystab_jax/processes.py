@@ -162,8 +162,9 @@ def meet(where: str) -> None:
 
 
 def bar(*arguments, **options) -> tqdm:
-    """A progress bar of this process's share, shown by the first alone."""
-    return tqdm(*arguments, **options, disable=not is_first())
+    """A progress bar of this process's share, shown by the first alone; in a file, now and then."""
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(*arguments, **options, mininterval=interval, disable=not is_first())
 
 
 def local(tree: Any) -> Any:

@@ -1,0 +1,408 @@
+"""DyStaB's losses, updates and predictions in PyTorch, for comparison.
+
+As `dystab_jax.losses` and `dystab_jax.steps` have them, with networks of `torch_networks`. Tests
+compare the results, `benchmarks.training` the speed. Nothing else uses it.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.torch_networks import DeepLab, Inpainter, load
+from dystab_jax import state, steps
+
+Batch = Mapping[str, torch.Tensor]
+Metrics = dict[str, torch.Tensor]
+Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+PIXELS = (1, 2, 3)
+
+
+def make_optimizer(
+    name: str,
+    learning_rate: float,
+    schedule: str = "constant",
+    schedule_steps: int = 0,
+    warmup_steps: int = 0,
+    **arguments: Any,
+) -> Optimizer:
+    """The constructor of what a config section names.
+
+    Arguments as of `dystab_jax.optimizers.make_optimizer`.
+
+    Raises:
+      ValueError: an optimizer, a schedule or an argument that has no counterpart here.
+    """
+    given = {key: value for key, value in arguments.items() if value is not None}
+    accepted = {"adam": {"b1", "b2", "eps"}, "sgd": {"momentum", "nesterov"}}
+    if schedule != "constant" or name not in accepted or set(given) - accepted[name]:
+        known = " and ".join(f"{key} ({', '.join(sorted(accepted[key]))})" for key in accepted)
+        raise ValueError(
+            f"optimizer {name!r} with schedule {schedule!r} and {given} has no counterpart on the "
+            f"PyTorch side; there are {known}, at a constant rate"
+        )
+    if name == "sgd":
+        return lambda parameters: torch.optim.SGD(parameters, learning_rate, **given)
+    betas, eps = (given.get("b1", 0.9), given.get("b2", 0.999)), given.get("eps", 1e-8)
+    return lambda parameters: torch.optim.Adam(parameters, learning_rate, betas, eps, fused=True)
+
+
+def to_tensor(array: np.ndarray, layout: torch.memory_format) -> torch.Tensor:
+    """[..., H, W, C] as [..., C, H, W]: RGB in the given layout, all else plane by plane."""
+    tensor = torch.from_numpy(np.array(array))
+    if array.ndim < 4:
+        return tensor
+    tensor = tensor.movedim(-1, -3)
+    rgb = tensor.shape[-3] == 3
+    return tensor if rgb and layout == torch.channels_last else tensor.contiguous()
+
+
+# -- losses ---------------------------------------------------------------------------------------
+
+
+def to_image(image: torch.Tensor) -> torch.Tensor:
+    return image.float() / 255
+
+
+def object_probability(logits: torch.Tensor) -> torch.Tensor:
+    """The softmax's second channel."""
+    return torch.sigmoid(logits[:, 1:] - logits[:, :1])
+
+
+def normalise_flow(flow: torch.Tensor, slowest: float) -> torch.Tensor:
+    length = torch.linalg.vector_norm(flow, dim=1, keepdim=True).mean(PIXELS, keepdim=True)
+    return flow / length.clamp(min=slowest)
+
+
+def centre(mask: torch.Tensor) -> torch.Tensor:
+    low, high = mask.detach().amin(PIXELS, True), mask.detach().amax(PIXELS, True)
+    return mask - (low + high) / 2 + 0.5
+
+
+def straight_through(mask: torch.Tensor) -> torch.Tensor:
+    hard = (mask > 0.5).to(mask.dtype)
+    return mask + (hard - mask).detach()
+
+
+def mean_norm(vectors: torch.Tensor) -> torch.Tensor:
+    lengths = torch.sqrt(vectors.square().sum(1) + 1e-12) - 1e-6
+    return lengths.mean((1, 2))
+
+
+def adversarial(
+    mask: torch.Tensor,
+    flow: torch.Tensor,
+    inpainted_inside: torch.Tensor,
+    inpainted_outside: torch.Tensor,
+    epsilon: float,
+    clip: float | None,
+    denominator: str,
+) -> torch.Tensor:
+    """L_A, Eqs. (2) and (3)."""
+    ratios = []
+    for region, guess in ((mask, inpainted_inside), (1 - mask, inpainted_outside)):
+        motion = region * flow
+        size = mean_norm(motion)
+        if denominator == "both":
+            size = size + mean_norm(guess)
+        ratio = mean_norm(motion - guess) / (size + epsilon)
+        ratios.append(ratio if clip is None else ratio.clamp(max=clip))
+    return ratios[0] + ratios[1]
+
+
+def inpainting_error(
+    mask: torch.Tensor,
+    flow: torch.Tensor,
+    inpainted_inside: torch.Tensor,
+    inpainted_outside: torch.Tensor,
+) -> torch.Tensor:
+    inside = mean_norm(mask * flow - inpainted_inside)
+    return inside + mean_norm((1 - mask) * flow - inpainted_outside)
+
+
+def warp(values: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    """Bilinear samples at x + flow(x); the border is replicated."""
+    height, width = flow.shape[2:]
+    y, x = _targets(flow)
+    grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], -1)
+    return functional.grid_sample(values, grid, padding_mode="border", align_corners=True)
+
+
+def _targets(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    height, width = flow.shape[2:]
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    return rows + flow[:, 1], columns + flow[:, 0]
+
+
+@torch.no_grad()
+def visibility(flow: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
+    """1 where the second frame shows the point, else 0."""
+    returned = warp(backward, flow)
+    mismatch = (flow + returned).square().sum(1)
+    lengths = flow.square().sum(1) + returned.square().sum(1)
+    height, width = flow.shape[2:]
+    y, x = _targets(flow)
+    inside = (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1)
+    return ((mismatch <= 0.01 * lengths + 0.5) & inside)[:, None].to(flow.dtype)
+
+
+def temporal_consistency(
+    mask1: torch.Tensor, mask2: torch.Tensor, flow12: torch.Tensor, flow21: torch.Tensor
+) -> torch.Tensor:
+    """L_TC, Eq. (4); both directions in one go."""
+    masks, others = torch.cat([mask1, mask2]), torch.cat([mask2, mask1])
+    flow, backward = torch.cat([flow12, flow21]), torch.cat([flow21, flow12])
+    visible = visibility(flow, backward)
+    difference = (masks - warp(others, flow)).abs() * visible
+    one_way = difference.sum(PIXELS) / visible.sum(PIXELS).clamp(min=1)
+    return one_way[: len(mask1)] + one_way[len(mask1) :]
+
+
+def f_measure(prediction: torch.Tensor, target: torch.Tensor, alpha2: float = 1.5) -> torch.Tensor:
+    """F_α, Eq. (6)."""
+    target = (target > 0.5).to(prediction.dtype)
+    hits = (prediction * target).sum(PIXELS)
+    sizes = alpha2 * target.sum(PIXELS) + prediction.sum(PIXELS)
+    return (1 + alpha2) * hits / sizes.clamp(min=1e-6)
+
+
+def disagreement(prediction: torch.Tensor, target: torch.Tensor, alpha2: float) -> torch.Tensor:
+    return _unless_empty(1 - f_measure(prediction, target, alpha2), target)
+
+
+def _unless_empty(loss: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return torch.where((target > 0.5).flatten(1).any(1), loss, 0.0)
+
+
+def canonicalise(mask: torch.Tensor, vote: bool = False, border: int = 2) -> torch.Tensor:
+    """The region that touches less of the border; with one decision for all frames, or for each."""
+    hard = (mask.detach() > 0.5).float()
+    total = hard.sum(PIXELS)
+    inner = hard[..., border:-border, border:-border]
+    pixels = hard[0].numel() - inner[0].numel()
+    share = (total - inner.sum(PIXELS)) / pixels
+    flipped = (share.mean(0, keepdim=True) if vote else share) > 0.5
+    return torch.where(flipped[:, None, None, None], 1 - mask, mask)
+
+
+# -- learning -------------------------------------------------------------------------------------
+
+
+class Learner:
+    """One network in training, and the average of it that predicts."""
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer, average_decay: float):
+        self.network, self.average = network, copy.deepcopy(network)
+        parameters = list(network.parameters())
+        self.optimizer = optimizer(parameters) if parameters else None
+        self.decay, self.updates = average_decay, 0
+        for each in (self.network, self.average):
+            each.eval().requires_grad_(False)
+        self._numbers, self._averages = _numbers(self.network), _numbers(self.average)
+
+    def learn(self, loss: Callable[[], tuple[torch.Tensor, Metrics]]) -> Metrics:
+        """One step of the optimizer, and the average after it."""
+        # Only who learns wants gradients: the others' weights are not differentiated.
+        self.network.train().requires_grad_(True)
+        value, metrics = loss()
+        if self.optimizer is not None:
+            self.optimizer.zero_grad()
+            value.backward()
+            self.optimizer.step()
+        self.network.eval().requires_grad_(False)
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        if self._averages:
+            torch._foreach_lerp_(self._averages, self._numbers, 1 - decay)
+        self.updates += 1
+        return metrics
+
+
+def _numbers(network: nn.Module) -> list[torch.Tensor]:
+    """Parameters and moments, without gradients."""
+    return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+
+
+class Steps:
+    """The updates of Algorithm 1 and the predictions; what learns is changed in place."""
+
+    def __init__(
+        self,
+        ours: steps.Steps,
+        optimizers: Mapping[str, Optimizer],
+        layout: torch.memory_format = torch.channels_last,
+    ):
+        kinds = {"phi": DeepLab, "psi": Inpainter, "chi": DeepLab}
+        self.phi, self.psi, self.chi = (
+            Learner(
+                kind(getattr(ours, name).network, layout),
+                optimizers[name],
+                getattr(ours, name).average_decay,
+            )
+            for name, kind in kinds.items()
+        )
+        self.options = ours.options
+
+    def load(self, given: state.State) -> None:
+        """Takes the weights and averages of our state."""
+        for name in ("phi", "psi", "chi"):
+            learner, other = getattr(self, name), getattr(given, name)
+            load(learner.network, other.variables)
+            load(learner.average, other.average)
+
+    def compile(self) -> None:
+        """Has losses and predictions compiled when they are first called."""
+        for name in ("loss_phi", "loss_psi", "loss_chi", "_dynamic", "_static", "_separation"):
+            setattr(self, name, torch.compile(getattr(self, name)))
+
+    # -- predictions ------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def predict_dynamic(self, flow: torch.Tensor) -> torch.Tensor:
+        return self._dynamic(self.phi.average, flow)
+
+    @torch.inference_mode()
+    def predict_static(self, image: torch.Tensor) -> torch.Tensor:
+        return self._static(self.chi.average, image)
+
+    @torch.inference_mode()
+    def measure_confidence(
+        self, mask: torch.Tensor, flow: torch.Tensor, image: torch.Tensor
+    ) -> torch.Tensor:
+        flow, image = flow.float(), to_image(image)
+        return self._separation(self.psi.average, mask.float(), flow, image)
+
+    @torch.inference_mode()
+    def predict_fused(self, flow: torch.Tensor, image: torch.Tensor, vote: bool) -> torch.Tensor:
+        """Both models' masks, weighed by their confidences, of frames with one flow each."""
+        phi = canonicalise(self.predict_dynamic(flow), vote)
+        chi = self.predict_static(image)
+        trust_phi, trust_chi = (
+            self.measure_confidence(mask > 0.5, flow, image) for mask in (phi, chi)
+        )
+        margin = self.options.margin
+        weight = torch.sigmoid((trust_phi - trust_chi - margin) / margin)[:, None, None, None]
+        return weight * phi + (1 - weight) * chi
+
+    def _dynamic(self, network: nn.Module, flow: torch.Tensor) -> torch.Tensor:
+        return self._regions(network(flow.float()))
+
+    def _static(self, network: nn.Module, image: torch.Tensor) -> torch.Tensor:
+        return object_probability(network(to_image(image)))
+
+    def _regions(self, logits: torch.Tensor) -> torch.Tensor:
+        mask = object_probability(logits)
+        return mask if self.options.mask_mode == "soft" else centre(mask)
+
+    def _inside_game(self, mask: torch.Tensor) -> torch.Tensor:
+        return mask if self.options.mask_mode == "soft" else straight_through(mask)
+
+    def _inpaint(
+        self, psi: nn.Module, mask: torch.Tensor, flow: torch.Tensor, image: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        scaled = normalise_flow(flow, self.options.slowest_flow)
+        regions = torch.cat([mask, 1 - mask])
+        contexts = torch.cat([(1 - mask) * scaled, mask * scaled])
+        return scaled, *psi(regions, contexts, image).chunk(2)
+
+    def _separation(
+        self, psi: nn.Module, mask: torch.Tensor, flow: torch.Tensor, image: torch.Tensor
+    ) -> torch.Tensor:
+        guesses = self._inpaint(psi, mask, flow, image)
+        return self._score(mask, guesses, self.options.ratio_clip)
+
+    def _score(
+        self, mask: torch.Tensor, guesses: tuple[torch.Tensor, ...], clip: float | None
+    ) -> torch.Tensor:
+        options = self.options
+        return adversarial(mask, *guesses, options.epsilon, clip, options.denominator)
+
+    # -- updates ----------------------------------------------------------------------------------
+
+    def update_phi(self, batch: Batch, with_static: bool) -> Metrics:
+        """Eq. (5), or Eq. (8) with χ's advice."""
+        return self.phi.learn(lambda: self.loss_phi(batch, with_static))
+
+    def update_psi(self, batch: Batch) -> Metrics:
+        """Eq. (3) on φ's masks."""
+        return self.psi.learn(lambda: self.loss_psi(batch))
+
+    def update_chi(self, batch: Batch, first: bool) -> Metrics:
+        """Eq. (7), or 1 − Eq. (6)."""
+        return self.chi.learn(lambda: self.loss_chi(batch, first))
+
+    def dynamic_round(
+        self, batch: Batch, phi_updates: int, psi_updates: int, with_static: bool
+    ) -> Metrics:
+        """Some updates of φ, then some of ψ; tensors [phi_updates + psi_updates, B, ...]."""
+        metrics = {}
+        for index in range(phi_updates + psi_updates):
+            minibatch = {name: tensor[index] for name, tensor in batch.items()}
+            if index < phi_updates:
+                metrics |= self.update_phi(minibatch, with_static)
+            else:
+                metrics |= self.update_psi(minibatch)
+        return metrics
+
+    def loss_phi(self, batch: Batch, with_static: bool) -> tuple[torch.Tensor, Metrics]:
+        options, image = self.options, to_image(batch["image"])
+        forward, backward = (batch[f"flow_{way}"].float() for way in ("forward", "backward"))
+        logits = self.phi.network(torch.cat([forward, backward]))
+        mask1, mask2 = self._regions(logits).chunk(2)
+        score = self._separation(self.psi.network, self._inside_game(mask1), forward, image)
+        inconsistency = temporal_consistency(mask1, mask2, forward, backward)
+        value = options.temporal_weight * inconsistency - score
+        canonical = canonicalise(mask1)
+        metrics = {
+            "phi/separation": score,
+            "phi/inconsistency": inconsistency,
+            "phi/mask_area": (canonical > 0.5).float(),
+        }
+        if with_static:
+            with torch.no_grad():
+                static_mask = object_probability(self.chi.average(image))
+            agreement = f_measure(canonical, static_mask, options.alpha2)
+            value = value + options.object_weight * _unless_empty(1 - agreement, static_mask)
+            metrics["phi/agreement"] = agreement
+        return _means(value, metrics, "phi")
+
+    def loss_psi(self, batch: Batch) -> tuple[torch.Tensor, Metrics]:
+        image, flow = to_image(batch["image"]), batch["flow_forward"].float()
+        with torch.no_grad():
+            mask = self._inside_game(self._regions(self.phi.network(flow)))
+        guesses = self._inpaint(self.psi.network, mask, flow, image)
+        if self.options.psi_objective == "error":
+            value = inpainting_error(mask, *guesses)
+        else:
+            value = self._score(mask, guesses, clip=None)
+        return _means(value, {}, "psi")
+
+    def loss_chi(self, batch: Batch, first: bool) -> tuple[torch.Tensor, Metrics]:
+        options = self.options
+        motion_mask, static_mask = (batch[f"{kind}_mask"].float() for kind in ("motion", "static"))
+        previous = torch.zeros_like(batch["confidence_chi"]) if first else batch["confidence_chi"]
+        surplus = batch["confidence_phi"] - previous - options.margin
+        prediction = object_probability(self.chi.network(to_image(batch["image"])))
+        value = disagreement(prediction, motion_mask, options.alpha2)
+        if options.static == "confidence":
+            value = surplus.clamp(min=0) * value
+            if not first:
+                stay = disagreement(prediction, static_mask, options.alpha2)
+                value = value + options.consistency_weight * stay
+        with torch.no_grad():
+            metrics = {
+                "chi/agreement": f_measure(prediction, motion_mask),
+                "chi/trusted": (surplus > 0).float(),
+                "chi/mask_area": (prediction > 0.5).float(),
+            }
+        return _means(value, metrics, "chi")
+
+
+def _means(value: torch.Tensor, metrics: Metrics, name: str) -> tuple[torch.Tensor, Metrics]:
+    """The mean loss, and what is told of it."""
+    loss = value.mean()
+    told = {key: each.detach().mean() for key, each in metrics.items()}
+    return loss, told | {f"{name}/loss": loss.detach()}

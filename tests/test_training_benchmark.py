@@ -1,7 +1,11 @@
-"""The networks, losses and updates in PyTorch compute what ours do."""
+"""The PyTorch side of `benchmarks.training` computes what ours does, and the benchmark runs."""
 
 import importlib
-from functools import partial
+import json
+import re
+import sys
+from functools import cache, partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,7 +13,8 @@ import optax
 import pytest
 from tiny_networks import LEARNERS, draw_variables, tiny_batch, tiny_state, tiny_steps
 
-from dystab_jax import masks, parallel
+from benchmarks import training
+from dystab_jax import build, masks, parallel
 from dystab_jax.inpainter import Inpainter
 from dystab_jax.networks import DeepLab
 from dystab_jax.optimizers import make_optimizer
@@ -19,6 +24,9 @@ torch = pytest.importorskip("torch")
 # Below the check that torch is there.
 torch_dystab = importlib.import_module("benchmarks.torch_dystab")
 torch_networks = importlib.import_module("benchmarks.torch_networks")
+
+# Of ml_collections, when it loads a config file.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 LAYOUT = torch.channels_last
 RATE = 0.1
@@ -307,3 +315,91 @@ def test_predictions_and_confidences_agree(state):
         trusts = (twin.measure_confidence(planes(m > 0.5), *arguments) for m in (canonical, chi))
         expected = masks.fuse(canonical, np.asarray(chi), *(trust.numpy() for trust in trusts))
         close(back(twin.predict_fused(*arguments, vote)), expected)
+
+
+# -- the benchmark --------------------------------------------------------------------------------
+
+TINY = ["--config=configs/demo.py", "--size", "32", "48", "--batch", "1", "--repeats", "2", "--set"]
+TINY += [f"{name}.model.width=16" for name in ("phi", "chi")] + ["psi.model.widths=(4,)"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """One device, drawn weights; and steps that are not compiled, which alone takes a minute."""
+    mesh = parallel.make_mesh(jax.devices()[:1])
+    monkeypatch.setattr(parallel, "make_mesh", lambda: mesh)
+    monkeypatch.setattr(build, "initialise", lambda module, key, *x: draw_variables(module, *x))
+    monkeypatch.setattr(parallel, "map_prediction", cache(parallel.map_prediction))
+    mapped = []
+
+    def map_step(step, mesh):
+        def note(state, batch):
+            mapped.append((step, batch))
+            return state, {}
+
+        return note
+
+    monkeypatch.setattr(parallel, "map_step", map_step)
+    monkeypatch.chdir(Path(__file__).resolve().parents[1])
+    return mapped
+
+
+def test_the_benchmark_has_a_row_for_each_step(quick, tmp_path, capsys):
+    training.main([*TINY, "--json", str(tmp_path / "times.json")])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [tuple(line.split()[:2]) for line in lines[4:]]
+    assert rows == [(row, by) for row in training.ROWS for by in ("jax", "torch")]
+    assert re.fullmatch(r"phi +torch +[\d.]+ +[\d.]+ +[\d.]+ \([\d.]+, [\d.]+\)", lines[5])
+    assert re.fullmatch(r"predict_fused +jax( +[\d.]+){3}", lines[-2])
+    saved = json.loads((tmp_path / "times.json").read_text())
+    assert saved["overrides"][-1] == "data.image_size=(32, 48)"
+    assert all(len(saved["seconds"][row][by]) == 2 for row, by in rows)
+    # What ours were given is a batch of training, and what they do a step of it.
+    games = {(step.func.__name__, *sorted(step.keywords.items())) for step, _ in quick}
+    counts = {"phi_updates": 3, "psi_updates": 1}
+    for with_static in (True, False):
+        for game in (counts, {"phi_updates": 1, "psi_updates": 0}):
+            whole = game | {"with_static": with_static}
+            assert ("dynamic_round", *sorted(whole.items())) in games
+    assert ("static_round", ("first", False)) in games
+    step, batch = next(
+        (step, batch) for step, batch in quick if step.func.__name__ == "static_round"
+    )
+    assert {name: (array.shape, array.dtype) for name, array in batch.items()} == {
+        "image": ((1, 1, 32, 48, 3), np.uint8),
+        "motion_mask": ((1, 1, 32, 48, 1), np.uint8),
+        "static_mask": ((1, 1, 32, 48, 1), np.uint8),
+        "confidence_phi": ((1, 1), np.float32),
+        "confidence_chi": ((1, 1), np.float32),
+    }
+
+
+def test_memory_is_measured_beyond_the_imports(quick):
+    run = training.open_run(training._parse(TINY))
+    found = training.memory_of("torch", run, "chi", "channels_last")
+    assert found.keys() == {"step", "whole"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config=configs/none.py"], "there is no file configs/none.py"),
+        (["--set", "phi.model.backbon=x"], "config.phi.model has no field 'backbon'; it has backb"),
+        (["--set", "phi.model.backbone=x"], "backbone is 'x', expected one of: resnet50"),
+        (["--set", "phi.optimizer.name=lamb"], "'lamb' with schedule 'constant'"),
+        (["--config=configs/table1.py:small"], "stands for several runs"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(quick, arguments, said):
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        training.main([*TINY, *arguments])
+
+
+def test_unknown_rows_and_a_missing_torch_are_told(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        training.main(["--only", "psy"])
+    assert "invalid choice: 'psy'" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SystemExit):
+        training.main([])
+    assert "pip install torch" in capsys.readouterr().err

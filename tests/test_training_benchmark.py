@@ -231,8 +231,9 @@ def test_updates_agree(state, key):
     metrics = getattr(twin, name)(tensors(BATCH), **fixed)
     assert metrics.keys() == expected.keys()
     for metric, value in expected.items():
-        close(metrics[metric], value, err_msg=metric)
-    check_learner(getattr(twin, learner), getattr(state, learner), getattr(after, learner), 1e-3)
+        close(metrics[metric], value, 1e-5, metric)
+    # Of the changes, not of the weights: subtracting these leaves them three or four digits.
+    check_learner(getattr(twin, learner), getattr(state, learner), getattr(after, learner), 5e-4)
     for other in set(LEARNERS) - {learner}:
         variables = torch_networks.convert(getattr(state, other).variables)
         network = getattr(twin, other).network.state_dict()

@@ -34,9 +34,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
-from ml_collections import config_flags
 
+from benchmarks.settings import load_config
 from dystab_jax import cli, masks, parallel
 from dystab_jax.bootstrap import Bootstrap, Phase, step_of
 from dystab_jax.build import NETWORKS, Run, unpack
@@ -130,18 +129,7 @@ def open_run(options: argparse.Namespace) -> Run:
       ValueError, OSError: the config cannot be had or has a wrong name or value; or JAX computes on
         something else than the CPU.
     """
-    argv = ["benchmarks.training", f"--config={options.config}"]
-    argv += [f"--config.{override}" for override in _overrides(options)]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    cli.check_config(argv)
-    try:
-        values(argv)
-    except (KeyError, AttributeError, TypeError, flags.Error) as error:
-        raise ValueError(cli.explain_override(argv, error)) from error
-    config = values.config
-    if config.runs:
-        raise ValueError(f"--config={options.config} stands for several runs; name one of a run")
+    config = load_config(options.config, _overrides(options))
     if jax.default_backend() != "cpu":
         raise ValueError(
             f"JAX computes on {jax.default_backend()}, PyTorch here on the CPU; set "

@@ -321,7 +321,8 @@ def test_predictions_and_confidences_agree(state):
 # -- the benchmark --------------------------------------------------------------------------------
 
 TINY = ["--config=configs/demo.py", "--size", "32", "48", "--batch", "1", "--repeats", "2", "--set"]
-TINY += [f"{name}.model.width=16" for name in ("phi", "chi")] + ["psi.model.widths=(4,)"]
+TINY += [f"{name}.model.width=16" for name in ("phi", "chi")]
+TINY += ["psi.model.widths=(4,)", "bootstrap.psi_updates=1"]
 
 
 @pytest.fixture

@@ -1,0 +1,236 @@
+"""Kills a run again and again, and compares its end with that of an undisturbed one.
+
+    python -m benchmarks.kills [--times 20] [--seed 0] [--dir DIR]
+
+A small run of every kind of phase on drawn videos, in processes of its own. Each is ended by
+SIGKILL: four of five somewhere after its first step (a checkpoint is written every few steps, so
+that many die while writing), one of five while starting or restoring. Then parameters, moments,
+averages, phases, pseudo-labels and metrics must be the undisturbed run's, bit for bit.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_prep.drawing import draw_video
+from data_prep.prepare import prepare
+
+ROOT = Path(__file__).resolve().parents[1]
+HEIGHT, WIDTH, FRAMES, VIDEOS = 64, 96, 12, 4
+SETTINGS = {
+    "data.train": "folder/drawn:train",
+    "data.image_size": f"({HEIGHT},{WIDTH})",
+    "data.batch_size": 4,
+    "phi.model.width": 16,
+    "psi.model.widths": "(4,)",
+    "chi.model.width": 16,
+    "bootstrap.rounds": 2,
+    "bootstrap.warm_up_epochs": 2.0,
+    "bootstrap.psi_updates": 1,
+    "bootstrap.dynamic_epochs": 6.0,
+    "bootstrap.static_epochs": 4.0,
+    "bootstrap.joint_epochs": 3.0,
+    "bootstrap.smallest_mask": 0.0,
+    "eval.data": "",
+    "log.every": 1,
+    "log.checkpoint_every": 4,
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One run of ``run.py``; the same command goes on with what is there.
+
+    Attributes:
+      data_dir: with the drawn videos.
+      workdir: of the run.
+      cache: of compiled programs, so that starting does not take minutes.
+    """
+
+    data_dir: Path
+    workdir: Path
+    cache: Path
+
+    def start(self) -> subprocess.Popen:
+        """In a process group of its own; what it prints goes to WORKDIR.log."""
+        flags = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
+        command = [sys.executable, "run.py", "--config=configs/demo.py", *flags]
+        command += [f"--workdir={self.workdir}", f"--config.data.dir={self.data_dir}"]
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": str(self.cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        }
+        with self.log.open("a") as log:
+            return subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | cache,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> Path:
+        return self.workdir.with_suffix(".log")
+
+    @property
+    def lines(self) -> int:
+        """Steps that metrics.jsonl tells of."""
+        path = self.workdir / "metrics.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def finish(self) -> tuple[float, float]:
+        """Waits for the end; seconds until the first step, and from there on.
+
+        Raises:
+          RuntimeError: it failed.
+        """
+        began, before, first = time.perf_counter(), self.lines, None
+        process = self.start()
+        while process.poll() is None:
+            if first is None and self.lines > before:
+                first = time.perf_counter()
+            time.sleep(0.01)
+        if process.returncode:
+            raise RuntimeError(f"{self.workdir}: failed, see {self.log}")
+        ended = time.perf_counter()
+        first = first or ended
+        return first - began, ended - first
+
+
+def kill(command: Command, starting: float | None, working: float) -> str | None:
+    """Starts the run and kills it.
+
+    Args:
+      command: the run.
+      starting: seconds after its start to do so; None for after its first step.
+      working: seconds after its first step.
+
+    Returns:
+      When it died; None where it had ended before.
+    """
+    before, process = command.lines, command.start()
+    if starting is None:
+        while process.poll() is None and command.lines == before:
+            time.sleep(0.005)
+        time.sleep(working)
+        when = f"{working:.2f} s after its first step"
+    else:
+        time.sleep(starting)
+        when = f"{starting:.2f} s after its start"
+    writing = any((command.workdir / "checkpoints").glob("*tmp*"))
+    if process.poll() is not None:
+        if process.returncode:
+            raise RuntimeError(f"{command.workdir}: failed, see {command.log}")
+        return None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return when + (", while writing a checkpoint" if writing else "")
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What is not the same in two workdirs, bit for bit."""
+    found = []
+    for folder in ("checkpoints", "phases"):
+        steps = [sorted(path.name for path in (run / folder).iterdir()) for run in (one, other)]
+        if steps[0] != steps[1]:
+            found.append(f"{folder}: {steps[0]} and {steps[1]}")
+            continue
+        for step in steps[0]:
+            names = [_arrays(run / folder / step / "state") for run in (one, other)]
+            if names[0].keys() != names[1].keys():
+                found.append(f"{folder}/{step}: other arrays")
+            for name in names[0].keys() & names[1].keys():
+                if names[0][name].tobytes() != names[1][name].tobytes():
+                    found.append(f"{folder}/{step}: {name}")
+    for path in sorted((one / "pseudo_labels").iterdir()):
+        labels = [np.load(run / "pseudo_labels" / path.name) for run in (one, other)]
+        for name in labels[0].files:
+            if labels[0][name].tobytes() != labels[1][name].tobytes():
+                found.append(f"pseudo_labels/{path.name}: {name}")
+    metrics = [(run / "metrics.jsonl").read_text().splitlines() for run in (one, other)]
+    if [json.loads(line) for line in metrics[0]] != [json.loads(line) for line in metrics[1]]:
+        found.append("metrics.jsonl")
+    return found
+
+
+def _arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Every array of a checkpoint, by its path."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    tree = ocp.StandardCheckpointer().restore(folder)
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf)
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def draw(source: Path, data_dir: Path) -> None:
+    """Prepares a few drawn videos as ``folder/drawn:train``."""
+    for number in range(VIDEOS):
+        video = draw_video("train", number, frames=FRAMES, height=HEIGHT, width=WIDTH)
+        folder = source / f"video-{number}"
+        folder.mkdir(parents=True)
+        for index, frame in enumerate(video.frames):
+            cv2.imwrite(str(folder / f"{index:05d}.png"), frame[..., ::-1])
+    prepare(dataset="folder", name="drawn", source=source, data_dir=data_dir, jobs=1)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Kills, compares and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--times", type=int, default=20, help="kills")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--dir", type=Path, help="kept there; a temporary folder without it")
+    arguments = parser.parse_args(argv)
+    if arguments.times < 1:
+        parser.error(f"--times is {arguments.times}, expected 1 or more")
+    if arguments.dir and arguments.dir.exists() and any(arguments.dir.iterdir()):
+        parser.error(f"--dir={arguments.dir} is not empty; name a new folder")
+    with tempfile.TemporaryDirectory() as temporary:
+        root = (arguments.dir or Path(temporary)).resolve()
+        draw(root / "videos", root / "data")
+        undisturbed = Command(root / "data", root / "undisturbed", root / "cache")
+        undisturbed.finish()  # compiles
+        # Again, with what is compiled at hand, as the killed one will have it.
+        again = Command(root / "data", root / "again", root / "cache")
+        starting, working = again.finish()
+        print(f"undisturbed: {starting:.0f} s to the first step, then {working:.0f} s", flush=True)
+        moments = random.Random(arguments.seed)
+        killed = Command(root / "data", root / "killed", root / "cache")
+        done, steps = 0, again.lines
+        while done < arguments.times:
+            early = done % 5 == 4
+            delay = moments.uniform(0, starting) if early else None
+            # So that all kills together take about the time of the run.
+            when = kill(killed, delay, moments.uniform(0, 2 * working / arguments.times))
+            if when is None:
+                break
+            done += 1
+            print(f"kill {done}: {when}; {killed.lines} of {steps} steps", flush=True)
+        killed.finish()
+        print(f"killed {done} times")
+        bad = 0
+        for name in ("again", "killed"):
+            found = differences(undisturbed.workdir, root / name)
+            bad += len(found)
+            print(f"{name}: " + ("; ".join(found) or "the same as undisturbed, bit for bit"))
+        if bad or done < arguments.times:
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

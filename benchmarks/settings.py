@@ -1,0 +1,31 @@
+"""Configs on the command lines of benchmarks."""
+
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from dystab_jax import cli
+
+
+def load_config(given: str, overrides: Sequence[str]) -> ConfigDict:
+    """The config that ``run.py --config=GIVEN --config.OVERRIDE ...`` would have.
+
+    Args:
+      given: such as "configs/davis.py:small".
+      overrides: such as "data.batch_size=4".
+
+    Raises:
+      ValueError, OSError: it cannot be had, has no such field, or stands for several runs.
+    """
+    argv = ["benchmarks", f"--config={given}", *(f"--config.{one}" for one in overrides)]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    cli.check_config(argv)
+    try:
+        values(argv)
+    except (KeyError, AttributeError, TypeError, flags.Error) as error:
+        raise ValueError(cli.explain_override(argv, error)) from error
+    if values.config.runs:
+        raise ValueError(f"--config={given} stands for several runs; name one of a run")
+    return values.config

@@ -30,22 +30,61 @@ def warp(values: Float[Array, "B H W C"], flow: Flow) -> Float[Array, "B H W C"]
     Returns:
       ``values`` seen from the first frame.
     """
-    batch, height, width, channels = values.shape
+    return warp_together(values, values[..., :0], flow)[0]
+
+
+def warp_together(
+    values: Float[Array, "B H W C"], constant: Float[Array, "B H W D"], flow: Flow
+) -> tuple[Float[Array, "B H W C"], Float[Array, "B H W D"]]:
+    """``warp`` of both, in one lookup per pixel; ``constant`` passes no gradient."""
+    _, height, width, channels = values.shape
     y, x = _targets(flow)
     y, x = jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)
     top, left = jnp.floor(y), jnp.floor(x)
-    # Each pixel's vector with those of its neighbours to the right and below, so that one lookup
-    # per pixel does: lookups are what this costs on TPUs.
-    padded = jnp.pad(values, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
-    corners = [padded[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
-    table = jnp.concatenate(corners, -1).reshape(batch, height * width, 4 * channels)
-    index = (top * width + left).astype(jnp.int32).reshape(batch, -1)
-    found = jax.vmap(lambda rows, index: rows.at[index].get(mode="clip"))(table, index)
-    found = found.reshape(batch, height, width, 4, channels)
+    index = (top * width + left).astype(jnp.int32)
+    found = _read(values, constant, index)
     down, right = (y - top)[..., None], (x - left)[..., None]
     upper = found[..., 0, :] * (1 - right) + found[..., 1, :] * right
     lower = found[..., 2, :] * (1 - right) + found[..., 3, :] * right
-    return upper * (1 - down) + lower * down
+    seen = upper * (1 - down) + lower * down
+    return seen[..., :channels], seen[..., channels:]
+
+
+# What warping costs are lookups, on TPUs, and additions in the gradient, on CPUs. So each pixel
+# looks up its four neighbours and all channels at once, and gradients come back the same way.
+@jax.custom_vjp
+def _read(values: Array, constant: Array, index: Array) -> Float[Array, "B H W 4 E"]:
+    table = _neighbours(jnp.concatenate([values, constant], -1))
+    rows = index.reshape(len(index), -1)
+    found = jax.vmap(lambda table, rows: table.at[rows].get(mode="clip"))(table, rows)
+    return found.reshape(*index.shape, 4, -1)
+
+
+def _neighbours(values: Array) -> Float[Array, "B H*W 4*C"]:
+    """Each pixel beside those to its right, below and diagonally below; the border repeats."""
+    batch, height, width, channels = values.shape
+    padded = jnp.pad(values, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    corners = [padded[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
+    return jnp.concatenate(corners, -1).reshape(batch, height * width, 4 * channels)
+
+
+def _read_forward(values, constant, index):
+    return _read(values, constant, index), (values, index)
+
+
+def _read_backward(saved, gradient):
+    values, index = saved
+    table, back = jax.vjp(_neighbours, values)
+    rows = index.reshape(len(index), -1)
+    gradient = gradient[..., : values.shape[-1]].reshape(*rows.shape, -1)
+    zeros = jnp.zeros_like(table)
+    added = jax.vmap(lambda sums, rows, new: sums.at[rows].add(new, mode="drop"))(
+        zeros, rows, gradient
+    )
+    return *back(added), None, None
+
+
+_read.defvjp(_read_forward, _read_backward)
 
 
 def occlusion(flow: Flow, returned: Flow, relative: float = 0.01, absolute: float = 0.5) -> Mask:

@@ -7,7 +7,7 @@ What enters as a *score* is maximised in the paper (L_A, F); what is called a *l
 import jax
 import jax.numpy as jnp
 
-from dystab_jax.flow_ops import occlusion, warp
+from dystab_jax.flow_ops import occlusion, warp_together
 from dystab_jax.shapes import Flow, Mask, PerSample
 
 PIXEL_AXES = (1, 2, 3)
@@ -142,8 +142,7 @@ def temporal_consistency(mask1: Mask, mask2: Mask, flow12: Flow, flow21: Flow) -
     """
 
     def one_way(mask, other, flow, backward):
-        # Mask and flow in one lookup.
-        seen, returned = jnp.split(warp(jnp.concatenate([other, backward], -1), flow), [1], -1)
+        seen, returned = warp_together(other, backward, flow)
         visible = 1 - occlusion(flow, returned)
         difference = jnp.abs(mask - seen) * visible
         return jnp.sum(difference, PIXEL_AXES) / jnp.maximum(jnp.sum(visible, PIXEL_AXES), 1)

@@ -91,23 +91,27 @@ class Command:
         path = self.workdir / "metrics.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
+    def wait_for_a_step(self, process: subprocess.Popen) -> None:
+        """Until the process has taken one, or has ended."""
+        fewest = self.lines
+        while process.poll() is None and self.lines <= fewest:
+            # What lies behind the checkpoint that it goes on from is cut off first.
+            fewest = min(fewest, self.lines)
+            time.sleep(0.005)
+
     def finish(self) -> tuple[float, float]:
         """Waits for the end; seconds until the first step, and from there on.
 
         Raises:
           RuntimeError: it failed.
         """
-        began, before, first = time.perf_counter(), self.lines, None
+        began = time.perf_counter()
         process = self.start()
-        while process.poll() is None:
-            if first is None and self.lines > before:
-                first = time.perf_counter()
-            time.sleep(0.01)
-        if process.returncode:
+        self.wait_for_a_step(process)
+        first = time.perf_counter()
+        if process.wait():
             raise RuntimeError(f"{self.workdir}: failed, see {self.log}")
-        ended = time.perf_counter()
-        first = first or ended
-        return first - began, ended - first
+        return first - began, time.perf_counter() - first
 
 
 def kill(command: Command, starting: float | None, working: float) -> str | None:
@@ -121,10 +125,9 @@ def kill(command: Command, starting: float | None, working: float) -> str | None
     Returns:
       When it died; None where it had ended before.
     """
-    before, process = command.lines, command.start()
+    process = command.start()
     if starting is None:
-        while process.poll() is None and command.lines == before:
-            time.sleep(0.005)
+        command.wait_for_a_step(process)
         time.sleep(working)
         when = f"{working:.2f} s after its first step"
     else:

@@ -14,10 +14,12 @@ import pytest
 from ml_collections import ConfigDict
 from tiny_networks import draw_variables
 
+from benchmarks import kills, loop
 from dystab_jax import build, parallel
 from dystab_jax.bootstrap import Bootstrap, Phase, schedule, train
 from dystab_jax.interruption import Interrupted, Interruption
 from dystab_jax.monitor import ADVICE, Guard, Log, TrainingStopped
+from dystab_jax.pseudo_labels import PseudoLabels
 
 # -- the schedule ---------------------------------------------------------------------------------
 
@@ -393,3 +395,41 @@ def test_a_corrupt_record_is_named(session, tmp_path, tiny_data):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"folder/tiny:train.*video\d.*--overwrite"):
         trainer.train(tmp_path / "run", data__dir=str(tmp_path / "data"))
+
+
+# -- benchmarks of it -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", loop.PHASES)
+def test_the_benchmark_of_the_loop_trains_as_training_does(session, tmp_path, kind):
+    trainer, *_ = session
+    ran = []
+    trainer.before = ran.append
+    run = dataclasses.replace(trainer.run, workdir=tmp_path)
+    measured = loop.measure(run, kind, steps=3)
+    trainer.before = lambda step: None
+    # Two steps to start with, three in the loop, three by themselves.
+    assert ran == list(range(8))
+    assert min(measured.loop, measured.alone, measured.data) > 0
+    assert (tmp_path / "checkpoints" / "5").exists()
+
+
+def test_what_killed_runs_are_compared_by(session, tmp_path):
+    trainer, _, root = session
+    runs = [tmp_path / name for name in ("one", "other")]
+    for run in runs:
+        shutil.copytree(root / "whole", run)
+    assert kills.differences(*runs) == []
+    lines = (runs[1] / "metrics.jsonl").read_text().replace('"psi/loss": ', '"psi/loss": 1')
+    (runs[1] / "metrics.jsonl").write_text(lines)
+    labels = PseudoLabels.load(runs[1] / "pseudo_labels" / "2-static.npz")
+    labels._bits["motion_mask"][0, 0] ^= 1
+    labels.save(runs[1] / "pseudo_labels" / "2-static.npz")
+    shutil.rmtree(runs[1] / "phases" / "6")
+    shutil.copytree(runs[1] / "phases" / "9", runs[1] / "phases" / "6")
+    found = kills.differences(*runs)
+    assert "metrics.jsonl" in found
+    assert "pseudo_labels/2-static.npz: motion_mask" in found
+    assert any(one.startswith("phases/6: ['phi']") for one in found)
+    shutil.rmtree(runs[1] / "checkpoints" / "18")
+    assert any(one.startswith("checkpoints: ") for one in kills.differences(*runs))

@@ -19,6 +19,7 @@ from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, FlowOptions
 from dystab_jax import cli, processes
+from dystab_jax.cores import use_cores
 from dystab_jax.interruption import Interrupted
 from dystab_jax.processes import Cluster
 from dystab_jax.records import local_folder
@@ -112,7 +113,12 @@ def _work(workdir: Path) -> None:
 
 
 def _connect() -> None:
-    """Joins the other processes, if there are any; only the first goes on telling."""
+    """Joins the other processes, if there are any; only the first goes on telling.
+
+    Processes that are started by hand on a CPU have one device each.
+    """
+    if not _COORDINATOR.value:
+        use_cores()
     cluster = Cluster(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _TIMEOUT.value)
     if _MODE.value in ("train", "eval") and processes.connect(cluster, _DISTRIBUTED.value):
         if not processes.is_first():

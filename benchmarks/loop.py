@@ -23,6 +23,7 @@ from benchmarks.settings import load_config
 from dystab_jax import cli, parallel
 from dystab_jax.bootstrap import Phase, Training
 from dystab_jax.build import Run
+from dystab_jax.cores import use_cores
 from dystab_jax.huge_pages import restart_with_huge_pages
 from dystab_jax.interruption import Interruption
 from dystab_jax.pseudo_labels import PseudoLabels
@@ -135,4 +136,5 @@ def _run(config: ConfigDict, arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     restart_with_huge_pages()
+    use_cores()
     main()

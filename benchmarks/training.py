@@ -40,6 +40,7 @@ from dystab_jax import cli, masks, parallel
 from dystab_jax.bootstrap import Bootstrap, Phase, step_of
 from dystab_jax.build import NETWORKS, Run, unpack
 from dystab_jax.compile_ahead import training_batch
+from dystab_jax.cores import use_cores
 from dystab_jax.huge_pages import restart_with_huge_pages
 
 UPDATES = {
@@ -424,4 +425,5 @@ def _resident(field: str) -> int:
 
 if __name__ == "__main__":
     restart_with_huge_pages()  # both sides, as training runs
+    use_cores()
     main()

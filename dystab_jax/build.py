@@ -1,6 +1,7 @@
 """From a config to networks, optimizers and steps: one constructor for each section."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,6 +76,16 @@ def make_steps(config: ConfigDict) -> Steps:
     return Steps(**trained, options=unpack(LossOptions, config.loss, "loss"))
 
 
+def _devices(config: ConfigDict) -> list[jax.Device]:
+    """All of them; those of a single process on a CPU are but its cores, some of which may rest."""
+    devices = jax.devices()
+    if devices[0].platform == "cpu" and processes.count() == 1:
+        batches = math.gcd(config.data.batch_size, config.eval.batch_size)
+        count = next(n for n in range(len(devices), 0, -1) if batches % n == 0)
+        return devices[:count]
+    return devices
+
+
 def initialise(module, key: jax.Array, *inputs: jax.Array) -> Variables:
     """Initial variables; "params" is there even where nothing is learned."""
     variables = dict(jax.jit(module.init)(key, *inputs))
@@ -126,9 +137,12 @@ class Run:
         Args:
           config: resolved.
           workdir: where all of it goes.
-          mesh: default: all devices there are.
+          mesh: default: all devices there are; of a CPU's, as many as divide the batches.
+
+        Raises:
+          ValueError: a wrong name or value, or a batch that the devices do not divide.
         """
-        mesh = mesh or parallel.make_mesh()
+        mesh = mesh or parallel.make_mesh(_devices(config))
         # Videos are shared out among the processes, so each predicts on its own devices.
         own = mesh if processes.count() == 1 else parallel.make_mesh(jax.local_devices())
         for name, devices in (("data", mesh.size), ("eval", own.size)):

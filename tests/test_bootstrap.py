@@ -94,7 +94,7 @@ class Trainer:
         self.before = lambda step: None
         self.after = lambda state, metrics: (state, metrics)
         one = parallel.make_mesh(jax.devices()[:1])
-        monkeypatch.setattr(parallel, "make_mesh", lambda: one)
+        monkeypatch.setattr(parallel, "make_mesh", lambda *_: one)
         monkeypatch.setattr(parallel, "map_step", self._mapped)
         # Flax's own initialisation takes longer to compile than all steps together.
         monkeypatch.setattr(build, "initialise", lambda m, key, *x: draw_variables(m, *x))

@@ -1,5 +1,8 @@
 """One device or many: the same rounds give the same numbers, also when jax.pmap maps them."""
 
+import os
+import subprocess
+import sys
 from functools import cache, partial
 
 import jax
@@ -9,7 +12,8 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from tiny_networks import tiny_batch, tiny_state, tiny_steps
 
-from dystab_jax import parallel
+from dystab_jax import cores, parallel
+from dystab_jax.build import Run
 from dystab_jax.steps import AXIS
 
 BATCH = tiny_batch(4, updates=2)
@@ -140,3 +144,38 @@ def test_the_state_is_donated():
     state = parallel.replicate(jnp.zeros(8), mesh)
     step(state, parallel.shard({"x": np.ones(2, np.float32)}, mesh, 0))
     assert state.is_deleted()
+
+
+@pytest.mark.parametrize(
+    ("data", "predicted", "used"), [(8, 8, 4), (8, 6, 2), (9, 6, 3), (5, 4, 1)]
+)
+def test_cores_that_do_not_divide_the_batches_rest(tiny_config, tmp_path, data, predicted, used):
+    tiny_config.data.batch_size, tiny_config.eval.batch_size = data, predicted
+    run = Run.of(tiny_config, tmp_path)
+    assert run.mesh.devices.tolist() == jax.devices()[:used]
+
+
+USE_CORES = """
+import sys
+from dystab_jax import cores
+cores._count = lambda: int(sys.argv[1])
+cores.use_cores()
+import jax
+print(len(jax.devices()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "said", "devices"),
+    [(3, {}, 3), (16, {}, cores.MOST), (3, {"JAX_NUM_CPU_DEVICES": "1"}, 1)],
+)
+def test_cores_are_devices_unless_the_user_says_otherwise(count, said, devices):
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", USE_CORES, str(count)],
+        env=environment | said,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == devices

@@ -329,7 +329,7 @@ TINY += ["psi.model.widths=(4,)", "bootstrap.psi_updates=1"]
 def quick(monkeypatch):
     """One device, drawn weights; and steps that are not compiled, which alone takes a minute."""
     mesh = parallel.make_mesh(jax.devices()[:1])
-    monkeypatch.setattr(parallel, "make_mesh", lambda: mesh)
+    monkeypatch.setattr(parallel, "make_mesh", lambda *_: mesh)
     monkeypatch.setattr(build, "initialise", lambda module, key, *x: draw_variables(module, *x))
     monkeypatch.setattr(parallel, "map_prediction", cache(parallel.map_prediction))
     mapped = []

@@ -41,7 +41,7 @@ class Compiled:
 
             return run
 
-        patch.setattr(parallel, "make_mesh", lambda: mesh)
+        patch.setattr(parallel, "make_mesh", lambda *_: mesh)
         patch.setattr(parallel, "map_step", mapped_step)
         patch.setattr(parallel, "map_prediction", lambda *a: self._once(map_prediction, *a))
         # Flax's own initialisation takes longer to compile than all steps together.

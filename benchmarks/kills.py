@@ -107,9 +107,13 @@ class Command:
         """
         began = time.perf_counter()
         process = self.start()
-        self.wait_for_a_step(process)
-        first = time.perf_counter()
-        if process.wait():
+        try:
+            self.wait_for_a_step(process)
+            first = time.perf_counter()
+            failed = process.wait()
+        finally:
+            process.kill()  # where this one is interrupted
+        if failed:
             raise RuntimeError(f"{self.workdir}: failed, see {self.log}")
         return first - began, time.perf_counter() - first
 

@@ -430,6 +430,6 @@ def test_what_killed_runs_are_compared_by(session, tmp_path):
     found = kills.differences(*runs)
     assert "metrics.jsonl" in found
     assert "pseudo_labels/2-static.npz: motion_mask" in found
-    assert any(one.startswith("phases/6: ['phi']") for one in found)
+    assert any(one.startswith("phases/6: ['chi']") for one in found)
     shutil.rmtree(runs[1] / "checkpoints" / "18")
     assert any(one.startswith("checkpoints: ") for one in kills.differences(*runs))

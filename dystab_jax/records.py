@@ -286,7 +286,8 @@ def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
       ValueError: malformed spec, no such data set, a split that it does not have, videos joined
         with still images, or an address in place of a folder.
     """
-    parts = [_open_one(Path(data_dir), part.strip()) for part in spec.split("+")]
+    folder = local_folder(data_dir)
+    parts = [_open_one(folder, part.strip()) for part in spec.split("+")]
     return parts[0] if len(parts) == 1 else JoinedSource(parts)
 
 

@@ -109,7 +109,7 @@ def test_the_method_does_not_depend_on_data_seed_and_scoring(changes):
         {"phi__model__backbone": "resnet50"},
         {"chi__optimizer__learning_rate": 0.3},
         {"psi__average_decay": 0.0},
-        {"bootstrap__rounds": 2},
+        {"bootstrap__rounds": 1},
         {"data__image_size": (64, 96)},
         {"data__batch_size": 16},
         {"data__augmentation__flip": False},

@@ -2,7 +2,7 @@
 
 XLA's CPU backend computes the gradient of a convolution's kernel on one core where channels are
 few, and slowly where they are many. There, the same numbers come from one product of matrices per
-image, which runs two to six times as fast. GPUs and TPUs get the plain convolution's gradient.
+image, which runs 1.4 to six times as fast. GPUs and TPUs get the plain convolution's gradient.
 """
 
 from collections.abc import Sequence

@@ -1,17 +1,22 @@
 """ψ: fills in the flow inside a mask from the flow outside it and the image."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dystab_jax import convolution
+from dystab_jax.convolution import for_flax
 from dystab_jax.layers import average_cells, refill_cells
 from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
 from dystab_jax.shapes import Flow, Mask
 
 LONGEST_FIT = 10.0
 """Bound of the fit as the correcting network sees it; in units of the flow, its mean length."""
+
+
+_Conv = partial(nn.Conv, kernel_size=(3, 3), conv_general_dilated=for_flax)
 
 
 class _Block(nn.Module):
@@ -24,14 +29,12 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        x = nn.Conv(
+        x = _Conv(
             self.features,
-            (3, 3),
             strides=self.stride,
             kernel_dilation=self.dilation,
             kernel_init=nn.initializers.he_normal(),
             dtype=self.dtype,
-            conv_general_dilated=convolution.for_flax,
         )(x)
         return nn.leaky_relu(x, 0.1)
 
@@ -137,12 +140,6 @@ class Inpainter(nn.Module):
         for width, (flow_skip, image_skip) in zip(self.widths[-2::-1], skips[::-1], strict=True):
             x = jax.image.resize(x, (*flow_skip.shape[:3], x.shape[-1]), "bilinear")
             x = _Block(width, dtype=self.dtype)(jnp.concatenate([x, flow_skip, image_skip], -1))
-        last = nn.Conv(
-            3,
-            (3, 3),
-            kernel_init=nn.initializers.zeros,
-            dtype=jnp.float32,
-            conv_general_dilated=convolution.for_flax,
-        )(x)
+        last = _Conv(3, kernel_init=nn.initializers.zeros, dtype=jnp.float32)(x)
         last = jax.image.resize(last, (*mask.shape[:3], 3), "bilinear")
         return last[..., :1], last[..., 1:]

@@ -134,7 +134,8 @@ def warp(values: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
 
 def _targets(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     height, width = flow.shape[2:]
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    rows, columns = (torch.arange(side, device=flow.device) for side in (height, width))
+    rows = rows[:, None]
     return rows + flow[:, 1], columns + flow[:, 0]
 
 
@@ -234,11 +235,12 @@ class Steps:
         ours: steps.Steps,
         optimizers: Mapping[str, Optimizer],
         layout: torch.memory_format = torch.channels_last,
+        device: str = "cpu",
     ):
         kinds = {"phi": DeepLab, "psi": Inpainter, "chi": DeepLab}
         self.phi, self.psi, self.chi = (
             Learner(
-                kind(getattr(ours, name).network, layout),
+                kind(getattr(ours, name).network, layout).to(device),
                 optimizers[name],
                 getattr(ours, name).average_decay,
             )

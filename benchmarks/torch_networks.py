@@ -77,12 +77,14 @@ def resize(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 @lru_cache
 @torch.inference_mode(False)
-def _make_basis(height: int, width: int, terms: int, stiffness: float) -> tuple[torch.Tensor, ...]:
+def _make_basis(
+    height: int, width: int, terms: int, stiffness: float, device: torch.device
+) -> tuple[torch.Tensor, ...]:
     """Terms at each pixel [N, K], their products with each other [N, K²], the penalty [K, K]."""
-    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+    rows, columns = (torch.linspace(-1, 1, side, device=device) for side in (height, width))
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     basis = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y][:terms], -1).flatten(0, 1)
-    penalty = torch.full((terms,), stiffness)
+    penalty = torch.full((terms,), stiffness, device=device)
     penalty[0] = 1e-6
     products = (basis[:, :, None] * basis[:, None]).flatten(1)
     return basis, products, height * width * torch.diag(penalty)
@@ -102,7 +104,7 @@ def parametric_motion(
 ) -> torch.Tensor:
     """Iteratively reweighted least squares, as `dystab_jax.motion_models.parametric_motion`."""
     height, width = context.shape[2:]
-    basis, products, penalty = _basis(height, width, terms, stiffness)
+    basis, products, penalty = _basis(height, width, terms, stiffness, context.device)
     context, weight = context.flatten(2), weight.flatten(1)
     squares = weight**2
 
@@ -324,12 +326,10 @@ class DeepLab(nn.Module):
 
     def __init__(self, ours: networks.DeepLab, layout: torch.memory_format):
         super().__init__()
-        if ours.dtype != "float32" or ours.remat:
-            raise ValueError(
-                "the PyTorch networks compute in float32 and keep all activations; got "
-                f"dtype={ours.dtype!r} and remat={ours.remat}"
-            )
+        if ours.remat:
+            raise ValueError("the PyTorch networks keep all activations; got remat=True")
         spec = BACKBONES[ours.backbone]
+        self.dtype = getattr(torch, ours.dtype)
         self.layout, self.shrink, self.stride = layout, ours.shrink, ours.output_stride
         self.inputs, self.terms = ours.inputs, MOTION_TERMS[ours.camera]
         for name in ("mean", "std"):
@@ -362,7 +362,13 @@ class DeepLab(nn.Module):
                 x = with_length(without_camera(x, self.terms) if self.terms else standardise(x))
         else:
             x = (x - self.mean) / self.std
-        deep, fine = self.backbone(x.contiguous(memory_format=self.layout))
+        with computing_in(self.dtype, x):
+            y, stride = self._logits(x.contiguous(memory_format=self.layout))
+        return resize(upsample(y.float(), height, width, stride), whole)
+
+    def _logits(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """Logits, and the stride that they are at."""
+        deep, fine = self.backbone(x)
         y, stride = self.heads(deep), self.stride
         if fine is not None:
             stride = self.backbone.fine_stride
@@ -370,7 +376,12 @@ class DeepLab(nn.Module):
             y = functional.relu(self.skip_bn(y), inplace=True)
             y = functional.relu(self.refine_bn(self.refine(y)), inplace=True)
             y = self.logits(y)
-        return resize(upsample(y, height, width, stride), whole)
+        return y, stride
+
+
+def computing_in(dtype: torch.dtype, x: torch.Tensor) -> torch.autocast:
+    """Convolutions in that type, on the device of x."""
+    return torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32)
 
 
 def standardise(flow: torch.Tensor) -> torch.Tensor:
@@ -438,9 +449,7 @@ class Inpainter(nn.Module):
 
     def __init__(self, ours: inpainter.Inpainter, layout: torch.memory_format):
         super().__init__()
-        if ours.dtype != "float32":
-            raise ValueError(f"the PyTorch networks compute in float32; got dtype={ours.dtype!r}")
-        self.layout, self.shrink = layout, ours.shrink
+        self.layout, self.shrink, self.dtype = layout, ours.shrink, getattr(torch, ours.dtype)
         self.terms, self.reweightings = MOTION_TERMS[ours.parametric], ours.reweightings
         widths = self.widths = tuple(ours.widths)
         if widths:
@@ -470,7 +479,8 @@ class Inpainter(nn.Module):
             guess = parametric_motion(context, known, self.terms, self.reweightings)
         if self.widths:
             image = average_cells(image, self.shrink)
-            correction = self._correction(mask, context - known * guess, mask * guess, image)
+            with computing_in(self.dtype, image):
+                correction = self._correction(mask, context - known * guess, mask * guess, image)
             guess = (1 + correction[:, :1]) * guess + correction[:, 1:]
         has_context = (known > 0).flatten(1).any(1)[:, None, None, None]
         return torch.where(has_context, whole * resize(guess, whole.shape[2:]), 0.0)
@@ -499,7 +509,7 @@ class Inpainter(nn.Module):
         skips = list(zip(flow_features[:-1], image_features[:-1], strict=True))[::-1]
         for block, skip in zip(self.blocks[3:], skips, strict=True):
             x = block(torch.cat([resize(x, skip[0].shape[2:]), *skip], 1))
-        return resize(self.conv(x).contiguous(), mask.shape[2:])
+        return resize(self.conv(x).float().contiguous(), mask.shape[2:])
 
 
 # -- weights --------------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 """Training steps and predictions: ours, beside a PyTorch implementation of the same ones.
 
-    pip install torch                    # the CPU build will do
+    pip install torch                    # for a CPU its CPU build will do
     python -m benchmarks.training [--config configs/davis.py:small] [--only phi chi ...]
         [--size 96 160] [--batch 4] [--set phi.model.shrink=1 ...] [--repeats 5]
         [--compile] [--memory] [--json FILE]
 
 Ours are the functions that training and evaluation run; both sides start from the same weights, get
-the same drawn batch again and again, and take turns on all cores. Of each step: the fastest and the
-median turn, and how many times as long PyTorch takes, from turn to turn (median, smallest,
-largest).
+the same drawn batch again and again, and take turns on all cores or on one GPU. Of each step: the
+fastest and the median turn, and how many times as long PyTorch takes, from turn to turn (median,
+smallest, largest).
 
     phi, phi_joint      one update of φ, by Eq. (5) and by Eq. (8)
     psi, chi            one update of ψ, and of χ in a later round
@@ -71,6 +71,9 @@ def main(argv: list[str] | None = None) -> None:
         if "psi" in rows and not run.config.psi.model.widths:
             print("psi is left out: it learns nothing where psi.model.widths is empty")
             rows.remove("psi")
+        device = device_of(run)
+        if device != "cpu" and (options.memory or options.memory_of):
+            raise ValueError("--memory is of the CPU; set JAX_PLATFORMS=cpu")
         if options.memory_of:
             print(json.dumps(memory_of(options.memory_of, run, rows[0], options.layout)))
             return
@@ -127,16 +130,33 @@ def open_run(options: argparse.Namespace) -> Run:
     """What ``run.py`` would train.
 
     Raises:
-      ValueError, OSError: the config cannot be had or has a wrong name or value; or JAX computes on
-        something else than the CPU.
+      ValueError, OSError: the config cannot be had or has a wrong name or value.
     """
-    config = load_config(options.config, _overrides(options))
-    if jax.default_backend() != "cpu":
+    return Run.of(load_config(options.config, _overrides(options)), Path("unused"))
+
+
+def device_of(run: Run) -> str:
+    """PyTorch's name of what the run computes on.
+
+    Raises:
+      ValueError: PyTorch cannot use it, or it is several.
+    """
+    import torch
+
+    platform = run.mesh.devices.flat[0].platform
+    if platform == "cpu":
+        return platform
+    if platform != "gpu" or not torch.cuda.is_available():
         raise ValueError(
-            f"JAX computes on {jax.default_backend()}, PyTorch here on the CPU; set "
-            "JAX_PLATFORMS=cpu"
+            f"JAX computes on {platform}, which PyTorch cannot use here; set JAX_PLATFORMS=cpu"
         )
-    return Run.of(config, Path("unused"))
+    if run.mesh.size > 1:
+        raise ValueError(
+            f"JAX computes on {run.mesh.size} GPUs, PyTorch here on one; set CUDA_VISIBLE_DEVICES=0"
+        )
+    torch.set_float32_matmul_precision("high")  # as XLA multiplies float32 on GPUs
+    torch.backends.cudnn.benchmark = True  # as XLA chooses its convolutions
+    return "cuda"
 
 
 def _describe(run: Run, options: argparse.Namespace) -> str:
@@ -153,7 +173,9 @@ def _describe(run: Run, options: argparse.Namespace) -> str:
 def _versions() -> dict[str, Any]:
     import torch
 
+    on = jax.devices()[0]
     return {
+        "device": torch.cuda.get_device_name() if on.platform == "gpu" else on.device_kind,
         "jax": jax.__version__,
         "torch": torch.__version__,
         "cores": os.cpu_count(),
@@ -272,27 +294,42 @@ class Ours:
 class Theirs:
     """The same in PyTorch."""
 
-    def __init__(self, run: Run, layout: str, compiled: bool = False):
+    def __init__(self, run: Run, layout: str, device: str = "cpu", compiled: bool = False):
         import torch
 
         from benchmarks import torch_dystab
 
-        self.run, self.layout = run, getattr(torch, layout)
+        self.run, self.layout, self.device = run, getattr(torch, layout), device
         optimizers = {
             name: unpack(
                 torch_dystab.make_optimizer, run.config[name].optimizer, f"{name}.optimizer"
             )
             for name in NETWORKS
         }
-        self.steps = torch_dystab.Steps(run.steps, optimizers, self.layout)
+        self.steps = torch_dystab.Steps(run.steps, optimizers, self.layout, device)
         if compiled:
             self.steps.compile()
 
     def turn(self, row: str, batch: Mapping[str, np.ndarray]) -> Turn:
         """What takes turns."""
+        step = self._step(row, batch)
+        if self.device == "cpu":
+            return step
+
+        def to_its_end() -> None:
+            import torch
+
+            step()
+            torch.cuda.synchronize()
+
+        return to_its_end
+
+    def _step(self, row: str, batch: Mapping[str, np.ndarray]) -> Turn:
         from benchmarks.torch_dystab import to_tensor
 
-        given = {name: to_tensor(array, self.layout) for name, array in batch.items()}
+        given = {
+            name: to_tensor(array, self.layout).to(self.device) for name, array in batch.items()
+        }
         steps = self.steps
         if row in PREDICTIONS:
             vote = self.run.config.eval.vote
@@ -313,10 +350,10 @@ class Theirs:
 
 def measure_times(run: Run, rows: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """Prints the table; returns the seconds of all turns, by row and side."""
-    ours = Ours(run)
-    sides = {"jax": ours, "torch": Theirs(run, options.layout)}
+    ours, device = Ours(run), device_of(run)
+    sides = {"jax": ours, "torch": Theirs(run, options.layout, device)}
     if options.compile:
-        sides["torch.compile"] = Theirs(run, options.layout, compiled=True)
+        sides["torch.compile"] = Theirs(run, options.layout, device, compiled=True)
     for theirs in list(sides.values())[1:]:
         theirs.steps.load(jax.device_get(ours.state))
     print(
@@ -424,6 +461,8 @@ def _resident(field: str) -> int:
 
 
 if __name__ == "__main__":
+    # Leaves PyTorch its share of a GPU's memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     restart_with_huge_pages()  # both sides, as training runs
     use_cores()
     main()

@@ -11,7 +11,7 @@ from tiny_motion import BOX, motion
 from dystab_jax.backbones import Small
 from dystab_jax.depthwise import depthwise_conv, grouped_conv, shifted_products
 from dystab_jax.efficientnet import EfficientNetLite0
-from dystab_jax.layers import make_norm, upsample
+from dystab_jax.layers import Conv, make_norm, upsample
 from dystab_jax.motion_models import parametric_motion
 from dystab_jax.networks import (
     DeepLab,
@@ -118,6 +118,17 @@ def test_dilation_computes_the_same_features_more_densely(kind, coarse, fine):
     assert dense.shape[1:3] == (-(-71 // fine), -(-96 // fine))
     step = coarse // fine
     np.testing.assert_allclose(dense[:, ::step, ::step], sparse, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("stride", "product"), [(1, True), (2, False)])
+def test_pointwise_convolutions(stride, product):
+    module, x = Conv(5, 1, stride=stride), _draw(2, 7, 9, 3)
+    kernel = _draw(1, 1, 3, 5, seed=1)
+    apply = partial(module.apply, {"params": {"kernel": kernel}})
+    expected = x[:, ::stride, ::stride] @ kernel[0, 0]
+    np.testing.assert_allclose(apply(x), expected, rtol=1e-5, atol=1e-5)
+    # XLA's GPU compiler aborts on some products of every other pixel.
+    assert ("dot_general" in str(jax.make_jaxpr(apply)(x))) == product
 
 
 @pytest.mark.parametrize(

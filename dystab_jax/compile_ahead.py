@@ -266,31 +266,33 @@ def _width(kind: str) -> int:
     return 1 if kind == "pred" else max(1, int(re.search(r"\d+", kind)[0]) // 8)
 
 
-def table(measured: list[Measured], run: Run, topology: str) -> str:
-    """The results as text, sizes of one device; ms and peak are those of the roofline."""
+def heading(run: Run, topology: str) -> str:
+    """What stands above the rows, sizes of one device; ms and peak are those of the roofline."""
     kind = run.mesh.devices.flat[0].device_kind
     known = device_of(kind)
     size = f" of {_mega(known.memory)}" if known else ""
-    lines = [
+    return (
         f"{topology}: {run.mesh.size} devices ({kind}{size}), batches of "
-        f"{run.config.data.batch_size}; per device",
+        f"{run.config.data.batch_size}; per device\n"
         f"{'step':16}{'memory':>9}{'args':>8}{'temp':>8}{'code':>8}{'GFLOP':>9}{'GB moved':>10}"
-        f"{'FLOP/B':>8}{'≥ ms':>8}{'peak':>7}{'all-reduce':>15}{'compiled':>10}",
-    ]
-    for one in measured:
-        reduced = one.collectives.get("all-reduce", [])
-        others = sum(len(sizes) for kind, sizes in one.collectives.items() if kind != "all-reduce")
-        crossing = f"{len(reduced)} × {_mega(sum(reduced))}" if reduced else "none"
-        crossing += f" +{others}" if others else ""
-        time_told = "–" if one.roofline_seconds is None else f"{one.roofline_seconds * 1e3:.1f}"
-        share = "–" if one.share_of_peak is None else f"{one.share_of_peak:.0%}"
-        lines.append(
-            f"{one.step:16}{_mega(one.memory):>9}{_mega(one.arguments):>8}"
-            f"{_mega(one.temporaries):>8}{_mega(one.code):>8}{one.flops / 1e9:>9.1f}"
-            f"{one.bytes_accessed / 1e9:>10.2f}{one.intensity:>8.0f}{time_told:>8}{share:>7}"
-            f"{crossing:>15}{one.compile_seconds:>8.0f} s"
-        )
-    return "\n".join(lines)
+        f"{'FLOP/B':>8}{'≥ ms':>8}{'peak':>7}{'all-reduce':>15}{'compiled':>10}"
+    )
+
+
+def row(one: Measured) -> str:
+    """One step, below the ``heading``."""
+    reduced = one.collectives.get("all-reduce", [])
+    others = sum(len(sizes) for kind, sizes in one.collectives.items() if kind != "all-reduce")
+    crossing = f"{len(reduced)} × {_mega(sum(reduced))}" if reduced else "none"
+    crossing += f" +{others}" if others else ""
+    time_told = "–" if one.roofline_seconds is None else f"{one.roofline_seconds * 1e3:.1f}"
+    share = "–" if one.share_of_peak is None else f"{one.share_of_peak:.0%}"
+    return (
+        f"{one.step:16}{_mega(one.memory):>9}{_mega(one.arguments):>8}"
+        f"{_mega(one.temporaries):>8}{_mega(one.code):>8}{one.flops / 1e9:>9.1f}"
+        f"{one.bytes_accessed / 1e9:>10.2f}{one.intensity:>8.0f}{time_told:>8}{share:>7}"
+        f"{crossing:>15}{one.compile_seconds:>8.0f} s"
+    )
 
 
 def _mega(size: float) -> str:
@@ -298,7 +300,7 @@ def _mega(size: float) -> str:
 
 
 def compile_run(run: Run, topology: str) -> Path:
-    """Compiles all steps of a run, prints what the compiler says, and saves it as json.
+    """Compiles all steps of a run; prints and saves what the compiler says, step by step.
 
     Args:
       run: with a mesh of ``devices_of(topology)``.
@@ -308,22 +310,20 @@ def compile_run(run: Run, topology: str) -> Path:
       WORKDIR/compile/TOPOLOGY.json.
 
     Raises:
-      ValueError: see ``compile_all``.
+      ValueError: see ``compile_all``; the steps before are saved.
     """
-    measured = []
-    for one in compile_all(run):
-        print(f"compiled {one.step} in {one.compile_seconds:.0f} s", flush=True)
-        measured.append(one)
-    print(f"\n{table(measured, run, topology)}")
-    device = run.mesh.devices.flat[0]
     facts = {
         "topology": topology,
         "devices": run.mesh.size,
-        "device_kind": device.device_kind,
+        "device_kind": run.mesh.devices.flat[0].device_kind,
         "batch_size": run.config.data.batch_size,
         "jax": jax.__version__,
-        "steps": [asdict(one) | {"memory": one.memory} for one in measured],
+        "steps": [],
     }
     path = run.workdir / "compile" / f"{topology.replace(':', '-')}.json"
-    write_whole(path, json.dumps(facts, indent=1) + "\n")
+    print(heading(run, topology), flush=True)
+    for one in compile_all(run):
+        print(row(one), flush=True)
+        facts["steps"].append(asdict(one) | {"memory": one.memory})
+        write_whole(path, json.dumps(facts, indent=1) + "\n")
     return path

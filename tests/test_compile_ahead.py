@@ -75,8 +75,8 @@ def test_what_the_compiler_says_of_a_step(run):
     assert measured.arguments > measured.reused == state
     assert measured.flops > 0 and measured.temporaries > 0
     assert measured.roofline_seconds is None  # of a CPU nothing is known
-    told = compile_ahead.table([measured], run, "cpu:2")
-    assert "cpu:2: 2 devices" in told and "2 s" in told.splitlines()[-1]
+    assert "cpu:2: 2 devices" in compile_ahead.heading(run, "cpu:2")
+    assert compile_ahead.row(measured).endswith(" 2 s")
 
 
 def test_the_roofline_is_the_slower_of_arithmetic_and_memory():
@@ -125,10 +125,16 @@ def test_a_slice_that_does_not_exist_is_refused():
         compile_ahead.devices_of("v9z:1x1")
 
 
-def test_results_are_saved(run, monkeypatch, capsys):
-    monkeypatch.setattr(compile_ahead, "programs", lambda run: iter([]))
-    path = compile_ahead.compile_run(run, "v5e:4x4")
-    assert path == run.workdir / "compile" / "v5e-4x4.json"
-    stored = json.loads(path.read_text())
+def test_results_are_saved_step_by_step(run, monkeypatch, capsys):
+    def compile_all(run):
+        yield compile_ahead.Measured("warm_up", *range(7), 0.5, None, None, {"all-reduce": [4]}, 9)
+        raise ValueError("dynamic: out of memory")
+
+    monkeypatch.setattr(compile_ahead, "compile_all", compile_all)
+    with pytest.raises(ValueError, match="dynamic"):
+        compile_ahead.compile_run(run, "v5e:4x4")
+    stored = json.loads((run.workdir / "compile" / "v5e-4x4.json").read_text())
     assert (stored["devices"], stored["batch_size"]) == (2, run.config.data.batch_size)
-    assert "v5e:4x4" in capsys.readouterr().out
+    assert [step["step"] for step in stored["steps"]] == ["warm_up"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("v5e:4x4") and lines[-1].startswith("warm_up")

@@ -1,11 +1,13 @@
 """How much of the training time is spent in steps, and how far ahead of them the data are.
 
     python -m benchmarks.loop [--config configs/davis.py:small] [--data_dir data]
-        [--set data.train=folder/mine:train ...] [--phases dynamic static joint] [--steps 40]
+        [--set data.train=folder/mine:train ...] [--phases dynamic static joint] [--steps N]
 
-For each kind of phase: the loop as training runs it, with its data, logging and the checkpoint at
-its end; the same steps on a batch that lies on the device; and the data alone. Efficiency is the
-second over the first. χ's labels are drawn, which changes no time.
+One phase of each kind, one after the other as in training, with as many steps as the run takes: the
+loop as training runs it, with its data, logging and the checkpoint at its end; some of its steps on
+a batch that lies on the device; and some batches alone, a second time, when all are decoded where
+``data.keep_in_memory`` keeps them. Efficiency is the second over the first. χ's labels are drawn,
+which changes no time.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from benchmarks.settings import load_config
@@ -31,16 +34,19 @@ from dystab_jax.pseudo_labels import PseudoLabels
 PHASES = ("dynamic", "static", "joint")
 FIRST = 2
 """Steps that are not counted: the first compiles, the next finds memory where it will be."""
+ENOUGH = 20
+"""Steps, or batches, whose time alone tells that of all."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Seconds of ``steps`` steps.
+    """Seconds of a step.
 
     Attributes:
+      steps: of the loop.
       loop: as training runs them.
       alone: on a batch that lies on the device.
-      data: their batches, with nothing else to do.
+      data: its batch, with nothing else to do.
     """
 
     steps: int
@@ -67,40 +73,43 @@ class _Training(Training):
         )
 
 
-def measure(run: Run, kind: str, steps: int) -> Measured:
-    """Trains for some steps of one kind.
+def measure(training: Training, mesh: Mesh, phase: Phase, most: int | None) -> Measured:
+    """Trains for the steps of a phase.
 
-    Raises:
-      ValueError: the config has no such phase.
+    Args:
+      training: what it keeps in memory stays there for the next phase.
+      mesh: of its devices.
+      phase: of the run.
+      most: steps; None for all of the phase.
     """
-    with _Training(run, Interruption()) as training:
-        plan = [phase for phase in training.phases if phase.kind == kind]
-        if not plan:
-            raise ValueError(f"the config has no phase of kind {kind}")
-        start = dataclasses.replace(plan[0], start=0, end=FIRST)
-        timed = dataclasses.replace(plan[0], start=FIRST, end=FIRST + steps)
-        training.phases = (start, timed)
-        training.run_phase(start)
-        jax.block_until_ready(training.state)
-        began = time.perf_counter()
-        training.run_phase(timed)
-        jax.block_until_ready(training.state)
-        loop = time.perf_counter() - began
+    steps = min(phase.end - phase.start, most or phase.end)
+    begin = training.step
+    start = dataclasses.replace(phase, start=begin, end=begin + FIRST)
+    timed = dataclasses.replace(phase, start=begin + FIRST, end=begin + FIRST + steps)
+    training.phases = (start, timed)
+    training.run_phase(start)
+    jax.block_until_ready(training.state)
+    began = time.perf_counter()
+    training.run_phase(timed)
+    jax.block_until_ready(training.state)
+    loop = (time.perf_counter() - began) / steps
 
-        batches = training.batches(timed, training.labels(timed))
-        batch = next(batches)
-        began = time.perf_counter()
-        for _ in range(steps):
-            next(batches)
-        data = time.perf_counter() - began
+    some = min(steps, ENOUGH)
+    batches = training.batches(timed, training.labels(timed))
+    batch = next(batches)
+    began = time.perf_counter()
+    for _ in range(some):
+        next(batches)
+    data = (time.perf_counter() - began) / some
 
-        step, state = training.step_function(timed), training.state
-        shards = jax.block_until_ready(parallel.shard(batch, run.mesh))
-        began = time.perf_counter()
-        for _ in range(steps):
-            state, _ = step(state, shards)
-        jax.block_until_ready(state)
-        alone = time.perf_counter() - began
+    step, state = training.step_function(timed), training.state
+    shards = jax.block_until_ready(parallel.shard(batch, mesh))
+    began = time.perf_counter()
+    for _ in range(some):
+        state, _ = step(state, shards)
+    jax.block_until_ready(state)
+    alone = (time.perf_counter() - began) / some
+    training.state = state
     return Measured(steps, loop, alone, data)
 
 
@@ -112,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--data_dir", type=Path, default=Path("data"))
     add("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the config")
     add("--phases", nargs="+", choices=PHASES, default=PHASES)
-    add("--steps", type=int, default=40)
+    add("--steps", type=int, metavar="N", help="at most so many of each phase")
     arguments = parser.parse_args(argv)
     settings = [*arguments.set, f"data.dir={arguments.data_dir}"]
     try:
@@ -122,16 +131,26 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(config: ConfigDict, arguments: argparse.Namespace) -> None:
-    print(f"{arguments.config}, {arguments.steps} steps of each; ms per step")
-    print(f"{'phase':10}{'loop':>9}{'alone':>9}{'data':>9}{'efficiency':>12}{'data ahead':>12}")
-    for kind in arguments.phases:
-        with tempfile.TemporaryDirectory() as workdir:
-            one = measure(Run.of(config, Path(workdir)), kind, arguments.steps)
-        loop, alone, data = (1e3 * s / one.steps for s in (one.loop, one.alone, one.data))
-        print(
-            f"{kind:10}{loop:9.1f}{alone:9.1f}{data:9.1f}{alone / loop:12.1%}{alone / data:11.1f}x",
-            flush=True,
-        )
+    print(f"{arguments.config}; ms per step")
+    print(
+        f"{'phase':10}{'steps':>6}{'loop':>9}{'alone':>9}{'data':>9}{'efficiency':>12}"
+        f"{'data ahead':>12}",
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory() as workdir:
+        run = Run.of(config, Path(workdir))
+        with _Training(run, Interruption()) as training:
+            plan = {phase.kind: phase for phase in reversed(training.phases)}
+            for kind in arguments.phases:
+                if kind not in plan:
+                    raise ValueError(f"{arguments.config} has no phase of kind {kind}")
+                one = measure(training, run.mesh, plan[kind], arguments.steps)
+                loop, alone, data = (1e3 * seconds for seconds in (one.loop, one.alone, one.data))
+                print(
+                    f"{kind:10}{one.steps:6}{loop:9.1f}{alone:9.1f}{data:9.1f}{alone / loop:12.1%}"
+                    f"{alone / data:11.1f}x",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

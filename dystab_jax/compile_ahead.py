@@ -62,7 +62,8 @@ class Measured:
       step: its name.
       arguments, outputs, temporaries, code: memory. ``reused`` of the outputs lie where donated
         arguments did.
-      flops, bytes_accessed: work of one step.
+      flops, bytes_accessed: work of one step, where XLA counts the body of a loop once: of a round
+        of the game one update of φ and one of ψ.
       intensity: operations per byte accessed.
       roofline_seconds: the least time that arithmetic and memory allow; None for a device of which
         nothing is known.
@@ -273,7 +274,8 @@ def heading(run: Run, topology: str) -> str:
     size = f" of {_mega(known.memory)}" if known else ""
     return (
         f"{topology}: {run.mesh.size} devices ({kind}{size}), batches of "
-        f"{run.config.data.batch_size}; per device\n"
+        f"{run.config.data.batch_size}; per device. Of dynamic and joint, the work is one update "
+        "of φ and one of ψ\n"
         f"{'step':16}{'memory':>9}{'args':>8}{'temp':>8}{'code':>8}{'GFLOP':>9}{'GB moved':>10}"
         f"{'FLOP/B':>8}{'≥ ms':>8}{'peak':>7}{'all-reduce':>15}{'compiled':>10}"
     )

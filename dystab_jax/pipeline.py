@@ -93,27 +93,26 @@ class Decoded:
     def __init__(self, source: Records, size: tuple[int, int], keep: bool, truth: bool = False):
         self.source, self.size, self.keep = source, size, keep
         self.parts = ("image", *FLOWS, "mask") if truth else ("image", *FLOWS)
-        self._kept: dict[int, Example] = {}
+        self._kept: dict[int, dict[str, np.ndarray | None]] = {}
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, position: int) -> Example:
-        example = self._kept.get(position)
-        if example is None:
-            example = decode(self.source[position], self.size, self.parts)
-            if self.keep:
-                self._kept[position] = example
-        return dict(example)
+        return self.some(position, [_NAMES.get(part, part) for part in self.parts])
 
     def some(self, position: int, names: Collection[str]) -> Example:
-        """The arrays with these names; no other is decoded, unless examples are kept."""
-        if self.keep:
-            example = self[position]
-        else:
-            parts = [part for part in self.parts if _NAMES.get(part, part) in names]
-            example = decode(self.source[position], self.size, parts)
-        return {name: array for name, array in example.items() if name in names}
+        """The arrays with these names, as far as the record has them; no other is decoded."""
+        kept = self._kept.get(position, {})
+        wanted = ((_NAMES.get(part, part), part) for part in self.parts)
+        missing = {name: part for name, part in wanted if name in names and name not in kept}
+        if missing:
+            found = decode(self.source[position], self.size, list(missing.values()))
+            # A new one: other threads may be reading the old one. None: there is no such array.
+            kept = kept | dict.fromkeys(missing) | found
+            if self.keep:
+                self._kept[position] = kept
+        return {name: kept[name] for name in names if kept.get(name) is not None}
 
     def part(self, position: int, name: str) -> np.ndarray:
         """One array of an example, see ``some``."""
@@ -186,8 +185,8 @@ def augment(example: Example, options: Augmentation, rng: np.random.Generator) -
             continue
         array = array[top : top + rows, left : left + columns]
         if name in FLOWS:
-            array = resize_flow(array.astype(np.float32), (height, width)).astype(np.float16)
-            array = flip_flow(array) if mirrored else array
+            array = resize_flow(array.astype(np.float32), (height, width))
+            array = (flip_flow(array) if mirrored else array).astype(np.float16)
         else:
             # Plain INTER_NEAREST would shift masks by up to half a pixel against the image.
             method = cv2.INTER_LINEAR if name == "image" else cv2.INTER_NEAREST_EXACT
@@ -202,13 +201,16 @@ def augment(example: Example, options: Augmentation, rng: np.random.Generator) -
 
 
 def _recolor(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Saturation about each pixel's grey, contrast about the image's mean, brightness.
+
+    All three together are one affine map of a pixel's colour.
+    """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
-    image = image.astype(np.float32)
-    grey = image.mean(-1, keepdims=True)
-    image = grey + (image - grey) * saturation
-    mean = image.mean()
-    image = (mean + (image - mean) * contrast) * brightness
-    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+    to_grey = np.full((3, 3), 1 / 3)
+    colors = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * to_grey)
+    mean = np.mean(cv2.mean(image)[:3])
+    offset = np.full((3, 1), brightness * (1 - contrast) * mean)
+    return cv2.transform(image, np.hstack([colors, offset]))
 
 
 def draw_ellipse(rng: np.random.Generator) -> np.ndarray:

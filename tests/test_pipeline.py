@@ -11,7 +11,7 @@ from tiny_videos import sliding_texture
 
 from dystab_jax import pipeline, records
 from dystab_jax.flow_ops import warp
-from dystab_jax.pipeline import Augmentation, Decoded, Frame, augment, frames_of
+from dystab_jax.pipeline import FLOWS, Augmentation, Decoded, Frame, augment, frames_of
 
 PLAIN = Augmentation(flip=False, smallest_crop=1.0, color=0.0)
 ALL = Augmentation(flip=True, smallest_crop=0.7, color=0.3)
@@ -84,6 +84,26 @@ def test_some_arrays_of_an_example(source, keep, monkeypatch):
     for name, array in some.items():
         np.testing.assert_array_equal(array, whole[name])
     assert asked == ([] if keep else [["image", "flow_backward"]])
+
+
+def test_kept_arrays_are_decoded_when_first_asked_for(source, monkeypatch):
+    decoded = Decoded(source, (24, 32), keep=True, truth=True)
+    asked = []
+    decode = pipeline.decode
+    monkeypatch.setattr(
+        pipeline, "decode", lambda raw, size, parts: asked.append(parts) or decode(raw, size, parts)
+    )
+    decoded.some(3, ("image",))
+    decoded.some(3, ("image", "flow_forward"))
+    whole = decoded[3]
+    assert asked == [["image"], ["flow_forward"], ["flow_backward", "mask"]]
+    for name, array in decode(source[3], (24, 32), decoded.parts).items():
+        np.testing.assert_array_equal(whole[name], array)
+    # What a record has not is not looked for again.
+    raw = {name: value for name, value in source[3].items() if name not in ("mask", *FLOWS)}
+    still = Decoded([raw], (24, 32), keep=True, truth=True)
+    assert still[0].keys() == still[0].keys() == {"image"}
+    assert len(asked) == 4
 
 
 def test_frames_bring_their_pairs_nearest_first(source):
@@ -224,6 +244,13 @@ def test_colours_change_within_bounds_and_only_the_image():
     assert 95 <= grey.min() < 101 and 139 < grey.max() <= 145  # 120 · (1 ± 0.2)
     spread = np.array([np.ptp(result["image"]) for result in results])
     assert 24 <= spread.min() < 30 and 45 < spread.max() <= 40 * 1.2**3 + 1
+    # One map of colours does what saturation, contrast and brightness do one after the other.
+    image = np.random.default_rng(0).integers(60, 190, (HEIGHT, WIDTH, 3), np.uint8)
+    brightness, contrast, saturation = generator(0).uniform(0.9, 1.1, 3)
+    grey = image.mean(-1, keepdims=True)
+    expected = grey + (image - grey) * saturation
+    expected = (image.mean() + (expected - image.mean()) * contrast) * brightness
+    np.testing.assert_allclose(pipeline._recolor(image, 0.1, generator(0)), expected, atol=0.7)
     none = Augmentation(flip=False, smallest_crop=1.0, color=0.0)
     np.testing.assert_array_equal(augment(example, none, generator(0))["image"], example["image"])
 

@@ -15,6 +15,7 @@ import dataclasses
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -73,15 +74,26 @@ class _Training(Training):
         )
 
 
-def measure(training: Training, mesh: Mesh, phase: Phase, most: int | None) -> Measured:
-    """Trains for the steps of a phase.
+def measure(run: Run, kinds: Iterable[str], most: int | None) -> Iterator[tuple[str, Measured]]:
+    """Trains for the steps of one phase of each kind.
 
     Args:
-      training: what it keeps in memory stays there for the next phase.
-      mesh: of its devices.
-      phase: of the run.
-      most: steps; None for all of the phase.
+      run: in an empty workdir.
+      kinds: of the phases, in their order.
+      most: steps of each; None for all of the phase.
+
+    Raises:
+      ValueError: the run has no such phase.
     """
+    with _Training(run, Interruption()) as training:
+        plan = {phase.kind: phase for phase in reversed(training.phases)}
+        for kind in kinds:
+            if kind not in plan:
+                raise ValueError(f"the config has no phase of kind {kind}")
+            yield kind, _measure(training, run.mesh, plan[kind], most)
+
+
+def _measure(training: Training, mesh: Mesh, phase: Phase, most: int | None) -> Measured:
     steps = min(phase.end - phase.start, most or phase.end)
     begin = training.step
     start = dataclasses.replace(phase, start=begin, end=begin + FIRST)
@@ -139,18 +151,13 @@ def _run(config: ConfigDict, arguments: argparse.Namespace) -> None:
     )
     with tempfile.TemporaryDirectory() as workdir:
         run = Run.of(config, Path(workdir))
-        with _Training(run, Interruption()) as training:
-            plan = {phase.kind: phase for phase in reversed(training.phases)}
-            for kind in arguments.phases:
-                if kind not in plan:
-                    raise ValueError(f"{arguments.config} has no phase of kind {kind}")
-                one = measure(training, run.mesh, plan[kind], arguments.steps)
-                loop, alone, data = (1e3 * seconds for seconds in (one.loop, one.alone, one.data))
-                print(
-                    f"{kind:10}{one.steps:6}{loop:9.1f}{alone:9.1f}{data:9.1f}{alone / loop:12.1%}"
-                    f"{alone / data:11.1f}x",
-                    flush=True,
-                )
+        for kind, one in measure(run, arguments.phases, arguments.steps):
+            loop, alone, data = (1e3 * seconds for seconds in (one.loop, one.alone, one.data))
+            print(
+                f"{kind:10}{one.steps:6}{loop:9.1f}{alone:9.1f}{data:9.1f}{alone / loop:12.1%}"
+                f"{alone / data:11.1f}x",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

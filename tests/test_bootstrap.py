@@ -400,18 +400,21 @@ def test_a_corrupt_record_is_named(session, tmp_path, tiny_data):
 # -- benchmarks of it -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", loop.PHASES)
-def test_the_benchmark_of_the_loop_trains_as_training_does(session, tmp_path, kind):
+def test_the_benchmark_of_the_loop_trains_as_training_does(session, tmp_path):
     trainer, *_ = session
     ran = []
     trainer.before = ran.append
     run = dataclasses.replace(trainer.run, workdir=tmp_path)
-    measured = loop.measure(run, kind, steps=3)
+    measured = dict(loop.measure(run, loop.PHASES, most=2))
     trainer.before = lambda step: None
-    # Two steps to start with, three in the loop, three by themselves.
-    assert ran == list(range(8))
-    assert min(measured.loop, measured.alone, measured.data) > 0
-    assert (tmp_path / "checkpoints" / "5").exists()
+    assert tuple(measured) == loop.PHASES
+    # Of each kind two steps to start with, two in the loop, two by themselves.
+    assert ran == list(range(18))
+    for one in measured.values():
+        assert one.steps == 2 and min(one.loop, one.alone, one.data) > 0
+    assert (tmp_path / "checkpoints" / "12").exists()
+    with pytest.raises(ValueError, match="no phase of kind supervised"):
+        next(loop.measure(run, ["supervised"], most=2))
 
 
 def test_what_killed_runs_are_compared_by(session, tmp_path):

@@ -134,8 +134,8 @@ def warp(values: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
 
 def _targets(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     height, width = flow.shape[2:]
-    rows, columns = (torch.arange(side, device=flow.device) for side in (height, width))
-    rows = rows[:, None]
+    rows = torch.arange(height, device=flow.device)[:, None]
+    columns = torch.arange(width, device=flow.device)
     return rows + flow[:, 1], columns + flow[:, 0]
 
 

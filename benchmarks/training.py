@@ -71,8 +71,8 @@ def main(argv: list[str] | None = None) -> None:
         if "psi" in rows and not run.config.psi.model.widths:
             print("psi is left out: it learns nothing where psi.model.widths is empty")
             rows.remove("psi")
-        device = device_of(run)
-        if device != "cpu" and (options.memory or options.memory_of):
+        device = set_up_torch(run)
+        if device != "cpu" and options.memory:
             raise ValueError("--memory is of the CPU; set JAX_PLATFORMS=cpu")
         if options.memory_of:
             print(json.dumps(memory_of(options.memory_of, run, rows[0], options.layout)))
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
         if options.memory:
             results = measure_memory(options, rows)
         else:
-            results = measure_times(run, rows, options)
+            results = measure_times(run, device, rows, options)
     except cli.USER_ERRORS as error:
         sys.exit(f"error: {error}")
     if options.json:
@@ -135,8 +135,8 @@ def open_run(options: argparse.Namespace) -> Run:
     return Run.of(load_config(options.config, _overrides(options)), Path("unused"))
 
 
-def device_of(run: Run) -> str:
-    """PyTorch's name of what the run computes on.
+def set_up_torch(run: Run) -> str:
+    """Has PyTorch compute as XLA does; returns its name of the run's device.
 
     Raises:
       ValueError: PyTorch cannot use it, or it is several.
@@ -348,9 +348,11 @@ class Theirs:
 # -- times ----------------------------------------------------------------------------------------
 
 
-def measure_times(run: Run, rows: list[str], options: argparse.Namespace) -> dict[str, Any]:
+def measure_times(
+    run: Run, device: str, rows: list[str], options: argparse.Namespace
+) -> dict[str, Any]:
     """Prints the table; returns the seconds of all turns, by row and side."""
-    ours, device = Ours(run), device_of(run)
+    ours = Ours(run)
     sides = {"jax": ours, "torch": Theirs(run, options.layout, device)}
     if options.compile:
         sides["torch.compile"] = Theirs(run, options.layout, device, compiled=True)

@@ -93,19 +93,21 @@ class Decoded:
     def __init__(self, source: Records, size: tuple[int, int], keep: bool, truth: bool = False):
         self.source, self.size, self.keep = source, size, keep
         self.parts = ("image", *FLOWS, "mask") if truth else ("image", *FLOWS)
+        self._part_of = {_NAMES.get(part, part): part for part in self.parts}
         self._kept: dict[int, dict[str, np.ndarray | None]] = {}
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, position: int) -> Example:
-        return self.some(position, [_NAMES.get(part, part) for part in self.parts])
+        return self.some(position, self._part_of)
 
     def some(self, position: int, names: Collection[str]) -> Example:
         """The arrays with these names, as far as the record has them; no other is decoded."""
         kept = self._kept.get(position, {})
-        wanted = ((_NAMES.get(part, part), part) for part in self.parts)
-        missing = {name: part for name, part in wanted if name in names and name not in kept}
+        missing = {
+            name: part for name, part in self._part_of.items() if name in names and name not in kept
+        }
         if missing:
             found = decode(self.source[position], self.size, list(missing.values()))
             # A new one: other threads may be reading the old one. None: there is no such array.

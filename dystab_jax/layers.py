@@ -25,7 +25,7 @@ class Conv(nn.Module):
 
     The centre of output pixel i lies on input pixel ``stride * i``, for every size. A 1×1
     convolution of all pixels is a product of matrices, and written as one: on CPUs XLA computes its
-    gradients several times faster so. One with a stride is not: a product of every other pixel is
+    gradients several times faster so. One with a stride is not: with many channels the product is
     slower there, and XLA's GPU compiler (jaxlib 0.10.2 and 0.11.2) aborts on some.
 
     Attributes:

@@ -1,8 +1,12 @@
-"""Dense convolution with a gradient of its own for the CPU.
+"""Dense convolution whose kernel has a gradient of its own for CPUs and for GPUs.
 
 XLA's CPU backend computes the gradient of a convolution's kernel on one core where channels are
 few, and slowly where they are many. There, the same numbers come from one product of matrices per
-image, which runs 1.4 to six times as fast. GPUs and TPUs get the plain convolution's gradient.
+image, which runs 1.4 to six times as fast. On NVIDIA GPUs XLA asks cuDNN for that gradient, but not
+where the convolution is dilated: then it runs as a convolution whose kernel is the image, on an
+H200 in up to five times the time. There, every grid of pixels that a dilated kernel reads together
+becomes an image of its own, whose convolution is not dilated. TPUs get the plain convolution's
+gradient.
 """
 
 from collections.abc import Sequence
@@ -80,16 +84,22 @@ def _backward(strides, padding, dilations, saved: tuple[Array, Array], gradient:
         return jax.vjp(lambda kernel: _plain(x, kernel, *window), kernel)[1](gradient)[0]
 
     def cpu(x, kernel, gradient):
-        return _kernel_gradient(x, kernel, gradient, *window)
+        return _gradient_by_products(x, kernel, gradient, *window)
+
+    def cuda(x, kernel, gradient):
+        if dilations == (1, 1) or strides != (1, 1):
+            return default(x, kernel, gradient)
+        return _gradient_by_grids(x, kernel, gradient, padding, dilations)
 
     (of_input,) = jax.vjp(lambda x: _plain(x, kernel, *window), x)[1](gradient)
-    return of_input, jax.lax.platform_dependent(x, kernel, gradient, cpu=cpu, default=default)
+    of_kernel = jax.lax.platform_dependent(x, kernel, gradient, cpu=cpu, cuda=cuda, default=default)
+    return of_input, of_kernel
 
 
 _conv.defvjp(_forward, _backward)
 
 
-def _kernel_gradient(
+def _gradient_by_products(
     x: Array,
     kernel: Array,
     gradient: Array,
@@ -124,3 +134,27 @@ def _kernel_gradient(
     total = jnp.zeros((height * width * channels, features), jnp.float32)
     total, _ = jax.lax.scan(add, total, (x, gradient))
     return total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _gradient_by_grids(
+    x: Array, kernel: Array, gradient: Array, padding: Padding, dilations: tuple[int, int]
+) -> Array:
+    """The gradient of an undilated convolution of the grids that a dilated one reads one by one."""
+    padded = _split_grids(jnp.pad(x, ((0, 0), *padding, (0, 0))), dilations)
+    gradient = _split_grids(gradient, dilations)
+    undilated = ((1, 1), ((0, 0), (0, 0)), (1, 1))
+    return jax.vjp(lambda kernel: _plain(padded, kernel, *undilated), kernel)[1](gradient)[0]
+
+
+def _split_grids(x: Array, sides: tuple[int, int]) -> Array:
+    """Every side-th row and column as an image of its own, [B * sides, H / sides, W / sides, C].
+
+    Last rows and columns are filled up with zeros.
+    """
+    down, right = sides
+    filled = ((0, -x.shape[1] % down), (0, -x.shape[2] % right))
+    x = jnp.pad(x, ((0, 0), *filled, (0, 0)))
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // down, down, width // right, right, channels)
+    x = x.transpose(0, 2, 4, 1, 3, 5)
+    return x.reshape(-1, height // down, width // right, channels)

@@ -1,4 +1,4 @@
-"""Convolutions whose gradients have a formulation of their own on the CPU."""
+"""Convolutions whose gradients have formulations of their own on CPUs and GPUs."""
 
 import flax.linen as nn
 import jax
@@ -27,6 +27,14 @@ def plain(x, kernel, stride, dilation):
     )
 
 
+@pytest.fixture(params=["cpu", "cuda"])
+def platform(request, monkeypatch):
+    """Has gradients computed here as they are there."""
+    monkeypatch.setattr(
+        jax.lax, "platform_dependent", lambda *arrays, **ways: ways[request.param](*arrays)
+    )
+
+
 @pytest.mark.parametrize(
     ("side", "stride", "dilation", "height", "width"),
     [
@@ -34,13 +42,16 @@ def plain(x, kernel, stride, dilation):
         (3, 2, 1, 7, 10),  # odd and even sides
         (7, 2, 1, 12, 9),
         (3, 1, 2, 6, 9),
+        (3, 1, 2, 7, 9),  # grids of several sizes
+        (3, 1, 4, 8, 12),
         (3, 1, 8, 6, 9),  # most taps read nothing but padding
+        (3, 2, 2, 6, 9),
         (1, 1, 1, 4, 5),
         (1, 2, 1, 5, 4),
     ],
 )
 def test_values_and_gradients_are_those_of_the_plain_convolution(
-    side, stride, dilation, height, width
+    side, stride, dilation, height, width, platform
 ):
     x, kernel = draw(3, height, width, 5), draw(side, side, 5, 4, seed=1)
     expected, back = jax.vjp(lambda *a: plain(*a, stride, dilation), x, kernel)
@@ -50,6 +61,17 @@ def test_values_and_gradients_are_those_of_the_plain_convolution(
     for one, other in zip(own_back(gradient), back(gradient), strict=True):
         # Sums in another order.
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("platform", "strided"), [("tpu", True), ("cuda", False)])
+def test_gpus_get_gradients_that_cudnn_computes(platform, strided):
+    def total(kernel, x):
+        return conv(x, kernel, dilation=4).sum()
+
+    traced = jax.jit(jax.grad(total)).trace(draw(3, 3, 5, 4), draw(2, 8, 12, 5))
+    lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+    # XLA's usual gradient of a dilated kernel is a strided convolution, which it leaves as it is.
+    assert ("stride = [4, 4]" in lowered) == strided
 
 
 def test_gradients_of_bfloat16_are_summed_in_float32():
@@ -72,9 +94,10 @@ def test_gradients_of_bfloat16_are_summed_in_float32():
         {"kernel_dilation": 3},
         {"padding": "VALID", "strides": 2},
         {"padding": ((0, 2), (1, 0))},
+        {"padding": ((0, 2), (3, 1)), "kernel_dilation": (1, 2)},
     ],
 )
-def test_layers_of_flax_are_the_same(options):
+def test_layers_of_flax_are_the_same(options, platform):
     x = draw(2, 9, 8, 3)
     own, usual = (
         nn.Conv(4, (3, 3), **options, **more) for more in ({"conv_general_dilated": for_flax}, {})

@@ -28,7 +28,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
     "Config file, such as configs/demo.py or configs/davis.py:small; its fields are overridden by "
-    "--config.section.field=value. Left out, eval and predict use WORKDIR/config.json.",
+    "--config.section.field=value. Left out: the one that WORKDIR was made with.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, metrics, scores, report.", required=True
@@ -128,6 +128,7 @@ def _connect() -> None:
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, with what is wrong with the config told in one line."""
     try:
+        argv = cli.name_saved_config(argv)
         cli.check_config(argv)
         return app.parse_flags_with_usage(argv)
     except (KeyError, AttributeError, TypeError) as error:

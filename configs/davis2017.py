@@ -16,5 +16,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config = common.base(variant, "davis2017.py")
     config.data.train = "davis2017:train"
     config.eval.data = "davis2017:val"
-    config.eval.crf = "cis"
     return config

@@ -32,4 +32,5 @@ def get_config() -> ConfigDict:
     config.chi.optimizer.learning_rate = 1e-3
     config.eval.data = "movers:test"
     config.eval.flows_per_frame = 2
+    config.eval.crf = "none"
     return config

@@ -16,6 +16,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config = common.base(variant, "fbms59.py")
     config.data.train = "fbms59:train"
     config.eval.data = "fbms59:test"
-    config.eval.crf = "cis"
     config.data.keep_in_memory = False  # decoded, it is too large
     return config

@@ -17,5 +17,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config = common.base(variant, "segtrackv2.py")
     config.data.train = "segtrackv2:train"
     config.eval.data = "segtrackv2:test"
-    config.eval.crf = "cis"
     return config

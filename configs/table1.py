@@ -16,6 +16,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = common.base(variant, "table1.py")
     config.bootstrap.rounds = 0
     config.eval.data = common.VIDEOS
+    config.eval.crf = "none"
     config.runs = (
         ("without_consistency", (("loss.temporal_weight", 0.0),)),
         ("with_consistency", (("loss.temporal_weight", 1.0),)),  # Sec. 5.1

@@ -17,6 +17,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.bootstrap.rounds = 1
     config.bootstrap.joint_epochs = 0.0
     config.eval.data = common.VIDEOS
+    config.eval.crf = "none"
     config.runs = (
         ("f_measure", (("loss.static", "f_measure"),)),
         ("confidence", (("loss.static", "confidence"),)),

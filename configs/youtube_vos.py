@@ -17,6 +17,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config = common.base(variant, "youtube_vos.py")
     config.data.train = "youtube_vos:train"
     config.eval.data = "youtube_vos:labelled"
-    config.eval.crf = "cis"
     config.data.keep_in_memory = False  # decoded, it is too large
     return config

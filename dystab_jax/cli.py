@@ -1,6 +1,7 @@
 """What ``run.py`` does once the flags are read: open runs, train them, score them, use them."""
 
 import json
+import re
 import runpy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
 ADDED_SECTIONS = ("self_training", "supervised")
 # Where data lies and how fast it is read may differ from machine to machine.
 FREE_DATA_FIELDS = ("dir", "keep_in_memory", "threads")
+
+_SAVED = Path(__file__).resolve().parents[1] / "configs" / "saved.py"
 
 
 def train(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) -> None:
@@ -182,17 +185,13 @@ def open_runs(
       ValueError: the config has a wrong name or value; ``only`` names no run of it.
       OSError: no such run, or the workdir cannot be written.
     """
-    path = workdir / "config.json"
-    stored = _read(path) if path.exists() else None
-    if stored is None and mode not in ("train", "compile"):
-        raise FileNotFoundError(
-            f"{path} does not exist: --workdir={workdir} holds no run; train first, with "
-            f"`python run.py --config=CONFIG --workdir={workdir}`"
-        )
+    saved = (workdir / "config.json").exists()
+    if not saved and mode not in ("train", "compile"):
+        raise _no_run(workdir)
     if config is None:
-        if stored is None:
+        if not saved:
             raise ValueError("--config is needed to train, for instance --config=configs/demo.py")
-        config = _to_config(stored)
+        config = saved_config(workdir)
     if config.runs and _has_checkpoints(workdir):
         raise ValueError(
             f"--workdir={workdir} holds a single run, and this config stands for several; use "
@@ -220,6 +219,26 @@ def open_runs(
             yield _open_run(run_config, workdir / name, mode)
 
 
+def saved_config(workdir: Path) -> ConfigDict:
+    """The config that a workdir was made with.
+
+    Raises:
+      FileNotFoundError: it holds no run.
+      ValueError: its config.json is damaged.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise _no_run(workdir)
+    return _to_config(_read(path))
+
+
+def _no_run(workdir: Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"{workdir / 'config.json'} does not exist: --workdir={workdir} holds no run; train first, "
+        f"with `python run.py --config=CONFIG --workdir={workdir}`"
+    )
+
+
 def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     path = workdir / "config.json"
     stored = _read(path) if path.exists() else None
@@ -238,6 +257,15 @@ def _has_checkpoints(workdir: Path) -> bool:
 def _store(config: ConfigDict, workdir: Path) -> None:
     _make_writable(workdir)
     write_whole(workdir / "config.json", json.dumps(experiments.as_json(config), indent=1) + "\n")
+
+
+def name_saved_config(argv: list[str]) -> list[str]:
+    """Has overrides on a command line without --config change the config of the workdir."""
+    given, overrides = _config_arguments(argv)
+    workdir = _argument(argv, "workdir")
+    if given is not None or not overrides or workdir is None:
+        return argv
+    return [argv[0], f"--config={_SAVED}:{workdir}", *argv[1:]]
 
 
 def check_config(argv: list[str]) -> None:
@@ -287,15 +315,19 @@ def explain_override(argv: list[str], error: Exception) -> str:
 
 def _config_arguments(argv: list[str]) -> tuple[str | None, list[str]]:
     """FILE[:VARIANT] of --config, and its overrides SECTION.FIELD[=VALUE]."""
-    given, overrides = None, []
+    prefix = re.compile("--?config[.]")
+    overrides = [prefix.sub("", word, count=1) for word in argv if prefix.match(word)]
+    return _argument(argv, "config"), overrides
+
+
+def _argument(argv: list[str], name: str) -> str | None:
+    """The value of a flag, before absl has read it."""
+    value = None
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, value = word.partition("=")
-        name = name.removeprefix("-").removeprefix("-") if word.startswith("-") else ""
-        if name == "config":
-            given = value if equals else following
-        elif name.startswith("config."):
-            overrides.append(f"{name.removeprefix('config.')}{equals}{value}")
-    return given, overrides
+        flag, equals, written = word.partition("=")
+        if flag in (f"-{name}", f"--{name}"):
+            value = written if equals else following
+    return value
 
 
 def _load(given: str) -> ConfigDict:

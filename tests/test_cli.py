@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.settings import load_config
 from data_prep.flow import FlowOptions
 from dystab_jax import cli, eval_options
 
@@ -111,6 +112,28 @@ def test_overrides_are_explained(monkeypatch, words, said):
     cli.check_config(["run.py", *words])
     explained = cli.explain_override(["run.py", *words, "--config.log.evry=3"], KeyError("?"))
     assert said in explained
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_overrides_alone_change_the_config_of_the_workdir(tmp_path, tiny_config, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    tiny_config.eval.crf = "cis"
+    open_run(tiny_config, tmp_path, "train")
+    words = ["run.py", f"--workdir={tmp_path}", "--config.eval.crf=guided"]
+    _, given, *others = cli.name_saved_config(words)
+    assert others == words[1:]
+    path = given.partition("=")[2]
+    changed = load_config(path, ["eval.crf=guided"])
+    assert changed.eval.crf == "guided"
+    changed.eval.crf = "cis"
+    assert changed.to_dict() == cli.saved_config(tmp_path).to_dict()
+    for sufficient in ([*words, "--config=configs/demo.py"], words[:-1], [words[0], words[-1]]):
+        assert cli.name_saved_config(sufficient) == sufficient
+
+    done = run_py(*words[1:], "--mode=predict", "--config.eval.crff=guided")
+    assert "config.eval has no field 'crff'; it has batch_size, crf" in done.stderr
+    done = run_py(f"--workdir={tmp_path / 'absent'}", *words[2:])
+    assert "holds no run; train first" in done.stderr
 
 
 def test_predict_needs_input_and_output(tmp_path):

@@ -1,0 +1,15 @@
+"""The config that a workdir was made with: ``--config=configs/saved.py:runs/demo``.
+
+``run.py`` takes it by itself where fields are overridden and no ``--config`` is given.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from dystab_jax import cli
+
+
+def get_config(workdir: str) -> ConfigDict:
+    """The config of a run, or the one that stands for all runs in the workdir."""
+    return cli.saved_config(Path(workdir))

@@ -24,11 +24,9 @@ def start(count, arguments, folder):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-        "PYTHONPATH": str(ROOT),
-    }
+    # A device each, compiled like the tests themselves.
+    flags = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]
+    environment = os.environ | {"XLA_FLAGS": " ".join(flags), "PYTHONPATH": str(ROOT)}
     started = []
     for number in range(count):
         several = [f"--coordinator=localhost:{port}", f"--processes={count}", f"--process={number}"]

@@ -9,7 +9,7 @@ from tiny_videos import files_of, sliding_texture, write_frames, write_video
 from configs import davis
 from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
-from dystab_jax import evaluation, masks, predict
+from dystab_jax import crf, evaluation, masks, predict
 from dystab_jax.build import Run, initial_state
 from dystab_jax.pipeline import resize_image
 
@@ -30,6 +30,7 @@ def run(tmp_path_factory):
     config.psi.model.widths = (4, 8)
     config.eval.batch_size = 4
     config.eval.flows_per_frame = 6
+    config.eval.crf = "none"
     return Run.of(config, tmp_path_factory.mktemp("run"))
 
 
@@ -124,7 +125,9 @@ def test_image_goes_through_chi_alone(run, state, static_mask, tmp_path, calls):
     assert change[mask == 1].mean() > 2 * change[mask == 0].mean()
 
 
-def test_folder_of_frames(run, state, tmp_path, calls):
+@pytest.mark.parametrize("preset", ["none", "guided"])
+def test_folder_of_frames(run, state, tmp_path, calls, monkeypatch, preset):
+    monkeypatch.setitem(run.config.eval, "crf", preset)
     source, output = write_frames(tmp_path / "in", FRAMES), tmp_path / "out"
     written = predict.predict(run, run.averages(state), source, output)
     names = [f"{t}" for t in range(5)]
@@ -141,8 +144,11 @@ def test_folder_of_frames(run, state, tmp_path, calls):
     ]
     for name, probability in zip(names, soft, strict=True):
         native = masks.upsample(probability, (49, 65))[..., 0]
+        refined = crf.refine(FRAMES[int(name)], native, preset)
         mask = read_mask(output / "masks" / f"{name}.png")
-        np.testing.assert_array_equal(mask, native > 0.5)
+        np.testing.assert_array_equal(mask, refined > 0.5)
+        if preset != "none":
+            assert 0 < np.mean(mask != (native > 0.5)) < 0.5
     rate, frames = read_video(output / "overlay.mp4")
     assert (rate, len(frames)) == (24, 5)
 

@@ -3,7 +3,7 @@
     make demo
     python run.py --config=configs/demo.py --workdir=runs/demo
 
-Cost: 11 minutes on two CPU cores, training and evaluation. No download, no data set.
+Cost: 12 minutes on two CPU cores, data, training and evaluation. No download, no data set.
 Expect a fused J of about 0.86 on the test split; README has what was measured.
 """
 

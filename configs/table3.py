@@ -17,7 +17,6 @@ from configs import common
 def get_config(variant: str = "") -> ConfigDict:
     config = common.base(variant, "table3.py")
     config.eval.data = common.VIDEOS
-    config.eval.crf = "cis"  # Sec. 5.5: "similar to [77]"
     config.runs = (
         ("davis2016", (("data.train", "davis2016:train"),)),
         ("fbms59", (("data.train", "fbms59:train"),)),

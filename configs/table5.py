@@ -15,6 +15,5 @@ from configs import common
 def get_config(variant: str = "") -> ConfigDict:
     config = common.base(variant, "table5.py")
     config.eval.data = common.VIDEOS
-    config.eval.crf = "cis"
     config.eval.phases = "1-joint,2-joint,3-joint"
     return config

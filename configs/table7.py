@@ -15,6 +15,5 @@ from configs import common
 def get_config(variant: str = "") -> ConfigDict:
     config = common.base(variant, "table7.py")
     config.eval.data = "davis2017:val,youtube_vos:labelled"
-    config.eval.crf = "cis"
     config.eval.phases = "3-joint"
     return config

@@ -2,13 +2,14 @@
 
     pip install torch                    # for a CPU its CPU build will do
     python -m benchmarks.training [--config configs/davis.py:small] [--only phi chi ...]
-        [--size 96 160] [--batch 4] [--set phi.model.shrink=1 ...] [--repeats 5]
+        [--size 96 160] [--batch 4] [--set phi.model.shrink=1 ...] [--repeats 5] [--steps 2]
         [--compile] [--memory] [--json FILE]
 
 Ours are the functions that training and evaluation run; both sides start from the same weights, get
-the same drawn batch again and again, and take turns on all cores or on one GPU. Of each step: the
-fastest and the median turn, and how many times as long PyTorch takes, from turn to turn (median,
-smallest, largest).
+the same drawn batch again and again, and take turns on all cores or on one GPU. A turn is several
+steps in a row, as training takes them; one before does not count, since virtual machines take
+memory back from who waits. Of each step: the fastest and the median turn; and how many times as
+long PyTorch's median takes, with the smallest and the largest ratio of two turns.
 
     phi, phi_joint      one update of φ, by Eq. (5) and by Eq. (8)
     psi, chi            one update of ψ, and of χ in a later round
@@ -37,7 +38,7 @@ import numpy as np
 
 from benchmarks.settings import load_config
 from dystab_jax import cli, masks, parallel
-from dystab_jax.bootstrap import Bootstrap, Phase, step_of
+from dystab_jax.bootstrap import Bootstrap, Phase, map_phase
 from dystab_jax.build import NETWORKS, Run, unpack
 from dystab_jax.compile_ahead import training_batch
 from dystab_jax.cores import use_cores
@@ -58,8 +59,8 @@ SIDES = ("jax", "torch")
 LAYOUTS = ("channels_last", "contiguous_format")
 # After a turn PyTorch's threads spin for a while, on the cores of the other side's turn.
 PAUSE = 0.05
-Turn = Callable[[], Any]
-"""One step or prediction, to its end."""
+Step = Callable[[], Any]
+"""Starts one step or prediction; returns what the side's ``wait`` takes."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -102,14 +103,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--batch", type=int, metavar="N", help="data.batch_size and eval.batch_size")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="data.image_size")
     add("--repeats", type=int, default=5, help="turns of each")
+    add("--steps", type=int, default=2, help="in a turn")
     add("--layout", choices=LAYOUTS, default=LAYOUTS[0], help="of PyTorch's convolutions")
     add("--compile", action="store_true", help="also torch.compile, which needs a C++ compiler")
     add("--memory", action="store_true", help="resident memory of the training steps, no times")
     add("--memory_of", choices=SIDES, help=argparse.SUPPRESS)
     add("--json", type=Path, metavar="FILE", help="where to save all turns")
     options = parser.parse_args(argv)
-    if options.repeats < 1:
-        parser.error(f"--repeats is {options.repeats}; expected 1 or more")
+    for name in ("repeats", "steps"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} is {getattr(options, name)}; expected 1 or more")
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError:
@@ -250,8 +253,12 @@ class Ours:
     def __init__(self, run: Run):
         self.run, self.state = run, run.new_state()
 
-    def turn(self, row: str, batch: Mapping[str, np.ndarray]) -> Turn:
-        """What takes turns; its first call compiles."""
+    def wait(self, started: Any) -> None:
+        """Until what was started last has ended."""
+        jax.block_until_ready(started)
+
+    def step(self, row: str, batch: Mapping[str, np.ndarray]) -> Step:
+        """What a turn repeats; its first call compiles."""
         run = self.run
         steps = run.steps
         if row == "predict_fused":
@@ -264,14 +271,14 @@ class Ours:
             mapped = parallel.map_prediction(predict, run.mesh)
             shards = parallel.shard({array: batch[array]}, run.mesh, 0)
             variables = run.averages(self.state)[name]
-            return lambda: jax.block_until_ready(mapped(variables, shards))
+            return partial(mapped, variables, shards)
         phase, game = phase_of(row, run)
-        mapped = parallel.map_step(step_of(phase, steps, game), run.mesh)
+        mapped = map_phase(phase, steps, game, run.mesh)
         shards = parallel.shard(batch, run.mesh)
 
-        def update() -> None:
+        def update() -> Any:
             self.state, metrics = mapped(self.state, shards)
-            jax.block_until_ready((self.state, metrics))
+            return self.state, metrics
 
         return update
 
@@ -310,21 +317,15 @@ class Theirs:
         if compiled:
             self.steps.compile()
 
-    def turn(self, row: str, batch: Mapping[str, np.ndarray]) -> Turn:
-        """What takes turns."""
-        step = self._step(row, batch)
-        if self.device == "cpu":
-            return step
-
-        def to_its_end() -> None:
+    def wait(self, _: Any) -> None:
+        """Until all that was started has ended."""
+        if self.device != "cpu":
             import torch
 
-            step()
             torch.cuda.synchronize()
 
-        return to_its_end
-
-    def _step(self, row: str, batch: Mapping[str, np.ndarray]) -> Turn:
+    def step(self, row: str, batch: Mapping[str, np.ndarray]) -> Step:
+        """What a turn repeats."""
         from benchmarks.torch_dystab import to_tensor
 
         given = {
@@ -365,27 +366,36 @@ def measure_times(
     seconds = {}
     for row in rows:
         batch = draw_batch(row, run)
-        turns = {by: side.turn(row, batch) for by, side in sides.items()}
-        seconds[row] = take_turns(turns, options.repeats)
+        steps = {by: side.step(row, batch) for by, side in sides.items()}
+        seconds[row] = take_turns(sides, steps, options.repeats, options.steps)
         frames = run.config.eval.batch_size if row in PREDICTIONS else None
         for by in seconds[row]:
             print(_line(row, by, seconds[row], frames), flush=True)
     return {"seconds": seconds}
 
 
-def take_turns(turns: Mapping[str, Turn], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each, one after the other again and again; the first ones do not count."""
-    seconds: dict[str, list[float]] = {by: [] for by in turns}
-    for turn in turns.values():
-        turn()  # compiles, and finds its memory
-        turn()
+def take_turns(
+    sides: Mapping[str, Ours | Theirs], steps: Mapping[str, Step], repeats: int, length: int
+) -> dict[str, list[float]]:
+    """Seconds of a step in each turn of ``length`` steps, one side after the other."""
+    seconds: dict[str, list[float]] = {by: [] for by in steps}
+    for by, step in steps.items():
+        _repeat(sides[by], step, 2)  # compiles, and finds its memory
     for _ in range(repeats):
-        for by, turn in turns.items():
+        for by, step in steps.items():
             time.sleep(PAUSE)
+            _repeat(sides[by], step, 1)
             start = time.perf_counter()
-            turn()
-            seconds[by].append(time.perf_counter() - start)
+            _repeat(sides[by], step, length)
+            seconds[by].append((time.perf_counter() - start) / length)
     return seconds
+
+
+def _repeat(side: Ours | Theirs, step: Step, times: int) -> None:
+    """Nothing waits between the steps."""
+    for _ in range(times):
+        started = step()
+    side.wait(started)
 
 
 def _line(row: str, by: str, seconds: Mapping[str, list[float]], frames: int | None) -> str:
@@ -441,15 +451,15 @@ def memory_of(by: str, run: Run, row: str, layout: str) -> dict[str, int]:
 
     imported = _resident("VmRSS")
     side = Ours(run) if by == "jax" else Theirs(run, layout)
-    turn = side.turn(row, draw_batch(row, run))
-    turn()
-    turn()
+    step = side.step(row, draw_batch(row, run))
+    for _ in range(2):
+        _repeat(side, step, 1)
     whole = _resident("VmHWM")
     # Back to the system with what compiling has left, and the peak forgotten.
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
-    turn()
-    turn()
+    for _ in range(2):
+        _repeat(side, step, 1)
     return {"step": _resident("VmHWM") - imported, "whole": whole - imported}
 
 

@@ -126,8 +126,8 @@ def get_config(variant: str = "") -> ConfigDict:
 
     # One round after the loop, for single images (Sec. 5.6, Table 4): configs/table4.py.
     config.self_training = dict(data="", crf="deepusps", epochs=15.0)
-    # Fine-tuning with labels, for the supervised row of Table 3 and nothing else:
-    # configs/table3.py:supervised.
+    # Fine-tuning with labels, for the supervised row of Table 3 and nothing else: the run
+    # "supervised" of configs/table3.py.
     config.supervised = dict(data="", select="", epochs=15.0, checks=3)
 
     config.eval = dict(

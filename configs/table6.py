@@ -3,10 +3,10 @@
     python run.py --config=configs/table6.py --workdir=runs/table6
     python run.py --config=configs/table6.py:small --workdir=runs/table6   # two CPU cores
 
-The whole loop for five seeds and five numbers of videos, 25 runs; for one seed, the fewer videos
-are among the more. What was stopped goes on where it was, and ``--only=seed0-videos12`` does single
-runs, for instance on several machines. Scored on the union of the saliency sets. The paper's mIoU:
-48.3 with 12 videos to 61.4 with 108.
+The whole loop for five seeds and five numbers of videos (``small``: four), 25 runs; for one seed,
+the fewer videos are among the more. What was stopped goes on where it was, and
+``--only=seed0-videos12`` does single runs, for instance on several machines. Scored on the union of
+the saliency sets. The paper's mIoU: 48.3 with 12 videos to 61.4 with 108.
 """
 
 from ml_collections import ConfigDict

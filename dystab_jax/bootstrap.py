@@ -7,6 +7,7 @@ from functools import partial
 import grain
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from dystab_jax import parallel, pipeline, processes, records
@@ -17,7 +18,7 @@ from dystab_jax.interruption import Interruption
 from dystab_jax.monitor import Guard, Log
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.state import State
-from dystab_jax.steps import ARRAYS, Steps
+from dystab_jax.steps import ARRAYS, USES, Batch, Metrics, Steps
 
 PHASES = "phases"
 """Folder of a workdir that holds the averaged networks at the end of every phase."""
@@ -185,6 +186,22 @@ def step_of(phase: Phase, steps: Steps, options: Bootstrap) -> Callable:
         "self_training": steps.self_training_round,
         "supervised": steps.supervised_round,
     }[phase.kind]
+
+
+def map_phase(phase: Phase, steps: Steps, options: Bootstrap, mesh: Mesh) -> Callable:
+    """What a phase repeats, on all devices: ``step(state, batch) -> (state, metrics)``.
+
+    The networks that it has nothing to do with stay out of the call: handing over an array takes
+    microseconds on each device, and there are near two thousand of them in ``configs/davis.py``.
+    """
+    step = parallel.map_step(step_of(phase, steps, options), mesh)
+
+    def run(state: State, batch: Batch) -> tuple[State, Metrics]:
+        own, others = state.split(USES[phase.kind])
+        own, metrics = step(own, batch)
+        return own.replace(**others), metrics
+
+    return run
 
 
 def train(run: Run, interruption: Interruption | None = None) -> State:
@@ -382,8 +399,8 @@ class Training:
         """``step(state, batch)`` on all devices; compiled once for all phases that repeat it."""
         key = (phase.kind, phase.first)
         if key not in self._compiled:
-            step = step_of(phase, self._run.steps, self._options)
-            self._compiled[key] = parallel.map_step(step, self._run.mesh)
+            run = self._run
+            self._compiled[key] = map_phase(phase, run.steps, self._options, run.mesh)
         return self._compiled[key]
 
     def labels(self, phase: Phase) -> PseudoLabels | None:

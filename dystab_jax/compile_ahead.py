@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from dystab_jax import parallel
 from dystab_jax.bootstrap import Bootstrap, Phase, schedule, step_of
 from dystab_jax.build import Run, unpack
 from dystab_jax.files import write_whole
-from dystab_jax.steps import ARRAYS, AXIS
+from dystab_jax.steps import ARRAYS, AXIS, USES
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Measured:
       step: its name.
       arguments, outputs, temporaries, code: memory. ``reused`` of the outputs lie where donated
         arguments did.
+      kept: memory of what the state has besides, while training.
       flops, bytes_accessed: work of one step, where XLA counts the body of a loop once: of a round
         of the game one update of φ and one of ψ.
       intensity: operations per byte accessed.
@@ -78,6 +79,7 @@ class Measured:
     reused: int
     temporaries: int
     code: int
+    kept: int
     flops: float
     bytes_accessed: float
     intensity: float
@@ -89,7 +91,8 @@ class Measured:
     @property
     def memory(self) -> int:
         """Bytes that the device needs while the step runs."""
-        return self.arguments + self.outputs - self.reused + self.temporaries + self.code
+        needed = self.arguments + self.outputs - self.reused + self.temporaries + self.code
+        return needed + self.kept
 
 
 def devices_of(topology: str) -> list[jax.Device]:
@@ -118,21 +121,35 @@ def compile_all(run: Run) -> Iterator[Measured]:
     Raises:
       ValueError: a step does not compile, for instance since it does not fit into the memory.
     """
-    for name, function, arguments in programs(run):
+    for program in programs(run):
         start = time.perf_counter()
         try:
-            compiled = function.lower(*arguments).compile()
+            compiled = program.function.lower(*program.arguments).compile()
         except jax.errors.JaxRuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"{name}: {reason}") from error
-        yield measure(name, compiled, run.mesh.devices.flat[0], time.perf_counter() - start)
+            raise ValueError(f"{program.name}: {reason}") from error
+        seconds = time.perf_counter() - start
+        yield measure(program, compiled, run.mesh.devices.flat[0], seconds)
 
 
-Program = tuple[str, Callable, tuple]
+class Program(NamedTuple):
+    """What a run executes on its devices.
+
+    Attributes:
+      name: of the step or prediction.
+      function: jitted.
+      arguments: abstract.
+      kept: bytes of the state that a step of training is not handed, and that stay where they are.
+    """
+
+    name: str
+    function: Callable
+    arguments: tuple
+    kept: int = 0
 
 
 def programs(run: Run) -> Iterator[Program]:
-    """Name, jitted function and abstract arguments of all that a run executes on its devices."""
+    """All that a run executes on its devices."""
     config, mesh = run.config, run.mesh
     state = run.abstract_state()
     options = unpack(Bootstrap, config.bootstrap, "bootstrap")
@@ -146,7 +163,8 @@ def programs(run: Run) -> Iterator[Program]:
             seen.add((phase.kind, phase.first))
             step = parallel.map_step(step_of(phase, run.steps, options), mesh)
             name = f"{phase.kind}, first" if phase.first else phase.kind
-            yield name, step, (state, training_batch(phase, run))
+            own, others = state.split(USES[phase.kind])
+            yield Program(name, step, (own, training_batch(phase, run)), _size(others))
     averages = run.averages(state)
     height, width = config.data.image_size
     batch = _Shapes(mesh, (config.eval.batch_size,), batch_axis=0)
@@ -162,7 +180,12 @@ def programs(run: Run) -> Iterator[Program]:
             {"flow": flow, "image": image, "mask": batch(height, width, 1, dtype=jnp.bool_)},
         ),
     ):
-        yield name, parallel.map_prediction(function, mesh), (averages[network], arrays)
+        yield Program(name, parallel.map_prediction(function, mesh), (averages[network], arrays))
+
+
+def _size(tree: Any) -> int:
+    """Bytes of all arrays."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def training_batch(phase: Phase, run: Run) -> dict[str, jax.ShapeDtypeStruct]:
@@ -197,7 +220,7 @@ class _Shapes:
 
 
 def measure(
-    name: str, compiled: jax.stages.Compiled, device: jax.Device, seconds: float
+    program: Program, compiled: jax.stages.Compiled, device: jax.Device, seconds: float
 ) -> Measured:
     """What the compiler says of a compiled step."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
@@ -205,12 +228,13 @@ def measure(
     known = device_of(device.device_kind)
     seconds_at_best, share = roofline(known, flops, accessed) if known else (None, None)
     return Measured(
-        step=name,
+        step=program.name,
         arguments=memory.argument_size_in_bytes,
         outputs=memory.output_size_in_bytes,
         reused=memory.alias_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
         code=memory.generated_code_size_in_bytes,
+        kept=program.kept,
         flops=flops,
         bytes_accessed=accessed,
         intensity=flops / accessed if accessed else math.inf,
@@ -274,8 +298,8 @@ def heading(run: Run, topology: str) -> str:
     size = f" of {_mega(known.memory)}" if known else ""
     return (
         f"{topology}: {run.mesh.size} devices ({kind}{size}), batches of "
-        f"{run.config.data.batch_size}; per device. Of dynamic and joint, the work is one update "
-        "of φ and one of ψ\n"
+        f"{run.config.data.batch_size}; per device. In training, memory has the "
+        "networks that rest as well; of dynamic and joint, the work is one update of φ and of ψ\n"
         f"{'step':16}{'memory':>9}{'args':>8}{'temp':>8}{'code':>8}{'GFLOP':>9}{'GB moved':>10}"
         f"{'FLOP/B':>8}{'≥ ms':>8}{'peak':>7}{'all-reduce':>15}{'compiled':>10}"
     )

@@ -1,9 +1,9 @@
 """Dense convolution whose kernel has a gradient of its own for CPUs and for GPUs.
 
 XLA's CPU backend computes the gradient of a convolution's kernel on one core where channels are
-few, and slowly where they are many. There, the same numbers come from one product of matrices per
-image, which runs 1.4 to six times as fast. On NVIDIA GPUs XLA asks cuDNN for that gradient, but not
-where the convolution is dilated: then it runs as a convolution whose kernel is the image, on an
+few, and slowly where they are many. There, the same numbers come from one product of matrices for
+each tap, which runs 1.3 to 17 times as fast. On NVIDIA GPUs XLA asks cuDNN for that gradient, but
+not where the convolution is dilated: then it runs as a convolution whose kernel is the image, on an
 H200 in up to five times the time. There, every grid of pixels that a dilated kernel reads together
 becomes an image of its own, whose convolution is not dilated. TPUs get the plain convolution's
 gradient.
@@ -107,33 +107,32 @@ def _gradient_by_products(
     padding: Padding,
     dilations: tuple[int, int],
 ) -> Array:
-    """Every image's patches, as rows of a matrix, times its gradient, summed over the images."""
-    rows, columns, features = gradient.shape[1:]
+    """For each tap, the pixels that it reads, [B h w, C], times the gradient, [B h w, D]."""
+    batch, rows, columns, features = gradient.shape
     height, width, channels, _ = kernel.shape
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    span = ((rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1)
+    gradient = gradient.reshape(-1, features)
+    # XLA's products read a matrix that they transpose on the way at half their speed, where its
+    # rows are long. So the smaller one is transposed before, which XLA would undo.
+    transposed_gradient = jax.lax.optimization_barrier(gradient.T)
 
-    def add(total: Array, image: tuple[Array, Array]) -> tuple[Array, None]:
-        one, its_gradient = image
-        padded = jnp.pad(one, (*padding, (0, 0)))
-        taps = []
-        for i in range(height):
-            for j in range(width):
-                top, left = i * dilations[0], j * dilations[1]
-                bottom = top + (rows - 1) * strides[0] + 1
-                right = left + (columns - 1) * strides[1] + 1
-                taps.append(
-                    jax.lax.slice(padded, (top, left, 0), (bottom, right, channels), (*strides, 1))
-                )
-        patches = jnp.concatenate(taps, -1).reshape(rows * columns, -1)
-        product = jnp.dot(
-            patches.T,
-            its_gradient.reshape(rows * columns, features),
-            preferred_element_type=jnp.float32,
-        )
-        return total + product, None
+    def of_tap(corner: Array) -> Array:
+        read = jax.lax.dynamic_slice(padded, (0, *corner, 0), (batch, *span, channels))
+        pixels = read[:, :: strides[0], :: strides[1]].reshape(-1, channels)
+        product = partial(jnp.dot, preferred_element_type=jnp.float32)
+        if features <= channels:
+            return product(transposed_gradient, pixels)
+        if channels >= 256:
+            return product(jax.lax.optimization_barrier(pixels.T), gradient)
+        return product(pixels.T, gradient)
 
-    total = jnp.zeros((height * width * channels, features), jnp.float32)
-    total, _ = jax.lax.scan(add, total, (x, gradient))
-    return total.reshape(kernel.shape).astype(kernel.dtype)
+    # One by one: side by side, all pixels of all taps of all layers would be in memory.
+    corners = [(i * dilations[0], j * dilations[1]) for i in range(height) for j in range(width)]
+    of_kernel = jax.lax.map(of_tap, jnp.array(corners))
+    if features <= channels:
+        of_kernel = of_kernel.transpose(0, 2, 1)
+    return of_kernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _gradient_by_grids(

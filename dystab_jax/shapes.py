@@ -1,4 +1,4 @@
-"""Array types with their shapes. NHWC throughout; see README for the symbols."""
+"""Array types with their shapes. NHWC throughout."""
 
 from jaxtyping import Array, Float
 

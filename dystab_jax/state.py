@@ -1,6 +1,7 @@
 """All that resuming needs, in one dataclass."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import flax.linen as nn
@@ -43,6 +44,18 @@ class State(struct.PyTreeNode):
     psi: Learner
     chi: Learner
     chi_previous: Variables
+
+    def split(self, networks: Sequence[str]) -> tuple["State", dict[str, Any]]:
+        """The state with these networks alone, None in place of the others; and the others.
+
+        ``state.replace(**others)`` puts them back.
+        """
+        others = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("step", *networks)
+        }
+        return self.replace(**dict.fromkeys(others)), others
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,15 @@ ARRAYS = {
     "supervised": ("image", "flow_forward", "truth"),
 }
 """What the step of each kind of phase reads of a batch."""
+USES = {
+    "warm_up": ("psi",),
+    "dynamic": ("phi", "psi"),
+    "joint": ("phi", "psi", "chi"),
+    "static": ("chi",),
+    "self_training": ("chi",),
+    "supervised": ("phi", "chi"),
+}
+"""Which networks it reads or changes; what else the state has stays out of the call."""
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 

@@ -15,11 +15,12 @@ from ml_collections import ConfigDict
 from tiny_networks import draw_variables
 
 from benchmarks import kills, loop
-from dystab_jax import build, parallel
+from dystab_jax import bootstrap, build, parallel
 from dystab_jax.bootstrap import Bootstrap, Phase, schedule, train
 from dystab_jax.interruption import Interrupted, Interruption
 from dystab_jax.monitor import ADVICE, Guard, Log, TrainingStopped
 from dystab_jax.pseudo_labels import PseudoLabels
+from dystab_jax.state import State
 
 # -- the schedule ---------------------------------------------------------------------------------
 
@@ -78,6 +79,22 @@ def test_phases_without_steps_are_left_out():
 def test_impossible_schedules_stop(option, said):
     with pytest.raises(ValueError, match=f"bootstrap.{said}"):
         Bootstrap(**PAPER | option)
+
+
+def test_a_step_is_handed_its_networks_and_no_others(monkeypatch):
+    state = State(step=5, phi="φ", psi="ψ", chi="χ", chi_previous="χ′")
+
+    def step(own, batch):
+        assert own == State(step=5, phi=None, psi=None, chi="χ", chi_previous=None)
+        return own.replace(step=6, chi="learned from " + batch), {"loss": 1.0}
+
+    monkeypatch.setattr(bootstrap, "step_of", lambda *_: step)
+    monkeypatch.setattr(parallel, "map_step", lambda step, mesh: step)
+    phase = Phase("1-static", "static", 0, 1, updates=1, first=True)
+    function = bootstrap.map_phase(phase, None, Bootstrap(**PAPER), None)
+    after, metrics = function(state, "a batch")
+    assert after == state.replace(step=6, chi="learned from a batch")
+    assert metrics == {"loss": 1.0}
 
 
 # -- a complete run -------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from dystab_jax import compile_ahead, parallel, pipeline, records
-from dystab_jax.bootstrap import Phase
-from dystab_jax.build import Run
+from dystab_jax.bootstrap import Bootstrap, Phase, step_of
+from dystab_jax.build import Run, unpack
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.state import parameter_count
-from dystab_jax.steps import ARRAYS
+from dystab_jax.steps import ARRAYS, USES
 
 
 @pytest.fixture(scope="module")
@@ -54,25 +54,46 @@ def test_abstract_batches_are_those_of_the_pipeline(run, kind):
         assert found.sharding == abstract.sharding
 
 
+def size(tree):
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
 def test_every_step_of_a_run_is_there_once(run):
-    names = [name for name, _, _ in compile_ahead.programs(run)]
+    names = [program.name for program in compile_ahead.programs(run)]
     training = ["warm_up", "dynamic", "static, first", "joint", "static"]
     assert names == [*training, "predict φ", "predict χ", "confidence"]
 
 
+@pytest.mark.parametrize("kind", USES)
+def test_a_step_needs_what_it_is_handed_and_nothing_else(run, kind):
+    options = unpack(Bootstrap, run.config.bootstrap, "bootstrap")
+    updates = options.phi_updates + options.psi_updates
+    phase = Phase("x", kind, 0, 1, updates, first=False)
+    step = parallel.map_step(step_of(phase, run.steps, options), run.mesh)
+    batch = compile_ahead.training_batch(phase, run)
+    own, _ = run.abstract_state().split(USES[kind])
+    after, _ = jax.eval_shape(step, own, batch)
+    assert jax.tree.structure(after) == jax.tree.structure(own)
+    for name in USES[kind]:
+        with pytest.raises(AttributeError, match="None"):
+            jax.eval_shape(step, own.replace(**{name: None}), batch)
+
+
 def test_what_the_compiler_says_of_a_step(run):
-    programs = {name: rest for name, *rest in compile_ahead.programs(run)}
-    step, arguments = programs["warm_up"]
-    measured = compile_ahead.measure(
-        "warm_up", step.lower(*arguments).compile(), run.mesh.devices.flat[0], 2.5
-    )
+    program = next(compile_ahead.programs(run))
+    assert program.name == "warm_up"
+    compiled = program.function.lower(*program.arguments).compile()
+    measured = compile_ahead.measure(program, compiled, run.mesh.devices.flat[0], 2.5)
     # One number each for the gradients of ψ and for the loss that is told.
     crossing = parameter_count(run.abstract_state().psi.variables) + 1
     assert sum(measured.collectives.pop("all-reduce")) == 4 * crossing
     assert not measured.collectives
-    # The state is donated and comes back in its place.
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arguments[0]))
-    assert measured.arguments > measured.reused == state
+    # The part of the state that a step gets is donated and comes back in its place; the rest is
+    # not in the program, but in the memory.
+    whole = run.abstract_state()
+    assert measured.arguments > measured.reused == size(whole.psi) + size(whole.step)
+    assert measured.kept == size((whole.phi, whole.chi, whole.chi_previous))
+    assert measured.memory > size(whole) + measured.temporaries
     assert measured.flops > 0 and measured.temporaries > 0
     assert measured.roofline_seconds is None  # of a CPU nothing is known
     assert "cpu:2: 2 devices" in compile_ahead.heading(run, "cpu:2")
@@ -101,7 +122,8 @@ def test_what_does_not_fit_is_told(run, monkeypatch):
         def compile(self):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 40G of 16G\nmany lines")
 
-    monkeypatch.setattr(compile_ahead, "programs", lambda run: iter([("joint", Step(), ())]))
+    program = compile_ahead.Program("joint", Step(), ())
+    monkeypatch.setattr(compile_ahead, "programs", lambda run: iter([program]))
     with pytest.raises(ValueError, match="joint: RESOURCE_EXHAUSTED: 40G of 16G$"):
         list(compile_ahead.compile_all(run))
 
@@ -127,7 +149,7 @@ def test_a_slice_that_does_not_exist_is_refused():
 
 def test_results_are_saved_step_by_step(run, monkeypatch, capsys):
     def compile_all(run):
-        yield compile_ahead.Measured("warm_up", *range(7), 0.5, None, None, {"all-reduce": [4]}, 9)
+        yield compile_ahead.Measured("warm_up", *range(8), 0.5, None, None, {"all-reduce": [4]}, 9)
         raise ValueError("dynamic: out of memory")
 
     monkeypatch.setattr(compile_ahead, "compile_all", compile_all)

@@ -50,10 +50,11 @@ def platform(request, monkeypatch):
         (1, 2, 1, 5, 4),
     ],
 )
+@pytest.mark.parametrize(("channels", "features"), [(5, 4), (4, 5), (256, 258)])
 def test_values_and_gradients_are_those_of_the_plain_convolution(
-    side, stride, dilation, height, width, platform
+    side, stride, dilation, height, width, channels, features, platform
 ):
-    x, kernel = draw(3, height, width, 5), draw(side, side, 5, 4, seed=1)
+    x, kernel = draw(3, height, width, channels), draw(side, side, channels, features, seed=1)
     expected, back = jax.vjp(lambda *a: plain(*a, stride, dilation), x, kernel)
     found, own_back = jax.vjp(lambda *a: conv(*a, stride, dilation), x, kernel)
     np.testing.assert_array_equal(found, expected)
@@ -74,8 +75,10 @@ def test_gpus_get_gradients_that_cudnn_computes(platform, strided):
     assert ("stride = [4, 4]" in lowered) == strided
 
 
-def test_gradients_of_bfloat16_are_summed_in_float32():
-    x, kernel = draw(8, 16, 16, 2).astype(jnp.bfloat16), draw(3, 3, 2, 2).astype(jnp.bfloat16)
+@pytest.mark.parametrize(("channels", "features"), [(2, 2), (2, 3), (256, 257)])
+def test_gradients_of_bfloat16_are_summed_in_float32(channels, features):
+    x = draw(8, 16, 16, channels).astype(jnp.bfloat16)
+    kernel = draw(3, 3, channels, features).astype(jnp.bfloat16)
 
     def total(kernel, x):
         return conv(x, kernel).astype(jnp.float32).sum()

@@ -5,7 +5,9 @@ import json
 import re
 import sys
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -396,6 +398,24 @@ def test_the_benchmark_has_a_row_for_each_step(quick, tmp_path, capsys):
         "confidence_phi": ((1, 1), np.float32),
         "confidence_chi": ((1, 1), np.float32),
     }
+
+
+def test_a_turn_is_several_steps_that_nothing_waits_for(monkeypatch):
+    clock, events = count(), []
+    time = SimpleNamespace(perf_counter=lambda: next(clock), sleep=lambda _: None)
+    monkeypatch.setattr(training, "time", time)
+    side = SimpleNamespace(wait=lambda last: events.append(f"waits for {last}"))
+
+    def step():
+        events.append("step")
+        return len(events)
+
+    # The clock ticks once between the start and the end of a turn.
+    found = training.take_turns({"jax": side}, {"jax": step}, repeats=2, length=4)
+    assert found == {"jax": [0.25, 0.25]}
+    start, turn = ["step"] * 2 + ["waits for 2"], ["step", "waits for {}", *["step"] * 4]
+    expected = [*start, *turn, "waits for {}", *turn, "waits for {}"]
+    assert events == [event.format(index) for index, event in enumerate(expected)]
 
 
 def test_memory_is_measured_beyond_the_imports(quick):

@@ -12,7 +12,7 @@ from tiny_networks import draw_variables
 
 from data_prep.drawing import draw_video
 from data_prep.prepare import prepare
-from dystab_jax import build, parallel
+from dystab_jax import bootstrap, build, parallel
 from dystab_jax.state import State
 
 
@@ -30,10 +30,11 @@ class Compiled:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """For all runs that are opened until the patch is undone."""
         mesh = parallel.make_mesh(jax.devices()[:1])
+        map_phase = bootstrap.map_phase
         map_step, map_prediction = parallel.map_step, parallel.map_prediction
 
-        def mapped_step(step, mesh):
-            function = self._once(map_step, step, mesh)
+        def mapped_phase(*arguments):
+            function = map_phase(*arguments)
 
             def run(state, batch):
                 self.before(state)
@@ -42,7 +43,8 @@ class Compiled:
             return run
 
         patch.setattr(parallel, "make_mesh", lambda *_: mesh)
-        patch.setattr(parallel, "map_step", mapped_step)
+        patch.setattr(bootstrap, "map_phase", mapped_phase)
+        patch.setattr(parallel, "map_step", lambda *a: self._once(map_step, *a))
         patch.setattr(parallel, "map_prediction", lambda *a: self._once(map_prediction, *a))
         # Flax's own initialisation takes longer to compile than all steps together.
         patch.setattr(build, "initialise", lambda module, key, *x: self._drawn(module, *x))

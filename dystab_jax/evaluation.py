@@ -27,7 +27,7 @@ from dystab_jax import (
 )
 from dystab_jax.build import Run
 from dystab_jax.files import write_whole
-from dystab_jax.inference import VideoPrediction, chunks, own_videos
+from dystab_jax.inference import VideoPrediction, chunks, fuse, own_videos
 from dystab_jax.samples import Reader, Row, Sample, make_sample, make_video_sample, spread
 from dystab_jax.scoring import scored_frames
 from dystab_jax.snapshots import Snapshot
@@ -58,22 +58,6 @@ class Evaluation:
     strips: dict[str, list[Sample]]
     confidences: dict[str, dict[str, np.ndarray]]
     frame_j: dict[str, dict[str, np.ndarray]]
-
-
-def fuse(
-    prediction: VideoPrediction, fusion: str, trust: str, margin: float
-) -> dict[str, np.ndarray]:
-    """Soft maps [T, h, w, 1] of each of ``eval_options.MODELS``."""
-    fused = masks.fuse(
-        prediction.phi,
-        prediction.chi,
-        prediction.confidence_phi,
-        prediction.confidence_chi,
-        mode=fusion,
-        trust=trust,
-        margin=margin,
-    )
-    return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}
 
 
 def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:

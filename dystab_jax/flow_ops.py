@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dystab_jax.shapes import Flow, Mask
+from dystab_jax.array_types import Flow, Mask
 
 
 def _targets(flow: Flow) -> tuple[Float[Array, "B H W"], Float[Array, "B H W"]]:

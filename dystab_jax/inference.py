@@ -172,3 +172,19 @@ def own_videos(frames: Sequence[Frame]) -> list[Frame]:
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Consecutive parts of at most ``size`` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def fuse(
+    prediction: VideoPrediction, fusion: str, trust: str, margin: float
+) -> dict[str, np.ndarray]:
+    """Soft maps [T, h, w, 1] of each of ``eval_options.MODELS``."""
+    fused = masks.fuse(
+        prediction.phi,
+        prediction.chi,
+        prediction.confidence_phi,
+        prediction.confidence_chi,
+        mode=fusion,
+        trust=trust,
+        margin=margin,
+    )
+    return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dystab_jax.array_types import Flow, Mask
 from dystab_jax.convolution import for_flax
 from dystab_jax.layers import average_cells, refill_cells
 from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
-from dystab_jax.shapes import Flow, Mask
 
 LONGEST_FIT = 10.0
 """Bound of the fit as the correcting network sees it; in units of the flow, its mean length."""

@@ -7,8 +7,8 @@ What enters as a *score* is maximised in the paper (L_A, F); what is called a *l
 import jax
 import jax.numpy as jnp
 
+from dystab_jax.array_types import Flow, Mask, PerSample
 from dystab_jax.flow_ops import occlusion, warp_together
-from dystab_jax.shapes import Flow, Mask, PerSample
 
 PIXEL_AXES = (1, 2, 3)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dystab_jax.shapes import Flow, Mask
+from dystab_jax.array_types import Flow, Mask
 
 MOTION_TERMS = {"none": 0, "affine": 3, "quadratic": 6}
 """Parametric motion models and their number of terms per component."""

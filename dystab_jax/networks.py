@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dystab_jax.array_types import Flow, Image
 from dystab_jax.backbones import BACKBONES, DEFAULT_WIDTH
 from dystab_jax.convolution import conv
 from dystab_jax.layers import (
@@ -19,7 +20,6 @@ from dystab_jax.layers import (
     upsample,
 )
 from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
-from dystab_jax.shapes import Flow, Image
 
 INPUTS = ("flow", "image")
 DTYPES = ("float32", "bfloat16")

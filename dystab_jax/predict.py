@@ -16,7 +16,7 @@ from data_prep.discover import list_images, list_videos
 from data_prep.flow import FlowOptions, make_estimator, match_both_ways
 from data_prep.frames import IMAGE_ENDINGS, VIDEO_ENDINGS, Frame, FrameSource, VideoFile, read_image
 from data_prep.video import Recipe
-from dystab_jax import crf, evaluation, masks, pictures
+from dystab_jax import crf, inference, masks, pictures
 from dystab_jax.build import Run
 from dystab_jax.flow_ops import resize_flow
 from dystab_jax.pipeline import resize_image
@@ -276,7 +276,7 @@ def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) 
         options.vote,
     )
     margin = run.config.loss.margin
-    return evaluation.fuse(prediction, options.fusion, options.trust, margin)["fused"]
+    return inference.fuse(prediction, options.fusion, options.trust, margin)["fused"]
 
 
 def _frames_per_second(video: FrameSource) -> float:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dystab_jax import losses
+from dystab_jax.array_types import Flow, Image, Mask, PerSample
 from dystab_jax.masks import canonicalise
-from dystab_jax.shapes import Flow, Image, Mask, PerSample
 from dystab_jax.state import Learner, State, Trained, Variables
 
 AXIS = "data"

@@ -9,7 +9,7 @@ from tiny_videos import files_of, sliding_texture, write_frames, write_video
 from configs import davis
 from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
-from dystab_jax import crf, evaluation, masks, predict
+from dystab_jax import crf, inference, masks, predict
 from dystab_jax.build import Run, initial_state
 from dystab_jax.pipeline import resize_image
 
@@ -139,7 +139,7 @@ def test_folder_of_frames(run, state, tmp_path, calls, monkeypatch, preset):
     assert [name for name, _ in arguments[2]] == names
     check_flows(arguments[4], 5)
     options = run.config.eval
-    soft = evaluation.fuse(prediction, options.fusion, options.trust, run.config.loss.margin)[
+    soft = inference.fuse(prediction, options.fusion, options.trust, run.config.loss.margin)[
         "fused"
     ]
     for name, probability in zip(names, soft, strict=True):

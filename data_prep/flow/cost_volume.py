@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dystab_jax.shapes import Flow
+from dystab_jax.array_types import Flow
 
 Features = Float[Array, "B H W C"]
 TILE = 16

@@ -20,8 +20,8 @@ from data_prep.flow.convolution import Convolution, Maps, make_layer
 from data_prep.flow.cost_volume import cost_volume, warp_inside
 from data_prep.flow.network import NetworkEstimator, variable_shapes
 from data_prep.flow.published import Place, fill
+from dystab_jax.array_types import Flow
 from dystab_jax.checkpoint_files import read_checkpoint
-from dystab_jax.shapes import Flow
 
 Images = Float[Array, "B H W 3"]
 Pyramid = tuple[Maps, ...]

@@ -28,8 +28,8 @@ from data_prep.flow.raft_layers import (
     enlarge_convexly,
 )
 from data_prep.flow.raft_names import convert
+from dystab_jax.array_types import Flow
 from dystab_jax.checkpoint_files import read_checkpoint
-from dystab_jax.shapes import Flow
 
 Images = Float[Array, "B H W 3"]
 SIZES = {"raft_small": SMALL, "raft_large": LARGE}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_prep.flow.convolution import Convolution, Layer, Maps, make_layer
-from dystab_jax.shapes import Flow
+from dystab_jax.array_types import Flow
 
 LEVELS = 4
 """Resolutions of the correlation pyramid."""

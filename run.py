@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from dystab_jax.huge_pages import restart_with_huge_pages
+from dystab_jax.runtime.huge_pages import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()  # before the imports that take seconds
@@ -18,11 +18,12 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, FlowOptions
-from dystab_jax import cli, processes
-from dystab_jax.cores import use_cores
-from dystab_jax.interruption import Interrupted
-from dystab_jax.processes import Cluster
+from dystab_jax import cli
 from dystab_jax.records import local_folder
+from dystab_jax.runtime import processes
+from dystab_jax.runtime.cores import use_cores
+from dystab_jax.runtime.interruption import Interrupted
+from dystab_jax.runtime.processes import Cluster
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",

@@ -24,13 +24,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from benchmarks.settings import load_config
-from dystab_jax import cli, parallel
+from dystab_jax import cli
 from dystab_jax.bootstrap import Phase, Training
 from dystab_jax.build import Run
-from dystab_jax.cores import use_cores
-from dystab_jax.huge_pages import restart_with_huge_pages
-from dystab_jax.interruption import Interruption
 from dystab_jax.pseudo_labels import PseudoLabels
+from dystab_jax.runtime import parallel
+from dystab_jax.runtime.cores import use_cores
+from dystab_jax.runtime.huge_pages import restart_with_huge_pages
+from dystab_jax.runtime.interruption import Interruption
 
 PHASES = ("dynamic", "static", "joint")
 FIRST = 2

@@ -37,12 +37,13 @@ import jax
 import numpy as np
 
 from benchmarks.settings import load_config
-from dystab_jax import cli, masks, parallel
+from dystab_jax import cli, masks
 from dystab_jax.bootstrap import Bootstrap, Phase, map_phase
 from dystab_jax.build import NETWORKS, Run, unpack
 from dystab_jax.compile_ahead import training_batch
-from dystab_jax.cores import use_cores
-from dystab_jax.huge_pages import restart_with_huge_pages
+from dystab_jax.runtime import parallel
+from dystab_jax.runtime.cores import use_cores
+from dystab_jax.runtime.huge_pages import restart_with_huge_pages
 
 UPDATES = {
     "phi": ("dynamic", (1, 0)),

@@ -20,8 +20,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.flow.files import write_flow
-from dystab_jax.files import write_whole
 from dystab_jax.records import JoinedSource, RecordSource, decode_record, open_source
+from dystab_jax.runtime.atomic_files import write_whole
 
 FORMATS = {"flo": ".flo", "kitti": ".png", "npz": ".npz"}
 DIRECTIONS = ("forward", "backward", "both")

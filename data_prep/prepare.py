@@ -35,8 +35,8 @@ from data_prep.arguments import (
 )
 from data_prep.flow import FlowOptions
 from data_prep.workers import alone, prepare_videos
-from dystab_jax.huge_pages import restart_with_huge_pages
 from dystab_jax.records import STILLS, dataset_directory
+from dystab_jax.runtime.huge_pages import restart_with_huge_pages
 
 FORMAT = 2
 """Raised when records or intermediates change in a way that makes old ones unusable."""

@@ -10,18 +10,16 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from dystab_jax import parallel, pipeline, processes, records
+from dystab_jax import pipeline, records
 from dystab_jax.build import Run, unpack
-from dystab_jax.checkpoints import Checkpoints
 from dystab_jax.crf import PRESETS, refine_frames
-from dystab_jax.interruption import Interruption
-from dystab_jax.monitor import Guard, Log
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
+from dystab_jax.runtime import parallel, processes
+from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
+from dystab_jax.runtime.interruption import Interruption
+from dystab_jax.runtime.monitor import Guard, Log
 from dystab_jax.state import State
 from dystab_jax.steps import ARRAYS, USES, Batch, Metrics, Steps
-
-PHASES = "phases"
-"""Folder of a workdir that holds the averaged networks at the end of every phase."""
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,17 @@ from dystab_jax import (
     evaluation,
     experiments,
     figures,
-    parallel,
     predict,
-    processes,
     report,
     selection,
     tables,
 )
 from dystab_jax.build import Run, make_steps
-from dystab_jax.files import write_whole
-from dystab_jax.interruption import Interruption
-from dystab_jax.monitor import TrainingStopped
 from dystab_jax.records import dataset_directory
+from dystab_jax.runtime import parallel, processes
+from dystab_jax.runtime.atomic_files import write_whole
+from dystab_jax.runtime.interruption import Interruption
+from dystab_jax.runtime.monitor import TrainingStopped
 
 
 class RunsNotDoneError(RuntimeError):

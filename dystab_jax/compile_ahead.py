@@ -18,11 +18,12 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dystab_jax import parallel
 from dystab_jax.bootstrap import Bootstrap, Phase, schedule, step_of
 from dystab_jax.build import Run, unpack
-from dystab_jax.files import write_whole
-from dystab_jax.steps import ARRAYS, AXIS, USES
+from dystab_jax.runtime import parallel
+from dystab_jax.runtime.atomic_files import write_whole
+from dystab_jax.runtime.parallel import AXIS
+from dystab_jax.steps import ARRAYS, USES
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from dystab_jax import (
     masks,
     pictures,
     pipeline,
-    processes,
     protocols,
     records,
     submission,
 )
 from dystab_jax.build import Run
-from dystab_jax.files import write_whole
 from dystab_jax.inference import VideoPrediction, chunks, fuse, own_videos
+from dystab_jax.runtime import processes
+from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.samples import Reader, Row, Sample, make_sample, make_video_sample, spread
 from dystab_jax.scoring import scored_frames
 from dystab_jax.snapshots import Snapshot

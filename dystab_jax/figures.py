@@ -9,8 +9,8 @@ import numpy as np
 from dystab_jax import charts, pictures
 from dystab_jax.eval_options import MODELS
 from dystab_jax.evaluation import Evaluation
-from dystab_jax.files import write_whole
 from dystab_jax.flow_ops import flow_to_color
+from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.samples import Sample, spread
 
 HISTOGRAMS = 40  # videos in the sheet of histograms, at most

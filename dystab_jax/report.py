@@ -18,9 +18,9 @@ from dystab_jax import charts, masks, pictures
 from dystab_jax.charts import NAMES
 from dystab_jax.eval_options import MODELS
 from dystab_jax.evaluation import Evaluation, columns_of
-from dystab_jax.files import write_whole
 from dystab_jax.flow_ops import flow_to_color
 from dystab_jax.report_style import STYLE
+from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.samples import PICTURE_WIDTH, Sample, spread
 
 MOST_VIDEOS = 40

@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 
 from dystab_jax import evaluation, snapshots
-from dystab_jax.bootstrap import PHASES
 from dystab_jax.build import Run
-from dystab_jax.files import write_whole
+from dystab_jax.runtime.atomic_files import write_whole
+from dystab_jax.runtime.checkpoints import PHASES
 from dystab_jax.snapshots import Snapshot
 
 SUPERVISED = "supervised"

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from dystab_jax.bootstrap import PHASES
 from dystab_jax.build import NETWORKS, Run
-from dystab_jax.checkpoints import Checkpoints
+from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
 from dystab_jax.state import Variables
 
 

@@ -16,9 +16,9 @@ from jaxtyping import Array, Float
 from dystab_jax import losses
 from dystab_jax.array_types import Flow, Image, Mask, PerSample
 from dystab_jax.masks import canonicalise
+from dystab_jax.runtime.parallel import AXIS
 from dystab_jax.state import Learner, State, Trained, Variables
 
-AXIS = "data"
 _LABELS = ("motion_mask", "static_mask", "confidence_phi", "confidence_chi")
 ARRAYS = {
     "warm_up": ("image", "flow_forward", "ellipse"),

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from dystab_jax.files import write_whole
+from dystab_jax.runtime.atomic_files import write_whole
 
 MASKS = ("davis2016", "davis2016_labelled", "fbms59", "segtrackv2", "movers", "folder")
 NUMBERS = ("davis2017", "youtube_vos")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dystab_jax import paper_tables
-from dystab_jax.files import write_whole
 from dystab_jax.paper_tables import Column, Line, Table
 from dystab_jax.protocols import default_protocols
+from dystab_jax.runtime.atomic_files import write_whole
 
 NOT_RUN = "not run"
 MOST_CITED = 3  # sources beside a score

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from dystab_jax import parallel
-from dystab_jax.checkpoints import Checkpoints
+from dystab_jax.runtime import parallel
+from dystab_jax.runtime.checkpoints import Checkpoints
 from dystab_jax.state import State, Trained
 
 POSITION = {"next_index": 7, "parents": [{"state": [1, 2]}], "name": "a"}

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from dystab_jax import compile_ahead, parallel, pipeline, records
+from dystab_jax import compile_ahead, pipeline, records
 from dystab_jax.bootstrap import Bootstrap, Phase, step_of
 from dystab_jax.build import Run, unpack
 from dystab_jax.pseudo_labels import PseudoLabels
+from dystab_jax.runtime import parallel
 from dystab_jax.state import parameter_count
 from dystab_jax.steps import ARRAYS, USES
 

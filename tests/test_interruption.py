@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from dystab_jax.interruption import Interrupted, Interruption
+from dystab_jax.runtime.interruption import Interrupted, Interruption
 
 
 def send(number=signal.SIGTERM):

@@ -12,9 +12,9 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from tiny_networks import tiny_batch, tiny_state, tiny_steps
 
-from dystab_jax import cores, parallel
 from dystab_jax.build import Run
-from dystab_jax.steps import AXIS
+from dystab_jax.runtime import cores, parallel
+from dystab_jax.runtime.parallel import AXIS
 
 BATCH = tiny_batch(4, updates=2)
 ROUNDS = {

@@ -13,18 +13,10 @@ import pytest
 from tiny_networks import tiny_batch, tiny_state, tiny_steps
 from tiny_runs import Compiled, prepare_stills
 
-from dystab_jax import (
-    bootstrap,
-    build,
-    crf,
-    losses,
-    parallel,
-    pipeline,
-    records,
-    snapshots,
-)
+from dystab_jax import bootstrap, build, crf, losses, pipeline, records, snapshots
 from dystab_jax.bootstrap import Bootstrap, Phase, SelfTraining, Supervised, schedule
 from dystab_jax.pseudo_labels import PseudoLabels
+from dystab_jax.runtime import parallel
 
 LEARNERS = ("phi", "psi", "chi")
 SELF_TRAINING = {"data": "ecssd:test", "crf": "deepusps", "epochs": 3.2}

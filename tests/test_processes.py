@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dystab_jax import processes
-from dystab_jax.processes import Cluster
+from dystab_jax.runtime import processes
+from dystab_jax.runtime.processes import Cluster
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,8 +10,9 @@ import optax
 import pytest
 from tiny_networks import HEIGHT, LEARNERS, WIDTH, tiny_batch, tiny_state, tiny_steps
 
-from dystab_jax import losses, parallel
+from dystab_jax import losses
 from dystab_jax.masks import canonicalise
+from dystab_jax.runtime import parallel
 from dystab_jax.state import Trained, parameter_count
 from dystab_jax.steps import (
     LossOptions,

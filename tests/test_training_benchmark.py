@@ -16,10 +16,11 @@ import pytest
 from tiny_networks import LEARNERS, draw_variables, tiny_batch, tiny_state, tiny_steps
 
 from benchmarks import training
-from dystab_jax import build, masks, parallel
+from dystab_jax import build, masks
 from dystab_jax.inpainter import Inpainter
 from dystab_jax.networks import DeepLab
 from dystab_jax.optimizers import make_optimizer
+from dystab_jax.runtime import parallel
 from dystab_jax.state import Trained
 
 torch = pytest.importorskip("torch")

@@ -8,8 +8,9 @@ import optax
 
 from dystab_jax.inpainter import Inpainter
 from dystab_jax.networks import DeepLab
+from dystab_jax.runtime.parallel import AXIS
 from dystab_jax.state import State, Trained
-from dystab_jax.steps import AXIS, LossOptions, Steps
+from dystab_jax.steps import LossOptions, Steps
 
 HEIGHT, WIDTH = 32, 48
 LEARNERS = ("phi", "psi", "chi")

@@ -12,7 +12,8 @@ from tiny_networks import draw_variables
 
 from data_prep.drawing import draw_video
 from data_prep.prepare import prepare
-from dystab_jax import bootstrap, build, parallel
+from dystab_jax import bootstrap, build
+from dystab_jax.runtime import parallel
 from dystab_jax.state import State
 
 

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float32
 from PIL import Image
 
 from data_prep.files import NOT_AN_IMAGE, read_bytes
-from dystab_jax.files import write_whole
+from dystab_jax.runtime.atomic_files import write_whole
 
 UNKNOWN = 1e9
 """Middlebury's limit: what is longer stands for "unknown"."""

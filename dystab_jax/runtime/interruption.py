@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from jax.experimental import multihost_utils
 
-from dystab_jax import processes
+from dystab_jax.runtime import processes
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE = 25.0

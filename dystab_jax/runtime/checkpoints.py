@@ -6,6 +6,10 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+PHASES = "phases"
+"""Folder of a workdir that holds the averaged networks at the end of every phase."""
+
+
 Arrays = Any
 """A tree of arrays: a ``State``, or the averaged variables of the networks."""
 

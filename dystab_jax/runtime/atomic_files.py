@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from dystab_jax import processes
+from dystab_jax.runtime import processes
 
 
 def write_whole(path: Path, data: bytes | str, everyone: bool = False) -> None:

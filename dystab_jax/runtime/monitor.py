@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
-from dystab_jax import processes
-from dystab_jax.files import write_whole
+from dystab_jax.runtime import processes
+from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.state import State, Variables
 
 ADVICE = (

@@ -1,0 +1,1 @@
+"""Devices, processes, checkpoints, interruption and files: what a run stands on."""

@@ -19,7 +19,7 @@ from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, FlowOptions
 from dystab_jax import cli
-from dystab_jax.records import local_folder
+from dystab_jax.data.records import local_folder
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.cores import use_cores
 from dystab_jax.runtime.interruption import Interrupted

@@ -21,7 +21,7 @@ from data_prep.discover import list_videos
 from data_prep.drawing import draw_video
 from data_prep.flow.dis import Dis
 from data_prep.flow.files import FORMATS
-from dystab_jax.encodings import FlowField, decode_flow, encode_flow
+from dystab_jax.data.encodings import FlowField, decode_flow, encode_flow
 
 
 def _encode_half(flow: FlowField) -> bytes:

@@ -10,7 +10,7 @@ from data_prep.flow import ESTIMATORS, NETWORKS, PRECISIONS, FlowOptions
 from data_prep.flow.precomputed import check_gaps
 from data_prep.video import Recipe
 from data_prep.workers import Run
-from dystab_jax.records import DATASETS, STILLS
+from dystab_jax.data.records import DATASETS, STILLS
 
 SOURCE_HELP = """the original data. davis2016, davis2016_labelled: the directory that holds
 JPEGImages, Annotations and ImageSets; davis2017: the same of DAVIS 2017. fbms59: the one that holds

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from data_prep.frames import FrameSource
 from data_prep.video import pairs, read_details, read_record
-from dystab_jax.records import VERSION, stored_split
+from dystab_jax.data.records import VERSION, stored_split
 
 SHARD_BYTES = 256 << 20
 """A shard is closed when it exceeds this; TFDS holds one shard in memory while writing it."""
@@ -57,7 +57,7 @@ class _Piece:
 
 
 class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Writes the records of prepared videos; see `dystab_jax.records` for the fields."""
+    """Writes the records of prepared videos; see `dystab_jax.data.records` for the fields."""
 
     DESCRIPTION = "Ordered frame pairs with optical flow both ways (DyStaB-JAX records)."
     VERSION = tfds.core.Version(VERSION)

@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.flow.files import write_flow
-from dystab_jax.records import JoinedSource, RecordSource, decode_record, open_source
+from dystab_jax.data.records import JoinedSource, RecordSource, decode_record, open_source
 from dystab_jax.runtime.atomic_files import write_whole
 
 FORMATS = {"flo": ".flo", "kitti": ".png", "npz": ".npz"}
@@ -39,7 +39,7 @@ def export_flow(
 
     Args:
       data_dir: where prepared data sets lie.
-      data: DATASET:SPLIT, see `dystab_jax.records.open_source`.
+      data: DATASET:SPLIT, see `dystab_jax.data.records.open_source`.
       output: directory of the files; new, or that of an interrupted run.
       format: one of `FORMATS`; kitti rounds to 1/64 px, which loses nothing of a stored flow, and
         holds less than 512 px.

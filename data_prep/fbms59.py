@@ -28,7 +28,7 @@ from data_prep.discover import list_folders, list_images
 from data_prep.files import check_layout, file_stamp, some
 from data_prep.frames import ImageFiles
 from data_prep.truth import Truth, foreground, open_image
-from dystab_jax.encodings import VOID
+from dystab_jax.data.encodings import VOID
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 SEQUENCES = {"train": 29, "test": 30}

@@ -39,7 +39,7 @@ class Frame(NamedTuple):
       image: RGB.
       encoded: JPEG or PNG bytes of ``image``, its own where there are any.
       truth: of the image's size; None where there is none.
-      group: kind of the frame, see `dystab_jax.records`.
+      group: kind of the frame, see `dystab_jax.data.records`.
     """
 
     name: str

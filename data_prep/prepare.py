@@ -35,7 +35,7 @@ from data_prep.arguments import (
 )
 from data_prep.flow import FlowOptions
 from data_prep.workers import alone, prepare_videos
-from dystab_jax.records import STILLS, dataset_directory
+from dystab_jax.data.records import STILLS, dataset_directory
 from dystab_jax.runtime.huge_pages import restart_with_huge_pages
 
 FORMAT = 2
@@ -72,7 +72,7 @@ def prepare(
     """Prepares one data set, or finds it prepared.
 
     Args:
-      dataset: one of `dystab_jax.records.DATASETS`.
+      dataset: one of `dystab_jax.data.records.DATASETS`.
       data_dir: where prepared data sets lie.
       source: the original data; not for movers.
       name: of a folder data set; default: the last part of source.
@@ -93,7 +93,7 @@ def prepare(
       progress: show progress bars and messages.
 
     Returns:
-      The data set's directory; `dystab_jax.records.open_source` opens it.
+      The data set's directory; `dystab_jax.data.records.open_source` opens it.
 
     Raises:
       FileNotFoundError, ValueError: something is wrong with the arguments or the source.

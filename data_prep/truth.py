@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from data_prep.files import NOT_AN_IMAGE, file_stamp, read_bytes
-from dystab_jax.encodings import VOID
+from dystab_jax.data.encodings import VOID
 
 Levels = UInt8[np.ndarray, "H W"]
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from data_prep.flow import FlowOptions, make_estimator, match_both_ways
 from data_prep.frames import Frame, FrameSource
-from dystab_jax.encodings import encode_flow, encode_mask, encode_regions
+from dystab_jax.data.encodings import encode_flow, encode_mask, encode_regions
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def pairs(details: dict[str, Any], frames: Iterator[int] | range) -> Iterator[tu
 def read_record(
     archive: zipfile.ZipFile, details: dict[str, Any], t: int, gap: int, truth: bool
 ) -> dict[str, Any]:
-    """One record from an open intermediate file; see `dystab_jax.records` for its fields."""
+    """One record from an open intermediate file; see `dystab_jax.data.records` for its fields."""
     flow = {}
     if gap:
         flow["flow_forward"] = archive.read(f"flow/{t}_{t + gap}")

@@ -24,7 +24,7 @@ from dystab_jax import (
     tables,
 )
 from dystab_jax.build import Run, make_steps
-from dystab_jax.records import dataset_directory
+from dystab_jax.data.records import dataset_directory
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.interruption import Interruption

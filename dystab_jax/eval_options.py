@@ -2,7 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from dystab_jax import crf, masks, protocols, records
+from dystab_jax import crf, masks, protocols
+from dystab_jax.data import records
 
 MODELS = ("phi", "chi", "fused")
 

@@ -13,18 +13,9 @@ from ml_collections import ConfigDict
 from scipy import stats
 from tqdm import tqdm
 
-from dystab_jax import (
-    crf,
-    eval_options,
-    experiments,
-    masks,
-    pictures,
-    pipeline,
-    protocols,
-    records,
-    submission,
-)
+from dystab_jax import crf, eval_options, experiments, masks, protocols, submission
 from dystab_jax.build import Run
+from dystab_jax.data import pipeline, records, resize
 from dystab_jax.inference import VideoPrediction, chunks, fuse, own_videos
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
@@ -345,7 +336,7 @@ def _refine(
 def _ask_the_truth(prediction: VideoPrediction, read: Reader) -> VideoPrediction:
     """With ``eval.oracle``: truth chooses in every frame which of φ's regions is the object."""
     size = prediction.phi.shape[1:3]
-    truth = [pictures.fit_mask(read.mask(t), size) for t in range(len(prediction.frames))]
+    truth = [resize.fit_mask(read.mask(t), size) for t in range(len(prediction.frames))]
     phi, _ = masks.oracle_channel(prediction.phi, np.stack(truth)[..., None])
     return dataclasses.replace(prediction, phi=phi)
 

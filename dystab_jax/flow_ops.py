@@ -112,29 +112,6 @@ def occlusion(flow: Flow, returned: Flow, relative: float = 0.01, absolute: floa
     return occluded[..., None].astype(flow.dtype)
 
 
-def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Flow [h, w, 2] at another resolution, its vectors in pixels of that resolution.
-
-    Args:
-      flow: float32, pixels at its own size.
-      size: (height, width) wanted.
-    """
-    import cv2
-
-    height, width = flow.shape[:2]
-    if (height, width) == tuple(size):
-        return flow
-    shrinks = size[0] * size[1] < height * width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(flow, (size[1], size[0]), interpolation=method)
-    return resized * np.array([size[1] / width, size[0] / height], flow.dtype)
-
-
-def flip_flow(flow: np.ndarray) -> np.ndarray:
-    """Flow [..., H, W, 2] of the mirrored pair: columns reversed and dx negated."""
-    return flow[..., ::-1, :] * np.array([-1, 1], flow.dtype)
-
-
 def flow_to_color(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
     """Colour wheel: hue tells the direction, saturation the length.
 

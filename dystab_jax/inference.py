@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dystab_jax import masks
-from dystab_jax.pipeline import Decoded, Frame
+from dystab_jax.data.pipeline import Decoded, Frame
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.state import Variables
 from dystab_jax.steps import Steps

@@ -70,21 +70,6 @@ def overlay(
     return tinted
 
 
-def fit_width(image: Picture, width: int) -> Picture:
-    """The image at ``width`` pixels where it is wider, its proportions kept."""
-    height, own = image.shape[:2]
-    if own <= width:
-        return image
-    size = (width, max(1, round(height * width / own)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
-def fit_mask(mask: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
-    """A hard mask at (height, width): 1 where objects cover more than half of the pixel."""
-    share = cv2.resize((mask != 0).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-    return (share > 0.5).astype(np.uint8)
-
-
 def fit_flow_picture(picture: Picture, size: tuple[int, int]) -> Picture:
     """A picture of flow, often smaller than its frame, at (height, width)."""
     return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -18,8 +18,7 @@ from data_prep.frames import IMAGE_ENDINGS, VIDEO_ENDINGS, Frame, FrameSource, V
 from data_prep.video import Recipe
 from dystab_jax import crf, inference, masks, pictures
 from dystab_jax.build import Run
-from dystab_jax.flow_ops import resize_flow
-from dystab_jax.pipeline import resize_image
+from dystab_jax.data.resize import resize_flow, resize_image
 from dystab_jax.state import Variables
 
 MAX_GAP = 3

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dystab_jax.data.pipeline import Decoded, Example, Frame
 from dystab_jax.inference import Predictor, chunks, own_videos
-from dystab_jax.pipeline import Decoded, Example, Frame
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.state import State, Variables

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from dystab_jax import charts, masks, pictures
 from dystab_jax.charts import NAMES
+from dystab_jax.data import resize
 from dystab_jax.eval_options import MODELS
 from dystab_jax.evaluation import Evaluation, columns_of
 from dystab_jax.flow_ops import flow_to_color
@@ -157,14 +158,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def panels(sample: Sample, width: int = PICTURE_WIDTH) -> dict[str, pictures.Picture]:
     """The pictures of one frame, by the keys of ``PANELS``, at most ``width`` pixels wide."""
-    image = pictures.fit_width(sample.image, width)
+    image = resize.fit_width(sample.image, width)
     size = image.shape[:2]
     shown = {"image": image}
     if sample.flow is not None:
         shown["flow"] = pictures.fit_flow_picture(flow_to_color(sample.flow), size)
     for name in (*MODELS, "truth"):
         if name in sample.masks:
-            mask = pictures.fit_mask(sample.masks[name], size)
+            mask = resize.fit_mask(sample.masks[name], size)
             shown[name] = pictures.overlay(image, mask, pictures.COLORS[name], outline=2, fade=0.6)
     return shown
 

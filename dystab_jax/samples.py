@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dystab_jax import masks, pictures, pipeline, protocols, records
+from dystab_jax import masks, protocols
+from dystab_jax.data import pipeline, records, resize
 from dystab_jax.inference import VideoPrediction
 
 PICTURE_WIDTH = 320  # pixels
@@ -90,13 +91,13 @@ def make_sample(
     video: str, frame: str, rows: Mapping[Row, Sequence], read: Reader, t: int, **more: Any
 ) -> Sample:
     """Frame ``t`` of ``rows``; of each model the row that has gone through a CRF, if one has."""
-    image = pictures.fit_width(read.image(t), PICTURE_WIDTH)
+    image = resize.fit_width(read.image(t), PICTURE_WIDTH)
     shown = {}
     for (model, _), maps in rows.items():
         soft = maps[t]() if callable(maps[t]) else maps[t]
-        shown[model] = pictures.fit_mask(masks.threshold(soft), image.shape[:2])
+        shown[model] = resize.fit_mask(masks.threshold(soft), image.shape[:2])
     refined = {model: crf for model, crf in rows if crf != "none"}
-    shown["truth"] = pictures.fit_mask(read.mask(t), image.shape[:2])
+    shown["truth"] = resize.fit_mask(read.mask(t), image.shape[:2])
     return Sample(video, frame, image, masks=shown, refined=refined, **{"flow": None, **more})
 
 

@@ -17,8 +17,8 @@ from data_prep.frames import VideoFile, read_image
 from data_prep.prepare import prepare
 from data_prep.truth import read_mask
 from data_prep.video import Recipe, prepare_video
-from dystab_jax.encodings import encode_mask
-from dystab_jax.records import decode_record, open_source
+from dystab_jax.data.encodings import encode_mask
+from dystab_jax.data.records import decode_record, open_source
 
 
 def prepared(root, **options):

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from dystab_jax import compile_ahead, pipeline, records
+from dystab_jax import compile_ahead
 from dystab_jax.bootstrap import Bootstrap, Phase, step_of
 from dystab_jax.build import Run, unpack
+from dystab_jax.data import pipeline, records
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.runtime import parallel
 from dystab_jax.state import parameter_count

@@ -6,7 +6,7 @@ from test_builders import write_davis
 from data_prep import davis2016_labelled
 from data_prep.davis2016 import SEQUENCES
 from data_prep.prepare import prepare
-from dystab_jax.records import open_source
+from dystab_jax.data.records import open_source
 
 
 def test_five_of_thirty_are_for_selection():

@@ -11,7 +11,8 @@ import pytest
 from mask_encodings import ENCODINGS, coloured, random_masks
 from PIL import Image
 
-from dystab_jax import evaluate, metrics, protocols, records, submission
+from dystab_jax import evaluate, metrics, protocols, submission
+from dystab_jax.data import records
 
 NAMES = [f"{frame:05d}.png" for frame in range(4)]
 

@@ -10,7 +10,7 @@ from tiny_videos import sliding_texture
 from data_prep import fbms59
 from data_prep.fbms59 import RegionFile, read_definition
 from data_prep.prepare import BadVideosError, prepare
-from dystab_jax.records import decode_record, open_source
+from dystab_jax.data.records import decode_record, open_source
 
 PGM_SCALES = (0, 255, 128)
 PPM_SCALES = (0xFFFFFF, 0x00FFFF)

@@ -12,7 +12,7 @@ from tiny_videos import sliding_texture
 from data_prep import davis2017, youtube_vos
 from data_prep.prepare import prepare
 from data_prep.truth import IndexFile
-from dystab_jax.records import dataset_directory, decode_record, open_source
+from dystab_jax.data.records import dataset_directory, decode_record, open_source
 
 NUMBERS = np.zeros((48, 64), np.uint8)
 NUMBERS[5:20, 5:30] = 1

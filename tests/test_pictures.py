@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dystab_jax import pictures
+from dystab_jax.data import resize
 
 RED = (200, 0, 0)
 
@@ -74,13 +75,13 @@ def test_overlay_says_what_is_wrong(mask, options, message):
 
 
 def test_fitting_keeps_proportions_and_never_enlarges():
-    assert pictures.fit_width(grey(480, 854), 320).shape == (180, 320, 3)
-    assert pictures.fit_width(grey(48, 64), 320).shape == (48, 64, 3)
+    assert resize.fit_width(grey(480, 854), 320).shape == (180, 320, 3)
+    assert resize.fit_width(grey(48, 64), 320).shape == (48, 64, 3)
 
 
 def test_fitted_mask_goes_with_the_majority_of_each_pixel():
     mask = np.array([[1, 1, 0, 1], [1, 0, 0, 0]], np.uint8)
-    np.testing.assert_array_equal(pictures.fit_mask(mask, (1, 2)), [[1, 0]])
+    np.testing.assert_array_equal(resize.fit_mask(mask, (1, 2)), [[1, 0]])
 
 
 def test_caption_adds_ink_above_and_keeps_the_image():

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tiny_videos import sliding_texture
 
-from dystab_jax import pipeline, records
+from dystab_jax.data import pipeline, records, resize
+from dystab_jax.data.pipeline import FLOWS, Augmentation, Decoded, Frame, augment, frames_of
 from dystab_jax.flow_ops import warp
-from dystab_jax.pipeline import FLOWS, Augmentation, Decoded, Frame, augment, frames_of
 
 PLAIN = Augmentation(flip=False, smallest_crop=1.0, color=0.0)
 ALL = Augmentation(flip=True, smallest_crop=0.7, color=0.3)
@@ -127,9 +127,9 @@ def test_frames_of_joined_data_sets_stay_apart(tiny_data, source):
 
 def test_large_images_shrink_smoothly_and_small_ones_grow():
     checks = np.tile(np.array([[0, 255], [255, 0]], np.uint8)[..., None], (8, 8, 3))
-    shrunk = pipeline.resize_image(checks, (4, 4))
+    shrunk = resize.resize_image(checks, (4, 4))
     assert shrunk.shape == (4, 4, 3) and (abs(shrunk.astype(int) - 128) <= 1).all()
-    assert pipeline.resize_image(checks, (20, 24)).shape == (20, 24, 3)
+    assert resize.resize_image(checks, (20, 24)).shape == (20, 24, 3)
 
 
 # -- augmentation ---------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from data_prep.flow.files import ENDINGS, read_flow, write_flow
 from data_prep.flow.mistakes import Evidence, grey_levels, list_mistakes
 from data_prep.flow.precomputed import find_folder
 from data_prep.prepare import BadVideosError
-from dystab_jax.flow_ops import resize_flow
-from dystab_jax.records import decode_record, open_source
+from dystab_jax.data.records import decode_record, open_source
+from dystab_jax.data.resize import resize_flow
 
 SHIFT = (2, 1)
 

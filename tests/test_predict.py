@@ -11,7 +11,7 @@ from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
 from dystab_jax import crf, inference, masks, predict
 from dystab_jax.build import Run, initial_state
-from dystab_jax.pipeline import resize_image
+from dystab_jax.data.resize import resize_image
 
 SIZE = (32, 48)
 FRAMES = sliding_texture(5, height=49, width=65)  # odd, and not the networks' size

@@ -30,7 +30,7 @@ from data_prep.segtrackv2 import ObjectFiles
 from data_prep.stills import GreyFile
 from data_prep.truth import IndexFile, MaskFile
 from data_prep.video import Recipe, prepare_video, read_details
-from dystab_jax.records import DATASETS, STILLS, decode_record, open_source
+from dystab_jax.data.records import DATASETS, STILLS, decode_record, open_source
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -14,7 +14,7 @@ from tiny_videos import sliding_texture, write_frames, write_masks
 
 from data_prep import builder
 from data_prep.prepare import prepare
-from dystab_jax import encodings, records
+from dystab_jax.data import encodings, records
 
 
 @pytest.fixture(scope="module")

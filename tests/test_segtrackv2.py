@@ -10,7 +10,7 @@ from tiny_videos import sliding_texture, write_frames
 from data_prep import segtrackv2
 from data_prep.prepare import prepare
 from data_prep.segtrackv2 import ObjectFiles
-from dystab_jax.records import decode_record, open_source
+from dystab_jax.data.records import decode_record, open_source
 
 LEFT = np.zeros((48, 64), np.uint8)
 LEFT[10:30, 5:40] = 255

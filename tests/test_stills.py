@@ -12,8 +12,8 @@ from data_prep import dut_omron, ecssd, msra_b
 from data_prep.prepare import BadVideosError, main, prepare
 from data_prep.stills import GreyFile, pair
 from data_prep.truth import read_grey_mask
-from dystab_jax import pipeline
-from dystab_jax.records import dataset_directory, decode_record, open_source
+from dystab_jax.data import pipeline
+from dystab_jax.data.records import dataset_directory, decode_record, open_source
 
 MASK = np.zeros((48, 64), np.uint8)
 MASK[10:30, 20:50] = 1

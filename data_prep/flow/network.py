@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_prep.flow import FlowFields
-from dystab_jax.flow_ops import resize_flow
+from dystab_jax.data.resize import resize_flow
 
 PAIRS_ON_CPU = 2
 """Matched at once. Both directions of a pair; more only leave the processor's cache."""

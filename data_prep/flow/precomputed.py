@@ -33,7 +33,7 @@ from data_prep.files import file_stamp
 from data_prep.flow import FlowFields, FlowOptions
 from data_prep.flow.files import ENDINGS, FlowField, read_flow
 from data_prep.flow.mistakes import Evidence, GreyLevels, grey_levels, list_mistakes
-from dystab_jax.flow_ops import resize_flow
+from dystab_jax.data.resize import resize_flow
 
 LARGEST_UNKNOWN = 0.05
 """Share of a field that may be unknown."""

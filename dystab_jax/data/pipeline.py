@@ -11,9 +11,8 @@ import grain
 import jax
 import numpy as np
 
-from dystab_jax import records
-from dystab_jax.flow_ops import flip_flow, resize_flow
-from dystab_jax.pictures import fit_mask
+from dystab_jax.data import records
+from dystab_jax.data.resize import fit_mask, flip_flow, resize_flow, resize_image
 
 Example = dict[str, np.ndarray]
 FLOWS = records.FLOW_FIELDS
@@ -63,13 +62,6 @@ def decode(raw: dict, size: tuple[int, int], parts: Collection[str] = ("image", 
     if "mask" in record:
         example["truth"] = fit_mask(record["mask"], size)[..., None]
     return example
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Image uint8 [h, w, 3] at (height, width)."""
-    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (size[1], size[0]), interpolation=method)
 
 
 _NAMES = {"mask": "truth"}

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from dystab_jax.encodings import decode_flow, decode_image
+from dystab_jax.data.encodings import decode_flow, decode_image
 
 VIDEOS = (
     "movers",

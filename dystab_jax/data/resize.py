@@ -1,0 +1,52 @@
+"""Resizing and flipping of images, flow and masks."""
+
+import cv2
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+from dystab_jax.pictures import Picture
+
+
+def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Flow [h, w, 2] at another resolution, its vectors in pixels of that resolution.
+
+    Args:
+      flow: float32, pixels at its own size.
+      size: (height, width) wanted.
+    """
+    import cv2
+
+    height, width = flow.shape[:2]
+    if (height, width) == tuple(size):
+        return flow
+    shrinks = size[0] * size[1] < height * width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(flow, (size[1], size[0]), interpolation=method)
+    return resized * np.array([size[1] / width, size[0] / height], flow.dtype)
+
+
+def flip_flow(flow: np.ndarray) -> np.ndarray:
+    """Flow [..., H, W, 2] of the mirrored pair: columns reversed and dx negated."""
+    return flow[..., ::-1, :] * np.array([-1, 1], flow.dtype)
+
+
+def fit_width(image: Picture, width: int) -> Picture:
+    """The image at ``width`` pixels where it is wider, its proportions kept."""
+    height, own = image.shape[:2]
+    if own <= width:
+        return image
+    size = (width, max(1, round(height * width / own)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def fit_mask(mask: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
+    """A hard mask at (height, width): 1 where objects cover more than half of the pixel."""
+    share = cv2.resize((mask != 0).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    return (share > 0.5).astype(np.uint8)
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Image uint8 [h, w, 3] at (height, width)."""
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (size[1], size[0]), interpolation=method)

@@ -16,12 +16,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dystab_jax import inpainter, networks
-from dystab_jax.backbones import BACKBONES, DEFAULT_WIDTH
-from dystab_jax.efficientnet import EPSILON, FINE_STRIDE, STAGES, STEM_FEATURES
-from dystab_jax.layers import dilate
-from dystab_jax.motion_models import MOTION_TERMS
-from dystab_jax.resnet import STAGE_FEATURES
+from dystab_jax.networks import deeplab, inpainter
+from dystab_jax.networks.backbones import BACKBONES, DEFAULT_WIDTH
+from dystab_jax.networks.efficientnet import EPSILON, FINE_STRIDE, STAGES, STEM_FEATURES
+from dystab_jax.networks.layers import dilate
+from dystab_jax.networks.motion_models import MOTION_TERMS
+from dystab_jax.networks.resnet import STAGE_FEATURES
 
 # -- layers ---------------------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
 
 def normalisation(norm: str, channels: int, epsilon: float = 1e-5) -> nn.Module:
-    """As `dystab_jax.layers.make_norm` names them."""
+    """As `dystab_jax.networks.layers.make_norm` names them."""
     if norm == "group":
         most = max(1, min(32, channels // 8))
         groups = next(count for count in range(most, 0, -1) if channels % count == 0)
@@ -102,7 +102,7 @@ def parametric_motion(
     reweightings: int,
     stiffness: float = 2e-3,
 ) -> torch.Tensor:
-    """Iteratively reweighted least squares, as `dystab_jax.motion_models.parametric_motion`."""
+    """Iteratively reweighted least squares, as `dystab_jax.networks.motion_models.parametric_motion`."""
     height, width = context.shape[2:]
     basis, products, penalty = _basis(height, width, terms, stiffness, context.device)
     context, weight = context.flatten(2), weight.flatten(1)
@@ -173,7 +173,7 @@ class Block(nn.Module):
 
 
 class Small(nn.Module):
-    """As `dystab_jax.backbones.Small`."""
+    """As `dystab_jax.networks.backbones.Small`."""
 
     def __init__(self, width: int, output_stride: int, norm: str):
         super().__init__()
@@ -198,7 +198,7 @@ class Small(nn.Module):
 
 
 class ResNet(nn.Module):
-    """As `dystab_jax.resnet.ResNet`."""
+    """As `dystab_jax.networks.resnet.ResNet`."""
 
     def __init__(self, blocks: Sequence[int], bottleneck: bool, output_stride: int, norm: str):
         super().__init__()
@@ -264,7 +264,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """As `dystab_jax.efficientnet.EfficientNetLite0`."""
+    """As `dystab_jax.networks.efficientnet.EfficientNetLite0`."""
 
     def __init__(self, output_stride: int, norm: str):
         super().__init__()
@@ -324,7 +324,7 @@ class AtrousHeads(nn.ModuleList):
 class DeepLab(nn.Module):
     """φ or χ: two logits per pixel from flow, or from an image in [0, 1]."""
 
-    def __init__(self, ours: networks.DeepLab, layout: torch.memory_format):
+    def __init__(self, ours: deeplab.DeepLab, layout: torch.memory_format):
         super().__init__()
         if ours.remat:
             raise ValueError("the PyTorch networks keep all activations; got remat=True")
@@ -388,15 +388,15 @@ def standardise(flow: torch.Tensor) -> torch.Tensor:
     """Zero mean, unit variance."""
     centred = flow - flow.mean((2, 3), keepdim=True)
     variance = centred.square().mean((1, 2, 3), keepdim=True)
-    return centred * torch.rsqrt(variance + networks.FLOW_NOISE**2)
+    return centred * torch.rsqrt(variance + deeplab.FLOW_NOISE**2)
 
 
 def without_camera(flow: torch.Tensor, terms: int) -> torch.Tensor:
     """What a parametric motion leaves over, compressed."""
     everywhere = torch.ones_like(flow[:, :1])
-    residual = flow - parametric_motion(flow, everywhere, terms, networks.FIT_STEPS)
+    residual = flow - parametric_motion(flow, everywhere, terms, deeplab.FIT_STEPS)
     length = torch.sqrt(residual.square().sum(1, keepdim=True) + 1e-12)
-    scale = length.mean((1, 2, 3), keepdim=True) + networks.FLOW_NOISE
+    scale = length.mean((1, 2, 3), keepdim=True) + deeplab.FLOW_NOISE
     return residual / length * torch.log1p(length / scale)
 
 

@@ -14,14 +14,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from dystab_jax.inference import Predictor
-from dystab_jax.inpainter import Inpainter
-from dystab_jax.networks import DeepLab
+from dystab_jax.networks.deeplab import DeepLab
+from dystab_jax.networks.inpainter import Inpainter
+from dystab_jax.networks.pretrained import check_pretrained, load_backbone
 from dystab_jax.optimizers import make_optimizer
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.parallel import AXIS
 from dystab_jax.state import State, Trained, Variables
 from dystab_jax.steps import LossOptions, Steps
-from dystab_jax.weights import check_pretrained, load_backbone
 
 NETWORKS = ("phi", "psi", "chi")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_motion import HEIGHT, WIDTH, box, motion
 
-from dystab_jax.inpainter import Inpainter
-from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
+from dystab_jax.networks.inpainter import Inpainter
+from dystab_jax.networks.motion_models import MOTION_TERMS, parametric_motion
 
 fit = jax.jit(parametric_motion, static_argnums=(2, 3, 4))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_motion import BOX, HEIGHT, WIDTH, box, motion
 
-from dystab_jax.motion_models import parametric_motion
+from dystab_jax.networks.motion_models import parametric_motion
 
 fit = jax.jit(parametric_motion, static_argnums=(2, 3, 4))
 

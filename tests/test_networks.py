@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 from tiny_motion import BOX, motion
 
-from dystab_jax.backbones import Small
 from dystab_jax.depthwise import depthwise_conv, grouped_conv, shifted_products
-from dystab_jax.efficientnet import EfficientNetLite0
-from dystab_jax.layers import Conv, make_norm, upsample
-from dystab_jax.motion_models import parametric_motion
-from dystab_jax.networks import (
+from dystab_jax.networks.backbones import Small
+from dystab_jax.networks.deeplab import (
     DeepLab,
     standardise_flow,
     sum_of_convolutions,
@@ -21,7 +18,10 @@ from dystab_jax.networks import (
     with_length,
     without_camera,
 )
-from dystab_jax.resnet import ResNet
+from dystab_jax.networks.efficientnet import EfficientNetLite0
+from dystab_jax.networks.layers import Conv, make_norm, upsample
+from dystab_jax.networks.motion_models import parametric_motion
+from dystab_jax.networks.resnet import ResNet
 
 
 def _draw(*shape, seed=0):

@@ -17,8 +17,8 @@ from tiny_networks import LEARNERS, draw_variables, tiny_batch, tiny_state, tiny
 
 from benchmarks import training
 from dystab_jax import build, masks
-from dystab_jax.inpainter import Inpainter
-from dystab_jax.networks import DeepLab
+from dystab_jax.networks.deeplab import DeepLab
+from dystab_jax.networks.inpainter import Inpainter
 from dystab_jax.optimizers import make_optimizer
 from dystab_jax.runtime import parallel
 from dystab_jax.state import Trained

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dystab_jax.backbones import BACKBONES
-from dystab_jax.checkpoint_files import read_checkpoint
-from dystab_jax.layers import make_norm
-from dystab_jax.networks import DeepLab
-from dystab_jax.weights import load_backbone
+from dystab_jax.networks.backbones import BACKBONES
+from dystab_jax.networks.deeplab import DeepLab
+from dystab_jax.networks.layers import make_norm
+from dystab_jax.networks.pretrained import load_backbone
+from dystab_jax.networks.torch_files import read_checkpoint
 
 # --- checkpoint files, written by hand -----------------------------------------------------------
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dystab_jax.inpainter import Inpainter
-from dystab_jax.networks import DeepLab
+from dystab_jax.networks.deeplab import DeepLab
+from dystab_jax.networks.inpainter import Inpainter
 from dystab_jax.runtime.parallel import AXIS
 from dystab_jax.state import State, Trained
 from dystab_jax.steps import LossOptions, Steps

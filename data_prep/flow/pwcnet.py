@@ -21,7 +21,7 @@ from data_prep.flow.cost_volume import cost_volume, warp_inside
 from data_prep.flow.network import NetworkEstimator, variable_shapes
 from data_prep.flow.published import Place, fill
 from dystab_jax.array_types import Flow
-from dystab_jax.checkpoint_files import read_checkpoint
+from dystab_jax.networks.torch_files import read_checkpoint
 
 Images = Float[Array, "B H W 3"]
 Pyramid = tuple[Maps, ...]

@@ -29,7 +29,7 @@ from data_prep.flow.raft_layers import (
 )
 from data_prep.flow.raft_names import convert
 from dystab_jax.array_types import Flow
-from dystab_jax.checkpoint_files import read_checkpoint
+from dystab_jax.networks.torch_files import read_checkpoint
 
 Images = Float[Array, "B H W 3"]
 SIZES = {"raft_small": SMALL, "raft_large": LARGE}

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dystab_jax.array_types import Flow, Image
-from dystab_jax.backbones import BACKBONES, DEFAULT_WIDTH
 from dystab_jax.convolution import conv
-from dystab_jax.layers import (
+from dystab_jax.networks.backbones import BACKBONES, DEFAULT_WIDTH
+from dystab_jax.networks.layers import (
     NORMS,
     Conv,
     Features,
@@ -19,7 +19,7 @@ from dystab_jax.layers import (
     refill_cells,
     upsample,
 )
-from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
+from dystab_jax.networks.motion_models import MOTION_TERMS, parametric_motion
 
 INPUTS = ("flow", "image")
 DTYPES = ("float32", "bfloat16")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dystab_jax.depthwise import depthwise_conv
-from dystab_jax.layers import Conv, Features, Norm, dilate
+from dystab_jax.networks.layers import Conv, Features, Norm, dilate
 
 # Of every stage: blocks, kernel, stride, expansion, channels.
 STAGES = (

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dystab_jax.layers import Conv, Features, Norm, dilate
+from dystab_jax.networks.layers import Conv, Features, Norm, dilate
 
 STAGE_FEATURES = (64, 128, 256, 512)
 

@@ -8,8 +8,8 @@ import flax.traverse_util
 import jax.numpy as jnp
 import numpy as np
 
-from dystab_jax.checkpoint_files import read_checkpoint
-from dystab_jax.networks import DeepLab
+from dystab_jax.networks.deeplab import DeepLab
+from dystab_jax.networks.torch_files import read_checkpoint
 
 IMAGENET = "imagenet"
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from dystab_jax.array_types import Flow, Mask
 from dystab_jax.convolution import for_flax
-from dystab_jax.layers import average_cells, refill_cells
-from dystab_jax.motion_models import MOTION_TERMS, parametric_motion
+from dystab_jax.networks.layers import average_cells, refill_cells
+from dystab_jax.networks.motion_models import MOTION_TERMS, parametric_motion
 
 LONGEST_FIT = 10.0
 """Bound of the fit as the correcting network sees it; in units of the flow, its mean length."""

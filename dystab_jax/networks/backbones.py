@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dystab_jax.efficientnet import EfficientNetLite0
-from dystab_jax.layers import Conv, Features, Norm, dilate
-from dystab_jax.resnet import Block, ResNet
+from dystab_jax.networks.efficientnet import EfficientNetLite0
+from dystab_jax.networks.layers import Conv, Features, Norm, dilate
+from dystab_jax.networks.resnet import Block, ResNet
 
 DEFAULT_WIDTH = 64
 

@@ -1,0 +1,1 @@
+"""The networks φ, ψ and χ, and their pretrained weights."""

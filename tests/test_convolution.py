@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dystab_jax.convolution import conv, for_flax
+from dystab_jax.networks.kernels.convolution import conv, for_flax
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from tiny_motion import BOX, motion
 
-from dystab_jax.depthwise import depthwise_conv, grouped_conv, shifted_products
 from dystab_jax.networks.backbones import Small
 from dystab_jax.networks.deeplab import (
     DeepLab,
     standardise_flow,
     sum_of_convolutions,
-    sum_of_shifts,
     with_length,
     without_camera,
 )
 from dystab_jax.networks.efficientnet import EfficientNetLite0
+from dystab_jax.networks.kernels.depthwise import depthwise_conv, grouped_conv, shifted_products
+from dystab_jax.networks.kernels.sum_of_shifts import sum_of_shifts
 from dystab_jax.networks.layers import Conv, make_norm, upsample
 from dystab_jax.networks.motion_models import parametric_motion
 from dystab_jax.networks.resnet import ResNet

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dystab_jax.array_types import Flow, Image
-from dystab_jax.convolution import conv
 from dystab_jax.networks.backbones import BACKBONES, DEFAULT_WIDTH
+from dystab_jax.networks.kernels.convolution import conv
+from dystab_jax.networks.kernels.sum_of_shifts import sum_of_shifts
 from dystab_jax.networks.layers import (
     NORMS,
     Conv,
@@ -116,31 +117,6 @@ def sum_of_convolutions(
 ) -> Float[Array, "B h w D"]:
     """Σ over n of the convolution of x with kernel n, dilated by rate n and zero-padded."""
     return sum(conv(x, kernels[n], dilation=rate) for n, rate in enumerate(rates))
-
-
-def sum_of_shifts(
-    x: Float[Array, "B h w C"], kernels: Float[Array, "N 3 3 C D"], rates: Sequence[int]
-) -> Float[Array, "B h w D"]:
-    """``sum_of_convolutions`` as one product with all taps' weights, then shifts of the results.
-
-    For few outputs this is the faster order: convolutions with two outputs leave matrix units
-    (and XLA's CPU kernels) almost idle, 10 to 15 times slower in the heads of a ResNet-50.
-    """
-    height, width = x.shape[1:3]
-    products = jnp.einsum("bhwc,nijcd->nijbhwd", x, kernels)
-    total = jnp.zeros((), x.dtype)
-    for n, rate in enumerate(rates):
-        for i in range(3):
-            for j in range(3):
-                down, right = (1 - i) * rate, (1 - j) * rate
-                if abs(down) >= height or abs(right) >= width:
-                    continue  # This tap reads nothing but padding.
-                total += jax.lax.pad(
-                    products[n, i, j],
-                    jnp.zeros((), x.dtype),
-                    ((0, 0, 0), (down, -down, 0), (right, -right, 0), (0, 0, 0)),
-                )
-    return total
 
 
 class DeepLab(nn.Module):

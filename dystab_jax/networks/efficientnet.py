@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dystab_jax.depthwise import depthwise_conv
+from dystab_jax.networks.kernels.depthwise import depthwise_conv
 from dystab_jax.networks.layers import Conv, Features, Norm, dilate
 
 # Of every stage: blocks, kernel, stride, expansion, channels.

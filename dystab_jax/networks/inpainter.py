@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dystab_jax.array_types import Flow, Mask
-from dystab_jax.convolution import for_flax
+from dystab_jax.networks.kernels.convolution import for_flax
 from dystab_jax.networks.layers import average_cells, refill_cells
 from dystab_jax.networks.motion_models import MOTION_TERMS, parametric_motion
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dystab_jax.convolution import conv
+from dystab_jax.networks.kernels.convolution import conv
 
 Norm = Callable[..., nn.Module]
 """A constructor of normalisation layers; accepts ``name`` and ``epsilon``."""

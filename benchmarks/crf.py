@@ -15,7 +15,7 @@ import cv2
 import jax
 import numpy as np
 
-from dystab_jax.crf import BACKENDS, PRESETS, DenseCRF, refine_frames
+from dystab_jax.refinement.crf import BACKENDS, PRESETS, DenseCRF, refine_frames
 
 
 def main() -> None:

@@ -102,7 +102,7 @@ def parametric_motion(
     reweightings: int,
     stiffness: float = 2e-3,
 ) -> torch.Tensor:
-    """Iteratively reweighted least squares, as `dystab_jax.networks.motion_models.parametric_motion`."""
+    """Iteratively reweighted least squares, as `networks.motion_models.parametric_motion`."""
     height, width = context.shape[2:]
     basis, products, penalty = _basis(height, width, terms, stiffness, context.device)
     context, weight = context.flatten(2), weight.flatten(1)

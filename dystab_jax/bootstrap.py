@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from dystab_jax.build import Run, unpack
-from dystab_jax.crf import PRESETS, refine_frames
 from dystab_jax.data import pipeline, records
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
+from dystab_jax.refinement.crf import PRESETS, refine_frames
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
 from dystab_jax.runtime.interruption import Interruption

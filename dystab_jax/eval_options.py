@@ -2,8 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from dystab_jax import crf, masks, protocols
+from dystab_jax import masks, protocols
 from dystab_jax.data import records
+from dystab_jax.refinement import crf
 
 MODELS = ("phi", "chi", "fused")
 

@@ -13,10 +13,11 @@ from ml_collections import ConfigDict
 from scipy import stats
 from tqdm import tqdm
 
-from dystab_jax import crf, eval_options, experiments, masks, protocols, submission
+from dystab_jax import eval_options, experiments, masks, protocols, submission
 from dystab_jax.build import Run
 from dystab_jax.data import pipeline, records, resize
 from dystab_jax.inference import VideoPrediction, chunks, fuse, own_videos
+from dystab_jax.refinement import crf
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.samples import Reader, Row, Sample, make_sample, make_video_sample, spread

@@ -16,9 +16,10 @@ from data_prep.discover import list_images, list_videos
 from data_prep.flow import FlowOptions, make_estimator, match_both_ways
 from data_prep.frames import IMAGE_ENDINGS, VIDEO_ENDINGS, Frame, FrameSource, VideoFile, read_image
 from data_prep.video import Recipe
-from dystab_jax import crf, inference, masks, pictures
+from dystab_jax import inference, masks, pictures
 from dystab_jax.build import Run
 from dystab_jax.data.resize import resize_flow, resize_image
+from dystab_jax.refinement import crf
 from dystab_jax.state import Variables
 
 MAX_GAP = 3

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax.crf import PRESETS, Kernel, mean_field, refine, refine_frames
-from dystab_jax.guided_filter import guided_filter
-from dystab_jax.permutohedral import build_lattice
+from dystab_jax.refinement.crf import PRESETS, Kernel, mean_field, refine, refine_frames
+from dystab_jax.refinement.guided_filter import guided_filter
+from dystab_jax.refinement.permutohedral import build_lattice
 
 
 def draw(height=48, width=64, seed=0):

@@ -9,9 +9,10 @@ from tiny_videos import files_of, sliding_texture, write_frames, write_video
 from configs import davis
 from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
-from dystab_jax import crf, inference, masks, predict
+from dystab_jax import inference, masks, predict
 from dystab_jax.build import Run, initial_state
 from dystab_jax.data.resize import resize_image
+from dystab_jax.refinement import crf
 
 SIZE = (32, 48)
 FRAMES = sliding_texture(5, height=49, width=65)  # odd, and not the networks' size

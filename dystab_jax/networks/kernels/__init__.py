@@ -1,1 +1,1 @@
-"""Convolutions and their gradients, written for speed alone; the plain ones give the same values."""
+"""Convolutions and their gradients, written for speed alone; plain ones give the same."""

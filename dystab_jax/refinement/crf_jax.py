@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from dystab_jax.permutohedral import Lattice
+from dystab_jax.refinement.permutohedral import Lattice
 
 
 def mean_field(

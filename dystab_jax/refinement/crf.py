@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from scipy.special import expit
 
-from dystab_jax.guided_filter import guided_filter
-from dystab_jax.permutohedral import Lattice, build_lattice
+from dystab_jax.refinement.guided_filter import guided_filter
+from dystab_jax.refinement.permutohedral import Lattice, build_lattice
 
 Image = UInt8[np.ndarray, "H W 3"]
 SoftMap = Float[np.ndarray, "H W"]
@@ -75,7 +75,7 @@ def mean_field(
     compats = tuple(float(kernel.compat) for kernel in kernels)
     if backend == "jax":
         # Imported where it is used: the other backend does without JAX.
-        from dystab_jax import crf_jax
+        from dystab_jax.refinement import crf_jax
 
         result = crf_jax.mean_field(lattices, compats, start, iterations)
     else:

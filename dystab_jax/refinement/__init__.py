@@ -1,0 +1,1 @@
+"""Dense CRF and guided filter: pull masks to the borders in the image."""

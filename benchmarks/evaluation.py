@@ -16,7 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dystab_jax import evaluate, protocols, truth_source
+from dystab_jax import evaluate, protocols
+from dystab_jax.evaluation import truth_source
 
 FRAMES = 1376
 SIZE = (480, 854)

@@ -11,20 +11,11 @@ from ml_collections import ConfigDict
 
 from data_prep.flow import FlowOptions
 from data_prep.prepare import prepare
-from dystab_jax import (
-    bootstrap,
-    compile_ahead,
-    eval_options,
-    evaluation,
-    experiments,
-    figures,
-    predict,
-    report,
-    selection,
-    tables,
-)
+from dystab_jax import bootstrap, compile_ahead, experiments, figures, predict, report, tables
 from dystab_jax.build import Run, make_steps
 from dystab_jax.data.records import dataset_directory
+from dystab_jax.evaluation import options as eval_options
+from dystab_jax.evaluation import run_facts, score_run, selection
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.interruption import Interruption
@@ -242,7 +233,7 @@ def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     path = workdir / "config.json"
     stored = _read(path) if path.exists() else None
     if stored is not None and mode != "compile" and _has_checkpoints(workdir):
-        _check_same(stored, experiments.as_json(config), path)
+        _check_same(stored, run_facts.as_json(config), path)
     run = Run.of(config, workdir)
     if mode == "train":
         _store(config, workdir)
@@ -255,7 +246,7 @@ def _has_checkpoints(workdir: Path) -> bool:
 
 def _store(config: ConfigDict, workdir: Path) -> None:
     _make_writable(workdir)
-    write_whole(workdir / "config.json", json.dumps(experiments.as_json(config), indent=1) + "\n")
+    write_whole(workdir / "config.json", json.dumps(run_facts.as_json(config), indent=1) + "\n")
 
 
 def name_saved_config(argv: list[str]) -> list[str]:
@@ -355,16 +346,16 @@ def _score(run: Run, specs: Sequence[str], again: bool) -> None:
     if not specs:
         return
     for snapshot in selection.chosen(run, run.config.eval.phases):
-        waiting = [spec for spec in specs if not evaluation.is_scored(run, snapshot, spec)]
+        waiting = [spec for spec in specs if not score_run.is_scored(run, snapshot, spec)]
         if not again and not waiting:
             print(f"phase {snapshot.phase} is scored already; --mode=eval would do it again")
             continue
         results = []
         # The report has a page of each data set, so all of them are scored for it.
         for spec in specs if again or snapshot.last else waiting:
-            results.append(result := evaluation.evaluate(run, snapshot, spec))
+            results.append(result := score_run.evaluate(run, snapshot, spec))
             for path, scores in {result.path: result.report, **result.others}.items():
-                print(f"\n{evaluation.table(scores)}\nin {path}")
+                print(f"\n{score_run.table(scores)}\nin {path}")
             if snapshot.last:
                 print(f"figures {figures.write(run.workdir, result)}")
         if snapshot.last:

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from dystab_jax import mask_files, protocols
-from dystab_jax.truth_source import Truth, from_folder, from_records, read_list
+from dystab_jax import protocols
+from dystab_jax.evaluation import mask_files
+from dystab_jax.evaluation.truth_source import Truth, from_folder, from_records, read_list
 
 HELP = """\
 Score masks against ground truth.

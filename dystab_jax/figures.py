@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 
 from dystab_jax import charts, pictures
-from dystab_jax.eval_options import MODELS
-from dystab_jax.evaluation import Evaluation
+from dystab_jax.evaluation.options import MODELS
+from dystab_jax.evaluation.samples import Sample, spread
+from dystab_jax.evaluation.score_run import Evaluation
 from dystab_jax.flow_ops import flow_to_color
 from dystab_jax.runtime.atomic_files import write_whole
-from dystab_jax.samples import Sample, spread
 
 HISTOGRAMS = 40  # videos in the sheet of histograms, at most
 STRIPS = 40  # videos with a strip, at most

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dystab_jax import metrics
+from dystab_jax.evaluation import metrics
 from dystab_jax.scoring import Loaded, Protocol, Video
 
 FRAME_SCORES = ("j", "f", "f_beta", "mae")

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 from scipy.optimize import linear_sum_assignment
 
-from dystab_jax import metrics
+from dystab_jax.evaluation import metrics
 from dystab_jax.frame_averages import FrameAverages
 from dystab_jax.scoring import Loaded, Protocol, Video
 

@@ -17,12 +17,12 @@ from ml_collections import ConfigDict
 from dystab_jax import charts, masks, pictures
 from dystab_jax.charts import NAMES
 from dystab_jax.data import resize
-from dystab_jax.eval_options import MODELS
-from dystab_jax.evaluation import Evaluation, columns_of
+from dystab_jax.evaluation.options import MODELS
+from dystab_jax.evaluation.samples import PICTURE_WIDTH, Sample, spread
+from dystab_jax.evaluation.score_run import Evaluation, columns_of
 from dystab_jax.flow_ops import flow_to_color
 from dystab_jax.report_style import STYLE
 from dystab_jax.runtime.atomic_files import write_whole
-from dystab_jax.samples import PICTURE_WIDTH, Sample, spread
 
 MOST_VIDEOS = 40
 """With pictures and histograms of their own."""

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from dystab_jax import metrics
-from dystab_jax.metrics import HardMask, SoftMap
+from dystab_jax.evaluation import metrics
+from dystab_jax.evaluation.metrics import HardMask, SoftMap
 from dystab_jax.scoring import Loaded, Protocol, Video
 
 LEVELS = 256

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dystab_jax import metrics
 from dystab_jax.data.encodings import VOID
+from dystab_jax.evaluation import metrics
 
 Frame = np.ndarray | Callable[[], np.ndarray]
 """[H, W], or a function without arguments that returns it: it is called by the worker that

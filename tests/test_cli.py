@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks.settings import load_config
 from data_prep.flow import FlowOptions
-from dystab_jax import cli, eval_options
+from dystab_jax import cli
+from dystab_jax.evaluation import options as eval_options
 
 ROOT = Path(__file__).resolve().parents[1]
 

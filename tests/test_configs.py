@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import configs
-from dystab_jax import eval_options, experiments
+from dystab_jax import experiments
 from dystab_jax.bootstrap import Bootstrap, SelfTraining, Supervised, schedule
 from dystab_jax.build import Run, initial_state, make_steps, unpack
 from dystab_jax.data.pipeline import Augmentation
+from dystab_jax.evaluation import options as eval_options
 from dystab_jax.optimizers import make_optimizer
 from dystab_jax.runtime import parallel
 from dystab_jax.state import parameter_count

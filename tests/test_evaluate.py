@@ -11,8 +11,9 @@ import pytest
 from mask_encodings import ENCODINGS, coloured, random_masks
 from PIL import Image
 
-from dystab_jax import evaluate, metrics, protocols, submission
+from dystab_jax import evaluate, protocols
 from dystab_jax.data import records
+from dystab_jax.evaluation import metrics, submission
 
 NAMES = [f"{frame:05d}.png" for frame in range(4)]
 

@@ -15,20 +15,12 @@ import numpy as np
 import pytest
 from tiny_runs import Compiled, prepare_stills
 
-from dystab_jax import (
-    cli,
-    eval_options,
-    evaluate,
-    evaluation,
-    figures,
-    selection,
-    snapshots,
-    submission,
-    tables,
-)
+from dystab_jax import cli, evaluate, figures, tables
+from dystab_jax.evaluation import options as eval_options
+from dystab_jax.evaluation import score_run, selection, snapshots, submission
+from dystab_jax.evaluation.samples import Sample, spread
+from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.inference import VideoPrediction
-from dystab_jax.samples import Sample, spread
-from dystab_jax.snapshots import Snapshot
 
 VIDEOS, IMAGES = "folder-tiny-val", "ecssd-test"
 VIDEO_ROWS = [(model, "none") for model in eval_options.MODELS] + [("fused", "guided")]
@@ -66,13 +58,13 @@ def session(new_tiny_config, tiny_data, tmp_path_factory):
 @pytest.fixture
 def scored(session, monkeypatch):
     """Which (phase, data set) are scored from here on."""
-    calls, own = [], evaluation.evaluate
+    calls, own = [], score_run.evaluate
 
     def record(run, snapshot, spec):
         calls.append((snapshot.phase, spec))
         return own(run, snapshot, spec)
 
-    monkeypatch.setattr(evaluation, "evaluate", record)
+    monkeypatch.setattr(score_run, "evaluate", record)
     return calls
 
 
@@ -200,7 +192,7 @@ def test_the_refined_masks_are_others(session):
 def test_the_number_that_selects_is_that_of_the_fused_masks(session):
     run = open_run(session)
     before = sorted(path for path in session.workdir.rglob("*"))
-    found = evaluation.mean_j(run, snapshots.newest(run), "folder/tiny:val")
+    found = score_run.mean_j(run, snapshots.newest(run), "folder/tiny:val")
     fused = report_of(session.workdir, VIDEOS)["rows"][2]
     assert (fused["model"], found) == ("fused", fused["mean_j"])
     assert sorted(path for path in session.workdir.rglob("*")) == before
@@ -277,9 +269,9 @@ def test_eval_scores_again_and_finds_the_same(session, scored, tmp_path):
 def test_other_rules_are_scored_anew(session):
     run = open_run(session)
     snapshot = snapshots.newest(run)
-    assert evaluation.is_scored(run, snapshot, "ecssd:test")
-    assert not evaluation.is_scored(run, snapshot, "ecssd:train")
-    assert not evaluation.is_scored(run, dataclasses.replace(snapshot, step=4), "ecssd:test")
+    assert score_run.is_scored(run, snapshot, "ecssd:test")
+    assert not score_run.is_scored(run, snapshot, "ecssd:train")
+    assert not score_run.is_scored(run, dataclasses.replace(snapshot, step=4), "ecssd:test")
     for options, expected in (
         ({"still_crf": "none"}, False),
         ({"fusion": "mean"}, False),
@@ -287,7 +279,7 @@ def test_other_rules_are_scored_anew(session):
         ({"jobs": 2, "data": "ecssd:test", "save_masks": False}, True),
     ):
         other = dataclasses.replace(run, config=changed(session, **options))
-        assert evaluation.is_scored(other, snapshot, "ecssd:test") is expected, options
+        assert score_run.is_scored(other, snapshot, "ecssd:test") is expected, options
 
 
 def test_oracles_are_asked_only_by_option_and_said(session, tmp_path):
@@ -312,7 +304,7 @@ def test_the_oracle_takes_the_better_region():
         "a", ("0",), ("",), phi, phi, np.ones(1), np.ones(1),
         images=np.zeros((1, 8, 8, 3), np.uint8), flows=np.zeros((1, 8, 8, 2)),
     )  # fmt: skip
-    asked = evaluation._ask_the_truth(prediction, SimpleNamespace(mask=lambda t: truth))
+    asked = score_run._ask_the_truth(prediction, SimpleNamespace(mask=lambda t: truth))
     np.testing.assert_allclose(asked.phi, 1 - phi)
     assert asked.chi is prediction.chi
 
@@ -336,7 +328,7 @@ def supervised(monkeypatch, tmp_path):
     monkeypatch.setattr(
         snapshots, "at_end_of", lambda _, name: Snapshot(name, True, steps[name], False, {})
     )
-    monkeypatch.setattr(evaluation, "mean_j", mean_j)
+    monkeypatch.setattr(score_run, "mean_j", mean_j)
     return SimpleNamespace(run=run, measured=measured, scores=scores)
 
 
@@ -381,15 +373,15 @@ def test_other_phases_of_a_supervised_run_can_be_had(supervised):
 def test_rank_correlation_leaves_out_what_is_not_scored():
     confidences = {"a": {"phi": np.array([9.0, 1, 2])}, "b": {"phi": np.array([3.0, 4])}}
     frame_j = {"a": {"phi": np.array([np.nan, 0.1, 0.2])}, "b": {"phi": np.array([0.3, 0.9])}}
-    assert evaluation.rank_correlation(confidences, frame_j, "phi") == pytest.approx(1)
+    assert score_run.rank_correlation(confidences, frame_j, "phi") == pytest.approx(1)
     frame_j["b"]["phi"] = np.array([0.3, 0.0])
     # Ranks 1 2 3 4 against 2 3 4 1: 1 - 6 (1 + 1 + 1 + 9) / (4 (16 - 1)).
-    assert evaluation.rank_correlation(confidences, frame_j, "phi") == pytest.approx(-0.2)
+    assert score_run.rank_correlation(confidences, frame_j, "phi") == pytest.approx(-0.2)
 
 
 def test_rank_correlation_of_what_does_not_vary():
     confidences = {"a": {"phi": np.array([1.0, 2, 3])}}
-    assert evaluation.rank_correlation(confidences, {"a": {"phi": np.ones(3)}}, "phi") is None
+    assert score_run.rank_correlation(confidences, {"a": {"phi": np.ones(3)}}, "phi") is None
 
 
 def test_a_report_tells_the_rank_correlation_of_its_frames(session):
@@ -533,7 +525,7 @@ def test_wrong_options_are_named(tiny_config, options, said):
 
 
 def test_a_set_without_truth_is_refused(session, monkeypatch):
-    source = evaluation.records.RecordSource
+    source = score_run.records.RecordSource
     own = source.__getitem__
     monkeypatch.setattr(
         source,
@@ -545,7 +537,7 @@ def test_a_set_without_truth_is_refused(session, monkeypatch):
 
 
 def test_file_names_of_data_sets():
-    assert evaluation.file_name("folder/mine:val") == "folder-mine-val"
+    assert score_run.file_name("folder/mine:val") == "folder-mine-val"
     assert eval_options.data_sets(" a:b ,,c:d+e:f,") == ["a:b", "c:d+e:f"]
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from configs import demo, table6
 from dystab_jax import experiments
+from dystab_jax.evaluation import run_facts
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def method(**changes):
             for section in sections:
                 node = node[section]
             node[field] = value
-    return experiments.facts(config, "3-joint")["method"]
+    return run_facts.facts(config, "3-joint")["method"]
 
 
 @pytest.mark.parametrize(
@@ -120,9 +121,7 @@ def test_the_method_depends_on_all_else(changes):
 
 
 def test_the_runs_of_table_6_are_one_method():
-    facts = [
-        experiments.facts(run, "3-joint") for _, run in experiments.expand(table6.get_config())
-    ]
+    facts = [run_facts.facts(run, "3-joint") for _, run in experiments.expand(table6.get_config())]
     assert len({one["method"] for one in facts}) == 1
     assert len({(one["seed"], one["videos"]) for one in facts}) == 25
 
@@ -133,7 +132,7 @@ def test_facts_by_hand(config):
     config.data.image_size = (32, 48)
     config.loss.update(temporal_weight=1.0, static="f_measure")
     config.chi.model.backbone = "resnet34"
-    found = experiments.facts(config, "3-joint")
+    found = run_facts.facts(config, "3-joint")
     assert found.pop("method") == method(
         data__image_size=(32, 48), loss__temporal_weight=1.0, loss__static="f_measure",
         chi__model__backbone="resnet34",
@@ -151,14 +150,14 @@ def test_facts_by_hand(config):
 
 
 def test_what_follows_the_loop_belongs_to_its_own_phase(config):
-    before = experiments.facts(config, "3-joint")
+    before = run_facts.facts(config, "3-joint")
     config.self_training.data = "msra_b:all"
-    assert experiments.facts(config, "3-joint") == before
-    after = experiments.facts(config, "self_training")
+    assert run_facts.facts(config, "3-joint") == before
+    after = run_facts.facts(config, "self_training")
     assert after["self_training"] == "msra_b:all" and after["method"] != before["method"]
 
 
 def test_labels_belong_to_the_supervised_phases_alone(config):
     config.supervised.data = "davis2016_labelled:fit"
-    labels = [experiments.facts(config, phase)["labels"] for phase in ("3-joint", "supervised-2")]
+    labels = [run_facts.facts(config, phase)["labels"] for phase in ("3-joint", "supervised-2")]
     assert labels == ["", "davis2016_labelled:fit"]

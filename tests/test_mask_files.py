@@ -5,7 +5,7 @@ import pytest
 from mask_encodings import ENCODINGS, coloured, random_masks, rgb
 from PIL import Image
 
-from dystab_jax import mask_files, submission
+from dystab_jax.evaluation import mask_files, submission
 
 encodings = pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS.keys())
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax import metrics
+from dystab_jax.evaluation import metrics
 
 EMPTY = np.zeros((2, 2), np.uint8)
 LEFT = np.array([[1, 0], [1, 0]], np.uint8)

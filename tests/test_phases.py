@@ -13,9 +13,10 @@ import pytest
 from tiny_networks import tiny_batch, tiny_state, tiny_steps
 from tiny_runs import Compiled, prepare_stills
 
-from dystab_jax import bootstrap, build, losses, snapshots
+from dystab_jax import bootstrap, build, losses
 from dystab_jax.bootstrap import Bootstrap, Phase, SelfTraining, Supervised, schedule
 from dystab_jax.data import pipeline, records
+from dystab_jax.evaluation import snapshots
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.refinement import crf
 from dystab_jax.runtime import parallel

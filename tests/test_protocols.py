@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dystab_jax import metrics, protocols
+from dystab_jax import protocols
+from dystab_jax.evaluation import metrics
 from dystab_jax.protocols import Video
 
 FULL = np.ones((4, 6), np.uint8)

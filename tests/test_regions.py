@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax import mask_files, metrics, protocols, regions
+from dystab_jax import protocols, regions
+from dystab_jax.evaluation import mask_files, metrics
 from dystab_jax.scoring import Video
 
 # A row of twelve pixels is enough: numbers of the objects, four pixels each.

@@ -11,9 +11,9 @@ import pytest
 
 from configs import demo
 from dystab_jax import charts, protocols, report
-from dystab_jax.eval_options import MODELS
-from dystab_jax.evaluation import Evaluation
-from dystab_jax.samples import Sample
+from dystab_jax.evaluation.options import MODELS
+from dystab_jax.evaluation.samples import Sample
+from dystab_jax.evaluation.score_run import Evaluation
 
 VIDEOS = ("b-rests", "a<b&c", "d-moves", "c-moves")
 J = {"b-rests": 0.1, "a<b&c": 0.9, "d-moves": 0.7, "c-moves": 0.5}  # of the fused masks

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax import metrics, protocols, saliency
+from dystab_jax import protocols, saliency
+from dystab_jax.evaluation import metrics
 from dystab_jax.scoring import Video
 
 TRUTH = np.array([[1, 1, 0, 0]], np.uint8)

@@ -9,7 +9,8 @@ import pytest
 from mask_encodings import random_masks
 from PIL import Image
 
-from dystab_jax import evaluate, protocols, submission
+from dystab_jax import evaluate, protocols
+from dystab_jax.evaluation import submission
 
 SOFT = np.array([[0.0, 0.2, 0.5], [0.51, 0.998, 1.0]], np.float32)
 HARD = [[0, 0, 0], [1, 1, 1]]

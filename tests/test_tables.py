@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from configs import demo
-from dystab_jax import experiments, protocols, tables
+from dystab_jax import protocols, tables
+from dystab_jax.evaluation import run_facts
 from dystab_jax.paper_tables import TABLES
 
 # Typed from the paper, row by row; None where it gives no number.
@@ -125,7 +126,7 @@ def test_the_papers_numbers():
 
 
 def test_facts_are_those_that_runs_write():
-    assert experiments.facts(demo.get_config(), "3-joint").keys() == FACTS.keys()
+    assert run_facts.facts(demo.get_config(), "3-joint").keys() == FACTS.keys()
 
 
 # -- which result stands where --------------------------------------------------------------------

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dystab_jax import mask_files
 from dystab_jax.data import records
+from dystab_jax.evaluation import mask_files
 from dystab_jax.protocols import default_protocols
 from dystab_jax.scoring import Frame
 

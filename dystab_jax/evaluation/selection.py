@@ -4,11 +4,11 @@ import dataclasses
 import json
 from collections.abc import Iterator
 
-from dystab_jax import evaluation, snapshots
 from dystab_jax.build import Run
+from dystab_jax.evaluation import score_run, snapshots
+from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.checkpoints import PHASES
-from dystab_jax.snapshots import Snapshot
 
 SUPERVISED = "supervised"
 SELECTION = "selection.json"
@@ -50,7 +50,7 @@ def _best_check(run: Run) -> Snapshot:
     scores = known.get(spec, {})
     for name in checks:
         if name not in scores:
-            scores[name] = evaluation.mean_j(run, snapshots.at_end_of(run, name), spec)
+            scores[name] = score_run.mean_j(run, snapshots.at_end_of(run, name), spec)
             write_whole(path, json.dumps(known | {spec: scores}, indent=1) + "\n")
     best = max(checks, key=lambda name: scores[name])
     complete = len(checks) == run.config.supervised.checks

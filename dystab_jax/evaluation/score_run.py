@@ -13,16 +13,25 @@ from ml_collections import ConfigDict
 from scipy import stats
 from tqdm import tqdm
 
-from dystab_jax import eval_options, experiments, masks, protocols, submission
+from dystab_jax import masks, protocols
 from dystab_jax.build import Run
 from dystab_jax.data import pipeline, records, resize
+from dystab_jax.evaluation import options as eval_options
+from dystab_jax.evaluation import run_facts, submission
+from dystab_jax.evaluation.samples import (
+    Reader,
+    Row,
+    Sample,
+    make_sample,
+    make_video_sample,
+    spread,
+)
+from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.inference import VideoPrediction, chunks, fuse, own_videos
 from dystab_jax.refinement import crf
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
-from dystab_jax.samples import Reader, Row, Sample, make_sample, make_video_sample, spread
 from dystab_jax.scoring import scored_frames
-from dystab_jax.snapshots import Snapshot
 
 PICTURED = 120  # videos or images of a data set, at most
 STRIP_FRAMES = 5  # of a video in its strip
@@ -79,7 +88,7 @@ def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
         "complete": snapshot.complete,
         "checkpoint": snapshot.step,
         "rules": _rules(run.config),
-        "run": experiments.facts(run.config, snapshot.phase),
+        "run": run_facts.facts(run.config, snapshot.phase),
     }
     reports = {
         protocol: protocols.report(dataset, split, rows, oracle=options.oracle) | facts
@@ -142,7 +151,7 @@ def _place(run: Run, snapshot: Snapshot) -> Path:
 def _rules(config: ConfigDict) -> dict[str, Any]:
     """What of section ``eval`` can change a score, as json gives it back."""
     free = ("data", "phases", "batch_size", "save_masks", "jobs")
-    return {k: v for k, v in experiments.as_json(config.eval).items() if k not in free}
+    return {k: v for k, v in run_facts.as_json(config.eval).items() if k not in free}
 
 
 def file_name(spec: str) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dystab_jax import evaluate, protocols
+from dystab_jax import evaluate
 from dystab_jax.evaluation import truth_source
+from dystab_jax.evaluation.protocols import registry
 
 FRAMES = 1376
 SIZE = (480, 854)
@@ -38,11 +39,11 @@ def drawn_frame(seed: int, frame: int, shift: int = 0) -> np.ndarray:
     return image
 
 
-def drawn_videos() -> dict[str, protocols.Video]:
+def drawn_videos() -> dict[str, registry.Video]:
     """Videos whose frames are drawn when they are scored."""
     counts = np.diff(np.linspace(0, FRAMES, SEQUENCES + 1).astype(int))
     return {
-        f"drawn{seed:02d}": protocols.Video(
+        f"drawn{seed:02d}": registry.Video(
             regions=[partial(drawn_frame, seed, frame) for frame in range(count)],
             objects=[partial(drawn_frame, seed, frame, shift=4) for frame in range(count)],
         )
@@ -50,9 +51,9 @@ def drawn_videos() -> dict[str, protocols.Video]:
     }
 
 
-def measure(protocol: str, videos: dict[str, protocols.Video], jobs: int) -> str:
+def measure(protocol: str, videos: dict[str, registry.Video], jobs: int) -> str:
     """Scores the videos; one line with the time it took."""
-    score = protocols.protocol(protocol)
+    score = registry.protocol(protocol)
     start = time.perf_counter()
     result = score(videos, jobs=jobs)
     seconds = time.perf_counter() - start
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         if options.masks is None:
             videos = drawn_videos()
         else:
-            prediction = protocols.protocol(name).prediction
+            prediction = registry.protocol(name).prediction
             truth = truth_source.from_folder(options.truth)
             videos = evaluate.load_videos(options.masks, truth, prediction)[0]
         print(measure(name, videos, options.jobs))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dystab_jax.evaluation.protocols.base import scored_frames
 from dystab_jax.pictures import COLORS
-from dystab_jax.scoring import scored_frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

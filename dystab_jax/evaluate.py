@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from dystab_jax import protocols
 from dystab_jax.evaluation import mask_files
+from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.truth_source import Truth, from_folder, from_records, read_list
 
 HELP = """\
@@ -35,7 +35,7 @@ is void in a sequence whose truth also has numbers, else object. Soft maps are f
 
 def load_videos(
     masks: Path, truth: Truth, prediction: str = "masks"
-) -> tuple[dict[str, protocols.Video], list[str]]:
+) -> tuple[dict[str, registry.Video], list[str]]:
     """Pairs truth with predictions; the images are read by the protocol, frame by frame.
 
     Args:
@@ -60,7 +60,7 @@ def load_videos(
     videos = {}
     for name, row in paths.items():
         true = truth.videos[name]
-        videos[name] = protocols.Video(
+        videos[name] = registry.Video(
             truth=true.masks,
             regions=true.regions,
             frame_names=[str(path) for path in row],
@@ -71,7 +71,7 @@ def load_videos(
 
 def table(result: Mapping) -> str:
     """The scores of every sequence and of all together, as text; of still images all together."""
-    protocol = protocols.protocol(result["protocol"])
+    protocol = registry.protocol(result["protocol"])
     rows = []
     if result["frames"] > result["sequences"]:
         rows += [
@@ -106,14 +106,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             truth = from_records(arguments.data_dir, arguments.truth, sequences)
         else:
             truth = from_folder(Path(arguments.truth), sequences)
-        score = protocols.protocol(arguments.protocol or truth.protocol)
+        score = registry.protocol(arguments.protocol or truth.protocol)
         videos, notes = load_videos(arguments.masks, truth, score.prediction)
         result = score(videos, jobs=arguments.jobs)
         # Shown before it is written, so that a path that cannot be written loses nothing.
         print(f"{truth.dataset}:{truth.split}, protocol {score.name}\n{table(result)}")
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
-        report = protocols.report(
+        report = registry.report(
             truth.dataset,
             truth.split,
             {("masks", arguments.crf): result},
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--protocol",
         metavar="NAME",
-        help=f"frames scored and way of averaging: {', '.join(protocols.PROTOCOLS)} (default: the "
+        help=f"frames scored and way of averaging: {', '.join(registry.PROTOCOLS)} (default: the "
         "main one of the data set; for other folders all_frames, for still images saliency)",
     )
     parser.add_argument(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from dystab_jax import paper_tables
+from dystab_jax.evaluation.protocols.registry import default_protocols
 from dystab_jax.paper_tables import Column, Line, Table
-from dystab_jax.protocols import default_protocols
 from dystab_jax.runtime.atomic_files import write_whole
 
 NOT_RUN = "not run"

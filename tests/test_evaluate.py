@@ -11,9 +11,10 @@ import pytest
 from mask_encodings import ENCODINGS, coloured, random_masks
 from PIL import Image
 
-from dystab_jax import evaluate, protocols
+from dystab_jax import evaluate
 from dystab_jax.data import records
 from dystab_jax.evaluation import metrics, submission
+from dystab_jax.evaluation.protocols import registry
 
 NAMES = [f"{frame:05d}.png" for frame in range(4)]
 
@@ -70,10 +71,10 @@ def test_report_and_table(folders, capsys):
     }
     assert (row["model"], row["crf"]) == ("masks", "none")
     videos = {
-        name: protocols.Video(truth=random_masks(seed + 10), masks=random_masks(seed))
+        name: registry.Video(truth=random_masks(seed + 10), masks=random_masks(seed))
         for seed, name in enumerate("ab")
     }
-    expected = protocols.davis2016(videos)
+    expected = registry.davis2016(videos)
     assert row["per_sequence"] == expected["per_sequence"]
     assert row["mean_f"] == expected["mean_f"]
     captured = capsys.readouterr()
@@ -262,12 +263,12 @@ def davis2017(tmp_path):
     (root / "ImageSets" / "2017" / "val.txt").write_text("a\n")
     predicted = numbers(1, 3)
     write_numbers(tmp_path / "masks" / "a", predicted)
-    return tmp_path, protocols.Video(regions=truth, objects=predicted)
+    return tmp_path, registry.Video(regions=truth, objects=predicted)
 
 
 def test_root_of_davis2017(davis2017, capsys):
     folder, video = davis2017
-    expected = protocols.davis2017({"a": video})
+    expected = registry.davis2017({"a": video})
     assert run(folder, protocol="davis2017") == 0
     report = read(folder)
     assert (report["dataset"], report["split"]) == ("davis2017", "val")
@@ -279,14 +280,14 @@ def test_root_of_davis2017(davis2017, capsys):
     assert run(folder, protocol=None) == 0
     report = read(folder)
     assert report["protocol"] == "all_frames"
-    assert report["rows"][0]["mean_j"] == protocols.all_frames({"a": video})["mean_j"]
+    assert report["rows"][0]["mean_j"] == registry.all_frames({"a": video})["mean_j"]
 
 
 def test_objects_are_told_apart_for_fbms59(davis2017, capsys):
     folder, video = davis2017
     truth = folder / "truth" / "Annotations" / "480p"
     assert run(folder, protocol="fbms59", truth=truth) == 0
-    expected = protocols.fbms59({"a": video})
+    expected = registry.fbms59({"a": video})
     row = read(folder)["rows"][0]
     assert row["ochs_f"] == expected["ochs_f"]
     assert "Ochs F" in (out := capsys.readouterr().out)
@@ -296,7 +297,7 @@ def test_objects_are_told_apart_for_fbms59(davis2017, capsys):
 def test_predictions_of_one_object_need_no_numbers(davis2017):
     folder, video = davis2017
     merged = [frame > 0 for frame in video.objects]
-    expected = protocols.davis2017({"a": protocols.Video(regions=video.regions, masks=merged)})
+    expected = registry.davis2017({"a": registry.Video(regions=video.regions, masks=merged)})
     for name in ("0 and 255", "palette, object 255", "palette of greys", "1-bit"):
         shutil.rmtree(folder / "masks")
         write(folder / "masks" / "a", np.array(merged, np.uint8), ENCODINGS[name])
@@ -313,14 +314,14 @@ def stills(tmp_path):
         (tmp_path / kind).mkdir()
         for name, image in zip(("x", "y"), images, strict=True):
             Image.fromarray(image).save(tmp_path / kind / f"{name}.png")
-    return tmp_path, protocols.Video(truth=truth, maps=levels / np.float32(255))
+    return tmp_path, registry.Video(truth=truth, maps=levels / np.float32(255))
 
 
 def test_soft_maps_of_still_images(stills, capsys):
     folder, video = stills
     (folder / "masks" / "z.png").write_bytes(b"never read")
     assert run(folder, protocol=None) == 0
-    expected = protocols.saliency({"all": video})
+    expected = registry.saliency({"all": video})
     report = read(folder)
     assert (report["protocol"], report["frames"]) == ("saliency", 2)
     row = report["rows"][0]
@@ -395,5 +396,5 @@ def test_prepared_regions_and_frames_without_truth(davis2017, monkeypatch):
     assert run(folder, "--data_dir=data", **flags) == 0
     report = read(folder)
     assert (report["dataset"], report["split"], report["frames"]) == ("davis2017", "val", 4)
-    expected = protocols.davis2017({"a": video})
+    expected = registry.davis2017({"a": video})
     assert report["rows"][0]["j_and_f"] == expected["j_and_f"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dystab_jax import protocols
 from dystab_jax.evaluation import metrics
-from dystab_jax.protocols import Video
+from dystab_jax.evaluation.protocols import registry
+from dystab_jax.evaluation.protocols.registry import Video
 
 FULL = np.ones((4, 6), np.uint8)
 EMPTY = np.zeros((4, 6), np.uint8)
@@ -27,7 +27,7 @@ def test_davis2016_drops_the_ends_and_averages_over_sequences():
         "a": video(EMPTY, FULL, EMPTY),
         "b": video(EMPTY, HALF, HALF, EMPTY, EMPTY, EMPTY, EMPTY),
     }
-    result = protocols.davis2016(videos)
+    result = registry.davis2016(videos)
     assert (result["protocol"], result["frames"], result["sequences"]) == ("davis2016", 6, 2)
     # a: 1. b: 1/2, 1/2, 0, 0, 0.
     assert result["per_sequence"]["a"]["j"] == 1
@@ -48,7 +48,7 @@ def test_davis2016_drops_the_ends_and_averages_over_sequences():
 
 
 def test_all_frames_drops_none():
-    result = protocols.all_frames({"a": video(HALF, FULL, EMPTY)})
+    result = registry.all_frames({"a": video(HALF, FULL, EMPTY)})
     assert (result["protocol"], result["frames"]) == ("all_frames", 3)
     assert result["mean_j"] == pytest.approx(0.5)
     assert result["per_sequence"]["a"]["frames"] == 3
@@ -60,23 +60,23 @@ def test_groups_are_means_over_their_frames():
         "b": video(HALF, EMPTY, groups=("moving", "moving")),
         "c": video(FULL),
     }
-    assert protocols.all_frames(videos)["per_group"] == {
+    assert registry.all_frames(videos)["per_group"] == {
         "moving": {"frames": 3, "j": 0.5, "f": pytest.approx(2 / 3)},
         "paused": {"frames": 1, "j": 0.0, "f": 1.0},
     }
     # The ends belong to no group once they are dropped.
-    assert protocols.davis2016({"a": videos["a"]})["per_group"] == {
+    assert registry.davis2016({"a": videos["a"]})["per_group"] == {
         "moving": {"frames": 1, "j": 1.0, "f": 1.0}
     }
 
 
 def test_maps_serve_f_beta_and_mae_and_masks_by_default():
     soft = np.where(HALF, 0.75, 0.5).astype(np.float32)
-    one = protocols.all_frames({"a": Video(truth=[FULL], maps=[soft])})
+    one = registry.all_frames({"a": Video(truth=[FULL], maps=[soft])})
     # One half itself is background.
     assert one["mean_j"] == 0.5
     assert one["mae"] == pytest.approx((0.25 + 0.5) / 2)
-    other = protocols.all_frames({"a": Video(truth=[FULL], maps=[soft], masks=[FULL])})
+    other = registry.all_frames({"a": Video(truth=[FULL], maps=[soft], masks=[FULL])})
     assert other["mean_j"] == 1
     assert other["mae"] == one["mae"] and other["f_beta"] == one["f_beta"]
 
@@ -89,7 +89,7 @@ def test_frames_are_loaded_when_they_are_scored_and_not_otherwise():
         return HALF
 
     frames = [lambda number=number: load(number) for number in range(4)]
-    assert protocols.davis2016({"a": Video(truth=[HALF] * 4, masks=frames)})["mean_j"] == 1
+    assert registry.davis2016({"a": Video(truth=[HALF] * 4, masks=frames)})["mean_j"] == 1
     assert loaded == [1, 2]
 
 
@@ -103,9 +103,9 @@ def test_the_result_is_json_and_does_not_depend_on_jobs():
         )
         for name in "abc"
     }
-    alone = protocols.davis2016(videos, jobs=1)
+    alone = registry.davis2016(videos, jobs=1)
     assert json.loads(json.dumps(alone)) == alone
-    assert protocols.davis2016(videos, jobs=4) == alone
+    assert registry.davis2016(videos, jobs=4) == alone
     assert 0 < alone["mean_j"] < 1
 
 
@@ -120,7 +120,7 @@ def test_videos_one_at_a_time_give_the_same_result():
         )
         for name in "ab"
     }
-    for protocol in protocols.PROTOCOLS.values():
+    for protocol in registry.PROTOCOLS.values():
         together = protocol(videos, jobs=2)
         scores = {name: protocol.score(name, video) for name, video in videos.items()}
         assert protocol.summarise(scores) == together
@@ -136,14 +136,14 @@ def test_frames_without_truth_are_not_scored():
     truth = [FULL, None, FULL, None, FULL]
     masks = [HALF, None, FULL, EMPTY, EMPTY]
     with_gaps = Video(truth=truth, masks=masks)
-    assert protocols.all_frames({"a": with_gaps})["frames"] == 3
-    assert protocols.all_frames({"a": with_gaps})["mean_j"] == 0.5
+    assert registry.all_frames({"a": with_gaps})["frames"] == 3
+    assert registry.all_frames({"a": with_gaps})["mean_j"] == 0.5
     # The ends are those of the video.
-    assert protocols.davis2016({"a": with_gaps})["frames"] == 1
-    for protocol in (protocols.fbms59, protocols.davis2017, protocols.saliency):
+    assert registry.davis2016({"a": with_gaps})["frames"] == 1
+    for protocol in (registry.fbms59, registry.davis2017, registry.saliency):
         assert protocol({"a": Video(regions=truth, masks=masks)})["frames"] == 3
     with pytest.raises(ValueError, match="video a has 2 frames, of which protocol all_frames"):
-        protocols.all_frames({"a": Video(truth=[None, None], masks=[FULL, FULL])})
+        registry.all_frames({"a": Video(truth=[None, None], masks=[FULL, FULL])})
 
 
 def test_truth_decides_what_is_object_and_regions_what_is_void():
@@ -154,68 +154,68 @@ def test_truth_decides_what_is_object_and_regions_what_is_void():
     truth = 1 - HALF
     one = Video(truth=[truth], regions=[regions], masks=[FULL])
     # Truth 4x3 pixels, prediction the same and three pixels of the first row.
-    assert protocols.all_frames({"a": one})["mean_j"] == pytest.approx(12 / 15)
+    assert registry.all_frames({"a": one})["mean_j"] == pytest.approx(12 / 15)
     merged = Video(regions=[regions], masks=[FULL])
-    assert protocols.all_frames({"a": merged})["mean_j"] == 1
+    assert registry.all_frames({"a": merged})["mean_j"] == 1
 
 
 def test_predicted_objects_alone_are_a_mask():
-    result = protocols.all_frames({"a": Video(truth=[FULL], objects=[HALF * 3])})
+    result = registry.all_frames({"a": Video(truth=[FULL], objects=[HALF * 3])})
     assert result["mean_j"] == 0.5
     # Masks that are given as well are what is scored where objects are not told apart.
     both = Video(truth=[FULL], objects=[HALF * 3], masks=[FULL])
-    assert protocols.all_frames({"a": both})["mean_j"] == 1
+    assert registry.all_frames({"a": both})["mean_j"] == 1
 
 
 def test_numbers_must_be_whole():
     for field in ("regions", "objects"):
         fields = {"truth": [FULL], "masks": [FULL], field: [FULL * 0.5]}
         with pytest.raises(ValueError, match=f"video a, frame 0: {field} has type float64"):
-            protocols.fbms59({"a": Video(**fields)})
+            registry.fbms59({"a": Video(**fields)})
         fields[field] = [FULL[1:]]
         with pytest.raises(ValueError, match="video a, frame 0: .* differ in size"):
-            protocols.fbms59({"a": Video(**fields)})
+            registry.fbms59({"a": Video(**fields)})
 
 
 def test_default_protocols():
-    for dataset, names in protocols.DEFAULTS.items():
-        assert protocols.default_protocols(dataset) == names
-        assert all(protocols.protocol(name).name == name for name in names)
-    assert protocols.default_protocols("davis2016") == ("davis2016",)
-    assert protocols.default_protocols("davis2017") == ("all_frames", "davis2017")
-    assert protocols.default_protocols("fbms59") == ("fbms59",)
-    assert protocols.default_protocols("ecssd") == ("saliency",)
-    assert protocols.default_protocols("folder/mine") == ("all_frames",)
+    for dataset, names in registry.DEFAULTS.items():
+        assert registry.default_protocols(dataset) == names
+        assert all(registry.protocol(name).name == name for name in names)
+    assert registry.default_protocols("davis2016") == ("davis2016",)
+    assert registry.default_protocols("davis2017") == ("all_frames", "davis2017")
+    assert registry.default_protocols("fbms59") == ("fbms59",)
+    assert registry.default_protocols("ecssd") == ("saliency",)
+    assert registry.default_protocols("folder/mine") == ("all_frames",)
     with pytest.raises(ValueError, match="'davis' has no default protocol"):
-        protocols.default_protocols("davis")
+        registry.default_protocols("davis")
 
 
 def test_unknown_protocol():
-    assert protocols.protocol("davis2016") is protocols.davis2016
-    assert protocols.protocol("all_frames") is protocols.all_frames
+    assert registry.protocol("davis2016") is registry.davis2016
+    assert registry.protocol("all_frames") is registry.all_frames
     with pytest.raises(ValueError, match="'davis' is unknown; there are davis2016, all_frames"):
-        protocols.protocol("davis")
+        registry.protocol("davis")
 
 
 def test_missing_prediction_is_named_unless_its_frame_is_dropped():
     with_gap = video(None, FULL, FULL, None, frame_names=["f0", "f1", "f2", "f3"])
-    assert protocols.davis2016({"a": with_gap})["mean_j"] == 1
+    assert registry.davis2016({"a": with_gap})["mean_j"] == 1
     with pytest.raises(ValueError, match="video a, f0: there is no prediction"):
-        protocols.all_frames({"a": with_gap})
+        registry.all_frames({"a": with_gap})
 
 
 def test_size_mismatch_names_video_frame_and_sizes():
     videos = {"b": video(FULL, FULL, FULL), "a": video(FULL, FULL[1:], FULL)}
     message = re.escape("video a, frame 1: prediction (3, 6) and truth (4, 6) differ")
     with pytest.raises(ValueError, match=message):
-        protocols.davis2016(videos)
+        registry.davis2016(videos)
 
 
 def test_videos_that_cannot_be_scored_are_refused():
     with pytest.raises(ValueError, match="no video"):
-        protocols.davis2016({})
+        registry.davis2016({})
     with pytest.raises(ValueError, match="video short has 2 frames, of which protocol davis2016"):
-        protocols.davis2016({"short": video(FULL, FULL)})
+        registry.davis2016({"short": video(FULL, FULL)})
     with pytest.raises(ValueError, match="needs predictions"):
         Video(truth=[FULL])
     with pytest.raises(ValueError, match="needs truth"):
@@ -225,9 +225,9 @@ def test_videos_that_cannot_be_scored_are_refused():
 
 
 def test_report_has_one_row_per_model():
-    phi = protocols.all_frames({"a": video(HALF, FULL)})
-    chi = protocols.all_frames({"a": video(HALF, EMPTY)})
-    report = protocols.report(
+    phi = registry.all_frames({"a": video(HALF, FULL)})
+    chi = registry.all_frames({"a": video(HALF, EMPTY)})
+    report = registry.report(
         "movers", "test", {("phi", "none"): phi, ("phi", "cis"): chi}, oracle=True
     )
     rows = report.pop("rows")
@@ -244,16 +244,16 @@ def test_report_has_one_row_per_model():
         ("phi", "cis", 0.25),
     ]
     assert rows[0]["per_sequence"] == phi["per_sequence"]
-    assert protocols.report("movers", "test", {("phi", "none"): phi})["oracle"] is False
+    assert registry.report("movers", "test", {("phi", "none"): phi})["oracle"] is False
 
 
 def test_report_refuses_results_that_cannot_be_compared():
-    one = protocols.all_frames({"a": video(HALF, FULL, FULL)})
-    other = protocols.davis2016({"a": video(HALF, FULL, FULL)})
+    one = registry.all_frames({"a": video(HALF, FULL, FULL)})
+    other = registry.davis2016({"a": video(HALF, FULL, FULL)})
     with pytest.raises(ValueError, match="one protocol on the same frames.*davis2016"):
-        protocols.report("movers", "test", {("phi", "none"): one, ("chi", "none"): other})
+        registry.report("movers", "test", {("phi", "none"): one, ("chi", "none"): other})
     with pytest.raises(ValueError, match="one protocol on the same frames"):
-        protocols.report("movers", "test", {})
+        registry.report("movers", "test", {})
 
 
 @pytest.fixture(scope="module")
@@ -287,10 +287,10 @@ def test_averages_reproduce_the_published_tables(refdata):
     assert len(methods) == 12
     for method in methods:
         scores = published_frames(folder / f"{method}_davis.json", sequences)
-        result = protocols.average(scores)
+        result = registry.average(scores)
         # Frames published as 0.500 can have been on either side of one half.
         lifted = {name: np.add(rows, 1e-6) for name, rows in scores.items()}
-        at_most = protocols.average(lifted)
+        at_most = registry.average(lifted)
         table = re.search(rf'"{re.escape(method)}": {{(.*?)}}', text, re.DOTALL).group(1)
         official = {name: float(value) for name, value in re.findall(r'"(\w+)": "(.*?)"', table)}
         for column, key in means.items():
@@ -304,7 +304,7 @@ def test_averages_tell_the_averaging_rules_apart(refdata):
     golden = json.loads((refdata / "davis16_val" / "golden.json").read_text())
     for method, numbers in golden.items():
         path = refdata / "davis16_val" / "official" / f"{method}_davis.json"
-        result = protocols.average(published_frames(path, numbers["per_seq_J"]))
+        result = registry.average(published_frames(path, numbers["per_seq_J"]))
         assert result["mean_j"] == pytest.approx(numbers["J_official"], abs=1e-4)
         assert result["frame_mean_j"] == pytest.approx(numbers["J_frame_mean"], abs=1e-4)
 
@@ -322,7 +322,7 @@ def test_davis16_golden_frame_by_frame(refdata):
         )
         for name in names
     }
-    result = protocols.davis2016(videos, jobs=2)
+    result = registry.davis2016(videos, jobs=2)
     for name in names:
         scores = result["per_sequence"][name]
         assert scores["j"] == pytest.approx(golden["per_seq_J"][name], abs=1e-9)

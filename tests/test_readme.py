@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dystab_jax.protocols import DEFAULTS
+from dystab_jax.evaluation.protocols.registry import DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax import protocols, regions
 from dystab_jax.evaluation import mask_files, metrics
-from dystab_jax.scoring import Video
+from dystab_jax.evaluation.protocols import fbms59, regions, registry
+from dystab_jax.evaluation.protocols.base import Video
 
 # A row of twelve pixels is enough: numbers of the objects, four pixels each.
 TRUTH = np.repeat([[0, 1, 2]], 4, axis=1).astype(np.uint8)
@@ -52,7 +52,7 @@ def test_assignment_takes_the_best_sum_and_not_the_best_pair():
 def test_ochs_by_hand():
     # Background 60 of 70 found; cluster 1 is 25 of the 30 pixels of region 1, with 10 others.
     counts = [[60, 5], [10, 25]]
-    result = regions.ochs(counts)
+    result = fbms59.ochs(counts)
     assert result["precision"] == pytest.approx((60 / 65 + 25 / 35) / 2)
     assert result["recall"] == pytest.approx((60 / 70 + 25 / 30) / 2)
     # F is 0.889 and 0.769; one of them is the background's.
@@ -61,7 +61,7 @@ def test_ochs_by_hand():
 
 def test_ochs_with_fewer_clusters_than_regions():
     """A region without cluster has P = 1, R = 0."""
-    result = regions.ochs([[60, 0, 2], [0, 20, 10]])
+    result = fbms59.ochs([[60, 0, 2], [0, 20, 10]])
     # F: (60/62, 60/60), cluster 1 with region 1: P = 20/30, R = 1; region 2 gets none.
     assert result["precision"] == pytest.approx((60 / 62 + 20 / 30 + 1) / 3)
     assert result["recall"] == pytest.approx((1 + 1 + 0) / 3)
@@ -70,7 +70,7 @@ def test_ochs_with_fewer_clusters_than_regions():
 
 def test_ochs_with_more_clusters_than_regions():
     """What is left over costs nothing but the pixels that it took."""
-    result = regions.ochs([[60, 0], [0, 20], [0, 10], [4, 0]])
+    result = fbms59.ochs([[60, 0], [0, 20], [0, 10], [4, 0]])
     assert result["precision"] == pytest.approx(1)
     assert result["recall"] == pytest.approx((60 / 64 + 20 / 30) / 2)
     assert result["objects_found"] == 1
@@ -80,11 +80,11 @@ def test_ochs_ignores_numbers_without_pixels():
     counts = np.array([[60, 5], [10, 25]])
     wide = np.zeros((5, 4), int)
     wide[np.ix_([0, 3], [0, 2])] = counts
-    assert regions.ochs(wide) == regions.ochs(counts)
+    assert fbms59.ochs(wide) == fbms59.ochs(counts)
 
 
 def test_ochs_of_nothing_predicted():
-    result = regions.ochs([[60, 40]])
+    result = fbms59.ochs([[60, 40]])
     # The one cluster goes to the background: F 0.75 against 0.57.
     assert result["precision"] == pytest.approx((0.6 + 1) / 2)
     assert result["recall"] == pytest.approx((1 + 0) / 2)
@@ -96,9 +96,9 @@ def test_fbms59_matches_over_the_frames_together():
     # of object 1 at stake.
     truth = [row(0, 0, 1, 1, 1, 2, 2, 2), row(0, 0, 0, 0, 1, 1, 2, 0)]
     predicted = [row(0, 0, 1, 1, 1, 2, 2, 2), row(0, 0, 0, 0, 2, 2, 1, 0)]
-    result = protocols.fbms59({"a": Video(regions=truth, objects=predicted)})
+    result = registry.fbms59({"a": Video(regions=truth, objects=predicted)})
     sums = [[7, 0, 0], [0, 3, 1], [0, 2, 3]]
-    expected = regions.ochs(sums)
+    expected = fbms59.ochs(sums)
     assert result["ochs_precision"] == pytest.approx((1 + 3 / 4 + 3 / 5) / 3)
     assert result["per_sequence"]["a"]["ochs_recall"] == expected["recall"]
     assert (result["objects"], result["objects_found"]) == (2, 0)
@@ -109,7 +109,7 @@ def test_fbms59_matches_over_the_frames_together():
 def test_fbms59_averages_precision_and_recall_before_f():
     perfect = Video(regions=[TRUTH, None], objects=[TRUTH, EMPTY])
     nothing = Video(regions=[TRUTH], masks=[EMPTY])
-    result = protocols.fbms59({"good": perfect, "bad": nothing}, jobs=2)
+    result = registry.fbms59({"good": perfect, "bad": nothing}, jobs=2)
     assert (result["protocol"], result["frames"], result["sequences"]) == ("fbms59", 2, 2)
     assert result["per_sequence"]["bad"]["ochs_precision"] == pytest.approx((4 / 12 + 1 + 1) / 3)
     precision, recall = (1 + 7 / 9) / 2, (1 + 1 / 3) / 2
@@ -127,14 +127,14 @@ def test_fbms59_f1_is_the_mean_over_frames_and_sequences():
         "a": Video(regions=[TRUTH, TRUTH], masks=[half, MERGED]),
         "b": Video(truth=[MERGED], masks=[half]),
     }
-    result = protocols.fbms59(videos)
+    result = registry.fbms59(videos)
     # P = 1, R = 1/2.
     assert result["per_sequence"]["a"]["f1"] == pytest.approx((2 / 3 + 1) / 2)
     assert result["f1"] == pytest.approx(((2 / 3 + 1) / 2 + 2 / 3) / 2)
 
 
 def davis2017(truth, **prediction):
-    return protocols.davis2017({"a": Video(regions=truth, **prediction)})
+    return registry.davis2017({"a": Video(regions=truth, **prediction)})
 
 
 def test_davis2017_finds_the_numbers_by_itself():
@@ -222,7 +222,7 @@ def test_void_is_left_out_of_truth_and_prediction(protocol):
     truth[0, :2] = truth[0, 6:8] = 255
     predicted = truth.copy()
     predicted[0, :2], predicted[0, 6:8] = 2, 3
-    score = protocols.protocol(protocol)
+    score = registry.protocol(protocol)
     clean = np.where(truth == 255, 0, truth)
     with_void = score({"a": Video(regions=[truth], objects=[predicted])})
     without = score({"a": Video(regions=[clean], objects=[clean])})
@@ -236,7 +236,7 @@ def test_void_is_left_out_of_truth_and_prediction(protocol):
 def test_void_pixels_of_soft_maps_do_not_count():
     truth = row(0, 1, 255, 255)
     soft = np.array([[0.25, 1.0, 1.0, 0.5]])
-    result = protocols.all_frames({"a": Video(regions=[truth], maps=[soft])})
+    result = registry.all_frames({"a": Video(regions=[truth], maps=[soft])})
     assert result["mean_j"] == 1
     assert result["mae"] == pytest.approx(0.25 / 4)
 
@@ -247,7 +247,7 @@ def test_davis2017_averages_over_objects_and_not_over_sequences():
         "two": Video(regions=[TRUTH], objects=[TRUTH]),
         "one": Video(regions=[one], objects=[EMPTY]),
     }
-    result = protocols.davis2017(videos, jobs=2)
+    result = registry.davis2017(videos, jobs=2)
     assert result["mean_j"] == pytest.approx(2 / 3)
     assert (result["objects"], result["sequences"]) == (3, 2)
     assert result["per_sequence"]["one"]["j"] == 0
@@ -275,8 +275,8 @@ def test_a_perfect_merged_mask_fails_the_protocol_of_davis2017():
     for number in range(3):
         truth[12:36, 8 + 24 * number : 24 + 24 * number] = number + 1
     video = Video(regions=[truth] * 4, masks=[truth > 0] * 4)
-    assert protocols.all_frames({"a": video})["mean_j"] == 1
-    result = protocols.davis2017({"a": video})
+    assert registry.all_frames({"a": video})["mean_j"] == 1
+    result = registry.davis2017({"a": video})
     # One of three objects gets the mask, of which it is a third.
     assert result["mean_j"] == pytest.approx(1 / 9)
     assert result["j_and_f"] < 0.3
@@ -292,8 +292,8 @@ def test_void_and_objects_of_real_truth(shared):
         predicted = [np.where(frame == 255, void, frame) for frame in truth]
         assert davis2017(truth, objects=predicted)["j_and_f"] == 1
         merged = Video(regions=truth, masks=[frame > 0 for frame in predicted])
-        assert protocols.all_frames({"a": merged})["mean_j"] == 1
-        result = protocols.davis2017({"a": merged})
+        assert registry.all_frames({"a": merged})["mean_j"] == 1
+        result = registry.davis2017({"a": merged})
         assert result["objects"] == 2 and result["mean_j"] < 0.5
 
 
@@ -341,8 +341,8 @@ def test_davis17_single_object_golden(osvos2017):
         name: Video(truth=video.truth[1:-1], masks=video.masks[1:-1])
         for name, video in videos.items()
     }
-    result = protocols.davis2017(inner, jobs=2)
-    merged = protocols.davis2016(videos, jobs=2)
+    result = registry.davis2017(inner, jobs=2)
+    merged = registry.davis2016(videos, jobs=2)
     for name in videos:
         scores = result["per_object"][f"{name}_1"]
         assert round(scores["j"], 4) == golden[name]["J_published"]

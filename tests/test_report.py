@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from configs import demo
-from dystab_jax import charts, protocols, report
+from dystab_jax import charts, report
 from dystab_jax.evaluation.options import MODELS
+from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.samples import Sample
 from dystab_jax.evaluation.score_run import Evaluation
 
@@ -72,7 +73,7 @@ def make_evaluation(workdir, videos=VIDEOS, groups=True):
         shown = {}
         for model, overlap in overlaps.items():
             shown[model], shown["truth"] = masks_with(overlap)
-            predicted[model][video] = protocols.Video(
+            predicted[model][video] = registry.Video(
                 truth=[shown["truth"]] * 2,
                 masks=[shown[model]] * 2,
                 groups=[group] * 2 if groups else None,
@@ -86,8 +87,8 @@ def make_evaluation(workdir, videos=VIDEOS, groups=True):
             "chi": np.array([0.75, 1.75], np.float32),
         }
         frame_j[video] = {"phi": np.array([0.3, np.nan]), "chi": np.array([0.4, 0.4])}
-    results = {(model, "none"): protocols.all_frames(predicted[model]) for model in MODELS}
-    content = protocols.report("movers", "test", results)
+    results = {(model, "none"): registry.all_frames(predicted[model]) for model in MODELS}
+    content = registry.report("movers", "test", results)
     content |= {"phase": "3-joint", "checkpoint": 1234}
     content |= {"rules": {"fusion": "geometric", "trust": "loss_a"}}
     content["confidence_rank_correlation"] = {"phi": 0.576, "chi": None}

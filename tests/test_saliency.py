@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax import protocols, saliency
 from dystab_jax.evaluation import metrics
-from dystab_jax.scoring import Video
+from dystab_jax.evaluation.protocols import registry, saliency
+from dystab_jax.evaluation.protocols.base import Video
 
 TRUTH = np.array([[1, 1, 0, 0]], np.uint8)
 SOFT = np.array([[0.8, 0.4, 0.4, 0.0]])
@@ -103,7 +103,7 @@ def test_protocol_averages_over_images_and_not_over_videos():
         "a": Video(truth=[TRUTH, TRUTH], maps=[SOFT, SOFT]),
         "b": Video(truth=[TRUTH], maps=[inverse]),
     }
-    result = protocols.saliency(videos, jobs=2)
+    result = registry.saliency(videos, jobs=2)
     assert (result["protocol"], result["frames"], result["sequences"]) == ("saliency", 3, 2)
     assert json.loads(json.dumps(result)) == result
     # Above one half: the first pixel, or the last one.
@@ -125,7 +125,7 @@ def test_protocol_averages_over_images_and_not_over_videos():
 
 
 def test_hard_masks_are_maps_too():
-    result = protocols.saliency({"a": Video(truth=[TRUTH], masks=[TRUTH])})
+    result = registry.saliency({"a": Video(truth=[TRUTH], masks=[TRUTH])})
     assert result["f_beta"] == result["max_f"] == result["s_measure"] == 1
     assert result["mae"] == 0
 
@@ -148,7 +148,7 @@ def sod300(shared) -> Video:
 def test_sod300_golden(sod300, shared):
     golden = json.loads((shared / "refdata" / "sod300" / "golden.json").read_text())["DSS"]
     matlab, python = golden["matlab_toolbox"], golden["pysodmetrics"]
-    scores = protocols.saliency({"sod": sod300}, jobs=2)
+    scores = registry.saliency({"sod": sod300}, jobs=2)
     assert scores["frames"] == 300
     expected = {
         "f_beta": golden["fixed_0p5_per_image_F_DeepUSPS"],
@@ -193,7 +193,7 @@ def test_pysodmetrics_golden(shared):
             for path in masks
         ],
     )
-    result = protocols.saliency({"all": video})
+    result = registry.saliency({"all": video})
     expected = {
         "mae": golden["MAE"],
         "s_measure": golden["Smeasure"],
@@ -208,6 +208,6 @@ def test_pysodmetrics_golden(shared):
 
 
 def test_mae_and_f_beta_are_those_of_metrics():
-    result = protocols.saliency({"a": Video(truth=[TRUTH], maps=[SOFT])})
+    result = registry.saliency({"a": Video(truth=[TRUTH], maps=[SOFT])})
     assert result["mae"] == metrics.mae(SOFT, TRUTH)
     assert result["f_beta"] == metrics.f_beta(SOFT, TRUTH)

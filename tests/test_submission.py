@@ -9,8 +9,9 @@ import pytest
 from mask_encodings import random_masks
 from PIL import Image
 
-from dystab_jax import evaluate, protocols
+from dystab_jax import evaluate
 from dystab_jax.evaluation import submission
+from dystab_jax.evaluation.protocols import registry
 
 SOFT = np.array([[0.0, 0.2, 0.5], [0.51, 0.998, 1.0]], np.float32)
 HARD = [[0, 0, 0], [1, 1, 1]]
@@ -73,7 +74,7 @@ def test_what_is_no_map_or_no_data_set_is_refused(tmp_path):
 
 
 def test_every_data_set_with_a_protocol_has_a_layout():
-    assert set(protocols.DEFAULTS) == {*submission.MASKS, *submission.NUMBERS, *submission.MAPS}
+    assert set(registry.DEFAULTS) == {*submission.MASKS, *submission.NUMBERS, *submission.MAPS}
 
 
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
@@ -112,12 +113,12 @@ def test_what_is_written_scores_as_it_was(dataset, protocol, tmp_path):
     report = json.loads(output.read_text())
     if stills:
         videos = {
-            name: protocols.Video(truth=[true], maps=[one])
+            name: registry.Video(truth=[true], maps=[one])
             for name, one, true in zip(names, soft, truth, strict=True)
         }
     else:
-        videos = {"cat": protocols.Video(truth=truth, maps=soft)}
-    main = protocols.protocol(report["protocol"])
+        videos = {"cat": registry.Video(truth=truth, maps=soft)}
+    main = registry.protocol(report["protocol"])
     # Rounding to 255 levels moves a map by 1/510 at most.
     tolerance = 2e-2 if stills else 1e-12
     assert report["rows"][0][main.main] == pytest.approx(main(videos)[main.main], abs=tolerance)

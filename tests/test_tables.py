@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from configs import demo
-from dystab_jax import protocols, tables
+from dystab_jax import tables
 from dystab_jax.evaluation import run_facts
+from dystab_jax.evaluation.protocols import registry
 from dystab_jax.paper_tables import TABLES
 
 # Typed from the paper, row by row; None where it gives no number.
@@ -61,7 +62,7 @@ def score(workdir, dataset="davis2016", row="fused", value=0.5, place="run", **c
     split, sequences, frames = WHOLE[dataset]
     content = {"split": split, "sequences": sequences, "frames": frames, "oracle": False}
     content |= {"phase": "3-joint", "complete": True, "checkpoint": 900, "rules": RULES}
-    content |= {"protocol": protocols.default_protocols(dataset)[0]}
+    content |= {"protocol": registry.default_protocols(dataset)[0]}
     facts = FACTS | {key: changes.pop(key) for key in FACTS if key in changes}
     folder = changes.pop("folder", "")
     assert changes.keys() <= content.keys()
@@ -69,7 +70,7 @@ def score(workdir, dataset="davis2016", row="fused", value=0.5, place="run", **c
     shared = {key: content.pop(key) for key in ("protocol", "frames", "sequences")}
     model, _, crf = row.partition("+")
     scores = shared | dict.fromkeys(KEYS, value) | {"frame_mean_j": value + 0.01}
-    report = protocols.report(
+    report = registry.report(
         dataset,
         content.pop("split"),
         {(model, crf or "none"): scores},
@@ -426,7 +427,7 @@ def test_results_are_found_in_folders_of_folders(tmp_path):
 
 
 def test_other_files_are_left_alone(tmp_path):
-    report = protocols.report(
+    report = registry.report(
         "davis2016", "val", {("masks", "none"): {"protocol": "x", "frames": 1, "sequences": 1}}
     )
     (tmp_path / "eval").mkdir()

@@ -2,8 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from dystab_jax import masks, protocols
+from dystab_jax import masks
 from dystab_jax.data import records
+from dystab_jax.evaluation.protocols import registry
 from dystab_jax.refinement import crf
 
 MODELS = ("phi", "chi", "fused")
@@ -96,6 +97,6 @@ def prepared(config: ConfigDict) -> list[str]:
 def protocols_of(spec: str, chosen: str) -> tuple[str, ...]:
     """Names of the protocols for a data set: ``chosen``, or its own if that is "default"."""
     if chosen != "default":
-        protocols.protocol(chosen)
+        registry.protocol(chosen)
         return (chosen,)
-    return protocols.default_protocols(spec.partition(":")[0])
+    return registry.default_protocols(spec.partition(":")[0])

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dystab_jax import masks, protocols
+from dystab_jax import masks
 from dystab_jax.data import pipeline, records, resize
+from dystab_jax.evaluation.protocols import registry
 from dystab_jax.inference import VideoPrediction
 
 PICTURE_WIDTH = 320  # pixels
@@ -74,11 +75,11 @@ class Reader:
     def size(self, t: int) -> tuple[int, int]:
         return int(self._records[t]["height"]), int(self._records[t]["width"])
 
-    def video(self, prediction: VideoPrediction, maps: Sequence) -> protocols.Video:
+    def video(self, prediction: VideoPrediction, maps: Sequence) -> registry.Video:
         """The frames with their truth, for a protocol."""
         count = range(len(self._records))
         numbered = "regions" in self._records[0]
-        return protocols.Video(
+        return registry.Video(
             truth=[partial(self.mask, t) for t in count],
             regions=[partial(self.regions, t) for t in count] if numbered else None,
             maps=maps,

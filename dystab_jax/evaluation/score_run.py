@@ -13,11 +13,13 @@ from ml_collections import ConfigDict
 from scipy import stats
 from tqdm import tqdm
 
-from dystab_jax import masks, protocols
+from dystab_jax import masks
 from dystab_jax.build import Run
 from dystab_jax.data import pipeline, records, resize
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import run_facts, submission
+from dystab_jax.evaluation.protocols import registry
+from dystab_jax.evaluation.protocols.base import scored_frames
 from dystab_jax.evaluation.samples import (
     Reader,
     Row,
@@ -31,7 +33,6 @@ from dystab_jax.inference import VideoPrediction, chunks, fuse, own_videos
 from dystab_jax.refinement import crf
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
-from dystab_jax.scoring import scored_frames
 
 PICTURED = 120  # videos or images of a data set, at most
 STRIP_FRAMES = 5  # of a video in its strip
@@ -91,7 +92,7 @@ def evaluate(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
         "run": run_facts.facts(run.config, snapshot.phase),
     }
     reports = {
-        protocol: protocols.report(dataset, split, rows, oracle=options.oracle) | facts
+        protocol: registry.report(dataset, split, rows, oracle=options.oracle) | facts
         for protocol, rows in judge.results().items()
     }
     place = _place(run, snapshot)
@@ -172,11 +173,11 @@ class _Judge:
     """Scores videos one by one, so that no data set has to fit into memory."""
 
     def __init__(self, names: Sequence[str], jobs: int):
-        self._protocols = [protocols.protocol(name) for name in names]
+        self._protocols = [registry.protocol(name) for name in names]
         self._jobs = jobs
         self._scores: dict[str, dict[Row, dict[str, Any]]] = {name: {} for name in names}
 
-    def score(self, row: Row, name: str, video: protocols.Video) -> np.ndarray | None:
+    def score(self, row: Row, name: str, video: registry.Video) -> np.ndarray | None:
         """Returns J of each frame by the first protocol, see ``Protocol.frame_j``."""
         frame_j = None
         for protocol in self._protocols:
@@ -222,7 +223,7 @@ class _Output:
     confidences: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     frame_j: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
-    def take(self, row: Row, name: str, video: protocols.Video) -> np.ndarray | None:
+    def take(self, row: Row, name: str, video: registry.Video) -> np.ndarray | None:
         """Scores and writes the maps of one video by one model; returns J of each frame."""
         frame_j = self.judge.score(row, name, video)
         if self.folder is not None:
@@ -324,7 +325,7 @@ def _score_images(
         for t, frame in enumerate(chunk):
             for row, maps in rows.items():
                 truth = partial(read.mask, t)
-                video = protocols.Video(
+                video = registry.Video(
                     truth=[truth], maps=[maps[t]], groups=[frame.group], frame_names=[frame.name]
                 )
                 out.take(row, frame.video, video)
@@ -357,7 +358,7 @@ def _native(soft_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def columns_of(report: Mapping[str, Any]) -> dict[str, str]:
     """Titles and keys of the scores that a report tells, in order."""
-    chosen = dict(protocols.protocol(report["protocol"]).columns)
+    chosen = dict(registry.protocol(report["protocol"]).columns)
     if "frame_mean_j" in report["rows"][0]:
         chosen["J frames"] = "frame_mean_j"
     return chosen

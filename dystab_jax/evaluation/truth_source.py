@@ -9,8 +9,8 @@ import numpy as np
 
 from dystab_jax.data import records
 from dystab_jax.evaluation import mask_files
-from dystab_jax.protocols import default_protocols
-from dystab_jax.scoring import Frame
+from dystab_jax.evaluation.protocols.base import Frame
+from dystab_jax.evaluation.protocols.registry import default_protocols
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from dystab_jax.frame_averages import FrameAverages, average
-from dystab_jax.regions import Davis2017, Fbms59
-from dystab_jax.saliency import Saliency
-from dystab_jax.scoring import Protocol, Video
+from dystab_jax.evaluation.protocols.base import Protocol, Video
+from dystab_jax.evaluation.protocols.davis2017 import Davis2017
+from dystab_jax.evaluation.protocols.fbms59 import Fbms59
+from dystab_jax.evaluation.protocols.frame_averages import FrameAverages, average
+from dystab_jax.evaluation.protocols.saliency import Saliency
 
 __all__ = [
     "PROTOCOLS",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dystab_jax.evaluation import metrics
-from dystab_jax.scoring import Loaded, Protocol, Video
+from dystab_jax.evaluation.protocols.base import Loaded, Protocol, Video
 
 FRAME_SCORES = ("j", "f", "f_beta", "mae")
 STATISTICS = ("j", "recall_j", "decay_j", "f", "recall_f", "decay_f", "f_beta", "mae")

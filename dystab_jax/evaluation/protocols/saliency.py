@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from dystab_jax.evaluation import metrics
 from dystab_jax.evaluation.metrics import HardMask, SoftMap
-from dystab_jax.scoring import Loaded, Protocol, Video
+from dystab_jax.evaluation.protocols.base import Loaded, Protocol, Video
 
 LEVELS = 256
 """Thresholds of a curve: object is where floor(255 · map) reaches 255, 254, ... 0."""

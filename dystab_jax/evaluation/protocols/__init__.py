@@ -1,0 +1,1 @@
+"""What each benchmark counts and how it averages."""

@@ -21,7 +21,7 @@ test: $(VENV)/installed-test lint
 	$(MAKE) test-beam
 
 test-beam: $(VENV)/beam/installed
-	JAX_PLATFORMS=cpu $(VENV)/beam/bin/python -m pytest -q tests/test_beam.py
+	JAX_PLATFORMS=cpu $(VENV)/beam/bin/python -m pytest -q tests/data_prep/test_beam.py
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .

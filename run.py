@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, FlowOptions
-from dystab_jax import cli
+from dystab_jax.commands import overrides, train_and_score
 from dystab_jax.data.records import local_folder
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.cores import use_cores
@@ -88,9 +88,9 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
     try:
         _connect()
-        with processes.ending_together((*cli.USER_ERRORS, Interrupted)):
+        with processes.ending_together((*train_and_score.USER_ERRORS, Interrupted)):
             _work(local_folder(_WORKDIR.value))
-    except cli.USER_ERRORS as error:
+    except train_and_score.USER_ERRORS as error:
         processes.fail(f"error: {error}")
     except Interrupted as error:
         print(error, file=sys.stderr)
@@ -100,17 +100,19 @@ def main(argv: list[str]) -> None:
 def _work(workdir: Path) -> None:
     config, mode = _CONFIG.value, _MODE.value
     if mode == "train":
-        cli.train(config, workdir, _ONLY.value)
+        train_and_score.train(config, workdir, _ONLY.value)
     elif mode == "eval":
-        cli.evaluate(config, workdir, _ONLY.value)
+        train_and_score.evaluate(config, workdir, _ONLY.value)
     elif mode == "compile":
-        cli.compile_ahead_of_time(config, workdir, _TOPOLOGY.value, _ONLY.value)
+        train_and_score.compile_ahead_of_time(config, workdir, _TOPOLOGY.value, _ONLY.value)
     elif mode == "tables":
-        cli.write_tables(workdir)
+        train_and_score.write_tables(workdir)
     else:
         weights = Path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
         flow = FlowOptions(_FLOW.value, weights)
-        cli.predict_masks(config, workdir, Path(_INPUT.value), Path(_OUTPUT.value), flow)
+        train_and_score.predict_masks(
+            config, workdir, Path(_INPUT.value), Path(_OUTPUT.value), flow
+        )
 
 
 def _connect() -> None:
@@ -129,12 +131,12 @@ def _connect() -> None:
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, with what is wrong with the config told in one line."""
     try:
-        argv = cli.name_saved_config(argv)
-        cli.check_config(argv)
+        argv = overrides.name_saved_config(argv)
+        overrides.check_config(argv)
         return app.parse_flags_with_usage(argv)
     except (KeyError, AttributeError, TypeError) as error:
-        sys.exit(f"error: {cli.explain_override(argv, error)}")
-    except cli.USER_ERRORS as error:
+        sys.exit(f"error: {overrides.explain_override(argv, error)}")
+    except train_and_score.USER_ERRORS as error:
         sys.exit(f"error: {error}")
 
 

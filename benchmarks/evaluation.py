@@ -4,7 +4,7 @@
     python -m benchmarks.evaluation --masks=DIR --truth=DAVIS
 
 Without flags the masks are drawn: 1,376 frames of 480x854 with one to three moving blobs, the
-predictions a few pixels off. With them real files are read and scored, as dystab_jax.evaluate does.
+predictions a few pixels off. With them real files are read and scored, as dystab_jax.commands.score_masks does.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dystab_jax import evaluate
+from dystab_jax.commands import score_masks
 from dystab_jax.evaluation import truth_source
 from dystab_jax.evaluation.protocols import registry
 
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         else:
             prediction = registry.protocol(name).prediction
             truth = truth_source.from_folder(options.truth)
-            videos = evaluate.load_videos(options.masks, truth, prediction)[0]
+            videos = score_masks.load_videos(options.masks, truth, prediction)[0]
         print(measure(name, videos, options.jobs))
 
 

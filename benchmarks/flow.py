@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _draw(width: int, height: int) -> list[Any]:
-    from data_prep.drawing import draw_video
+    from data_prep.datasets.drawing import draw_video
 
     return list(draw_video("train", 0, frames=FRAMES, height=height, width=width).frames)
 
@@ -92,8 +92,9 @@ def _make_networks(name: str) -> tuple[Any, Any]:
     import torch
 
     from benchmarks import torch_pwcnet, torch_raft
-    from data_prep.flow import pwcnet, raft
     from data_prep.flow.network import NetworkEstimator, variable_shapes
+    from data_prep.flow.pwcnet import estimator as pwcnet
+    from data_prep.flow.raft import estimator as raft
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -17,10 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.discover import list_videos
-from data_prep.drawing import draw_video
+from data_prep.datasets.drawing import draw_video
 from data_prep.flow.dis import Dis
-from data_prep.flow.files import FORMATS
+from data_prep.flow.formats import FORMATS
+from data_prep.sources.discover import list_videos
 from dystab_jax.data.encodings import FlowField, decode_flow, encode_flow
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.drawing import draw_video
+from data_prep.datasets.drawing import draw_video
 from data_prep.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[1]

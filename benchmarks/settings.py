@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dystab_jax import cli
-
 
 def load_config(given: str, overrides: Sequence[str]) -> ConfigDict:
     """The config that ``run.py --config=GIVEN --config.OVERRIDE ...`` would have.
@@ -21,11 +19,11 @@ def load_config(given: str, overrides: Sequence[str]) -> ConfigDict:
     argv = ["benchmarks", f"--config={given}", *(f"--config.{one}" for one in overrides)]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    cli.check_config(argv)
+    overrides.check_config(argv)
     try:
         values(argv)
     except (KeyError, AttributeError, TypeError, flags.Error) as error:
-        raise ValueError(cli.explain_override(argv, error)) from error
+        raise ValueError(overrides.explain_override(argv, error)) from error
     if values.config.runs:
         raise ValueError(f"--config={given} stands for several runs; name one of a run")
     return values.config

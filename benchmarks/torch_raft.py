@@ -1,13 +1,13 @@
 """RAFT in PyTorch, for comparison: the modules of the original release under their names.
 
-Tests compare `data_prep.flow.raft` with it, `benchmarks.flow` its speed. Nothing else uses it.
+Tests compare `data_prep.flow.raft.estimator` with it, `benchmarks.flow` its speed. Nothing else uses it.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from data_prep.flow.raft import LEVELS, STRIDE, Size
+from data_prep.flow.raft.estimator import LEVELS, STRIDE, Size
 
 
 class Raft(nn.Module):

@@ -37,10 +37,11 @@ import jax
 import numpy as np
 
 from benchmarks.settings import load_config
-from dystab_jax import cli, masks
+from dystab_jax import masks
 from dystab_jax.bootstrap import Bootstrap, Phase, map_phase
 from dystab_jax.build import NETWORKS, Run, unpack
-from dystab_jax.compile_ahead import training_batch
+from dystab_jax.commands import train_and_score
+from dystab_jax.commands.compile_ahead import training_batch
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.cores import use_cores
 from dystab_jax.runtime.huge_pages import restart_with_huge_pages
@@ -84,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
             results = measure_memory(options, rows)
         else:
             results = measure_times(run, device, rows, options)
-    except cli.USER_ERRORS as error:
+    except train_and_score.USER_ERRORS as error:
         sys.exit(f"error: {error}")
     if options.json:
         facts = {"config": options.config, "overrides": _overrides(options), **_versions()}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from dystab_jax import cli
+from dystab_jax.commands import runs
 
 
 def get_config(workdir: str) -> ConfigDict:
     """The config of a run, or the one that stands for all runs in the workdir."""
-    return cli.saved_config(Path(workdir))
+    return runs.saved_config(Path(workdir))

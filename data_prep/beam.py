@@ -27,7 +27,7 @@ from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import PipelineRunner
 from tqdm import tqdm
 
-from data_prep.frames import FrameSource
+from data_prep.sources.frames import FrameSource
 from data_prep.tasks import do_task, new_results, write_tasks
 from data_prep.video import Recipe
 from data_prep.workers import HUGE_PAGES, Results, Run, start_worker

@@ -19,7 +19,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
-from data_prep.frames import FrameSource
+from data_prep.sources.frames import FrameSource
 from data_prep.video import pairs, read_details, read_record
 from dystab_jax.data.records import VERSION, stored_split
 

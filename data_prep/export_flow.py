@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.flow.files import write_flow
+from data_prep.flow.formats import write_flow
 from dystab_jax.data.records import JoinedSource, RecordSource, decode_record, open_source
 from dystab_jax.runtime.atomic_files import write_whole
 

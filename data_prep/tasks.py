@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.frames import FrameSource
+from data_prep.sources.frames import FrameSource
 from data_prep.video import Recipe
 from data_prep.workers import Results, try_video
 

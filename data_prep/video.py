@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from data_prep.flow import FlowOptions, make_estimator, match_both_ways
-from data_prep.frames import Frame, FrameSource
+from data_prep.sources.frames import Frame, FrameSource
 from dystab_jax.data.encodings import encode_flow, encode_mask, encode_regions
 
 

@@ -28,7 +28,7 @@ import cv2
 from tqdm import tqdm
 
 from data_prep.flow import NETWORKS
-from data_prep.frames import FrameSource
+from data_prep.sources.frames import FrameSource
 from data_prep.video import Recipe, prepare_video, read_details, stamp
 
 Results = Iterator[tuple[FrameSource, str | None]]

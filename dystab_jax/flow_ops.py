@@ -6,7 +6,6 @@ in pixels of the array that holds it. Pixel centres lie at integer coordinates.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from dystab_jax.array_types import Flow, Mask
@@ -110,25 +109,3 @@ def occlusion(flow: Flow, returned: Flow, relative: float = 0.01, absolute: floa
     outside = (y < 0) | (y > height - 1) | (x < 0) | (x > width - 1)
     occluded = (mismatch > relative * lengths + absolute) | outside
     return occluded[..., None].astype(flow.dtype)
-
-
-def flow_to_color(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
-    """Colour wheel: hue tells the direction, saturation the length.
-
-    Args:
-      flow: [H, W, 2], pixels.
-      longest: length in pixels shown fully saturated; by default the 99th percentile of the field.
-
-    Returns:
-      RGB uint8 [H, W, 3]; white where nothing moves.
-    """
-    import cv2
-
-    length = np.linalg.norm(flow, axis=-1)
-    if longest is None:
-        longest = float(np.percentile(length, 99))
-    hsv = np.empty((*length.shape, 3), np.float32)
-    hsv[..., 0] = np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360
-    hsv[..., 1] = np.clip(length / max(longest, 1e-6), 0, 1)
-    hsv[..., 2] = 1
-    return np.round(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)

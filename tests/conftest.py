@@ -44,7 +44,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Path:
     """A data_dir with folder/tiny: splits train and val, three videos of four 48x64 frames."""
-    from data_prep.drawing import draw_video
+    from data_prep.datasets.drawing import draw_video
     from data_prep.prepare import prepare
 
     root = tmp_path_factory.mktemp("tiny")

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from tiny_networks import draw_variables
 
 from benchmarks import kills, loop
 from dystab_jax import bootstrap, build
@@ -22,6 +21,7 @@ from dystab_jax.runtime import parallel
 from dystab_jax.runtime.interruption import Interrupted, Interruption
 from dystab_jax.runtime.monitor import ADVICE, Guard, Log, TrainingStopped
 from dystab_jax.state import State
+from tests.support.tiny_networks import draw_variables
 
 # -- the schedule ---------------------------------------------------------------------------------
 

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_videos import sliding_texture
 
 from dystab_jax.data.resize import flip_flow, resize_flow
-from dystab_jax.flow_ops import flow_to_color, occlusion, warp, warp_together
+from dystab_jax.flow_ops import occlusion, warp, warp_together
+from dystab_jax.report.pictures import flow_to_color
+from tests.support.tiny_videos import sliding_texture
 
 # One row of four pixels; the second channel is ten times the first.
 ROW = np.array([1.0, 2.0, 4.0, 8.0], np.float32)

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny_networks import tiny_batch, tiny_state, tiny_steps
-from tiny_runs import Compiled, prepare_stills
 
 from dystab_jax import bootstrap, build, losses
 from dystab_jax.bootstrap import Bootstrap, Phase, SelfTraining, Supervised, schedule
@@ -20,6 +18,8 @@ from dystab_jax.evaluation import snapshots
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.refinement import crf
 from dystab_jax.runtime import parallel
+from tests.support.tiny_networks import tiny_batch, tiny_state, tiny_steps
+from tests.support.tiny_runs import Compiled, prepare_stills
 
 LEARNERS = ("phi", "psi", "chi")
 SELF_TRAINING = {"data": "ecssd:test", "crf": "deepusps", "epochs": 3.2}

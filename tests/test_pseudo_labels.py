@@ -3,13 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from tiny_networks import HEIGHT, WIDTH, tiny_state, tiny_steps
 
 from dystab_jax import masks
 from dystab_jax.data import pipeline, records
 from dystab_jax.inference import Predictor
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels
 from dystab_jax.runtime import parallel
+from tests.support.tiny_networks import HEIGHT, WIDTH, tiny_state, tiny_steps
 
 STEPS = tiny_steps()
 BITS = ("motion_mask", "static_mask")

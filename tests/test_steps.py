@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny_networks import HEIGHT, LEARNERS, WIDTH, tiny_batch, tiny_state, tiny_steps
 
 from dystab_jax import losses
 from dystab_jax.masks import canonicalise
@@ -21,6 +20,7 @@ from dystab_jax.steps import (
     object_probability,
     to_image,
 )
+from tests.support.tiny_networks import HEIGHT, LEARNERS, WIDTH, tiny_batch, tiny_state, tiny_steps
 
 STEPS = tiny_steps()
 BATCH = tiny_batch()

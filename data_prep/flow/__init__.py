@@ -13,9 +13,9 @@ from jaxtyping import Float32, UInt8
 ESTIMATORS = {
     "dis": "data_prep.flow.dis",
     "precomputed": "data_prep.flow.precomputed",
-    "pwcnet": "data_prep.flow.pwcnet",
-    "raft_small": "data_prep.flow.raft",
-    "raft_large": "data_prep.flow.raft",
+    "pwcnet": "data_prep.flow.pwcnet.estimator",
+    "raft_small": "data_prep.flow.raft.estimator",
+    "raft_large": "data_prep.flow.raft.estimator",
 }
 """Name to the module that has ``make(options, video)``; imported only when chosen."""
 NETWORKS = ("pwcnet", "raft_small", "raft_large")

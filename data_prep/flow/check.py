@@ -4,7 +4,7 @@
         --frames FIRST.png SECOND.png --reference FLOW.npz
 
 Estimates flow between two frames at their full size and compares it with a reference: a flow file
-(.flo, .png of KITTI's format, .npy, .npz with an array ``flow``; see `data_prep.flow.files`), or an
+(.flo, .png of KITTI's format, .npy, .npz with an array ``flow``; see `data_prep.flow.formats`), or an
 .npz with ``forward``, ``backward`` or both, [height, width, 2] in pixels. The reference is the
 output of the original implementation, or the truth; for the truth, give as --tolerance the error
 that the estimator is known to have.
@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.flow import ESTIMATORS, PRECISIONS, FlowOptions, make_estimator
-from data_prep.flow.files import UNKNOWN, FlowField, read_flow
-from data_prep.frames import read_image
+from data_prep.flow.formats import UNKNOWN, FlowField, read_flow
+from data_prep.sources.frames import read_image
 
 TOLERANCE = 0.1
 """Mean end-point difference in pixels between two implementations with the same weights. Ours: more

@@ -6,7 +6,7 @@
 
 A folder's name may have more before its ``gap``, and a folder for the resolution may lie between:
 ``Flows_gap1/480p/VIDEO/FRAME.flo``. VIDEO and FRAME are the names that the data set gives them (the
-frames of a video file are 00000, 00001, ...). Formats: see `data_prep.flow.files`.
+frames of a video file are 00000, 00001, ...). Formats: see `data_prep.flow.formats`.
 
 The field of a file spans the whole frame, at any size of the frame's proportions or of the size
 that --flow_size gives the frame, in pixels of that field. It is brought to the size that
@@ -28,11 +28,11 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from data_prep.discover import list_folders
-from data_prep.files import file_stamp
 from data_prep.flow import FlowFields, FlowOptions
-from data_prep.flow.files import ENDINGS, FlowField, read_flow
+from data_prep.flow.formats import ENDINGS, FlowField, read_flow
 from data_prep.flow.mistakes import Evidence, GreyLevels, grey_levels, list_mistakes
+from data_prep.sources.discover import list_folders
+from data_prep.sources.layout import file_stamp
 from dystab_jax.data.resize import resize_flow
 
 LARGEST_UNKNOWN = 0.05

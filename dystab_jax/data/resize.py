@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from dystab_jax.pictures import Picture
+from dystab_jax.report.pictures import Picture
 
 
 def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:

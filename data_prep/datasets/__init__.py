@@ -1,0 +1,1 @@
+"""One module for each data set, named as --dataset names it."""

@@ -1,0 +1,1 @@
+"""Convolutions of the flow networks, written for speed."""

@@ -1,0 +1,1 @@
+"""Frames, truth and folders as they lie on disk."""

@@ -1,0 +1,1 @@
+"""What the commands do; the only room that imports data_prep."""

@@ -1,0 +1,349 @@
+"""Masks for anybody's image, folder of frames or video, by a trained run."""
+
+import math
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from data_prep.flow import FlowOptions, make_estimator, match_both_ways
+from data_prep.sources.discover import list_images, list_videos
+from data_prep.sources.frames import (
+    IMAGE_ENDINGS,
+    VIDEO_ENDINGS,
+    Frame,
+    FrameSource,
+    VideoFile,
+    read_image,
+)
+from data_prep.video import Recipe
+from dystab_jax import inference, masks
+from dystab_jax.build import Run
+from dystab_jax.data.resize import resize_flow, resize_image
+from dystab_jax.refinement import crf
+from dystab_jax.report import pictures
+from dystab_jax.state import Variables
+
+MAX_GAP = 3
+"""Flow reaches at most this far before and after a frame, as in the pairs of training (Sec. 4)."""
+
+PIECE = 60
+"""Frames that a long video is cut into; see `predict`."""
+
+DEFAULT_FPS = 24.0
+"""Of overlays of frame folders, and of videos that do not say."""
+
+DEFAULT_FLOW = FlowOptions()
+
+SMALLEST_SIDE = 12  # pixels, what DIS needs
+
+
+def predict(
+    run: Run,
+    variables: dict[str, Variables],
+    source: Path,
+    output: Path,
+    flow: FlowOptions = DEFAULT_FLOW,
+) -> list[Path]:
+    """Writes masks (PNG, 0 and 255, native size) and overlays.
+
+    * An image file goes through χ alone: OUTPUT/NAME.png, OUTPUT/NAME-overlay.jpg.
+    * A video file or a folder of images: OUTPUT/masks/FRAME.png and OUTPUT/overlay.mp4; for a
+      folder OUTPUT/overlays/FRAME.jpg as well. Flow is estimated, ``eval.flows_per_frame`` of each
+      frame, smallest gaps first; φ and χ are fused as ``eval.fusion`` and ``eval.trust``
+      say, and ``eval.crf`` (``eval.still_crf`` for images) refines the masks. A video of a single
+      frame, such as a folder with one image, has no flow and goes through χ alone.
+    * A folder of such videos: the same in OUTPUT/VIDEO/ for each. One that cannot be read does
+      not stop the others.
+
+    Videos of 120 frames or more are cut into pieces of 60 to 119, so that memory does not grow with
+    their length. Flow reaches across the cuts; with ``eval.vote``, each piece decides on its own
+    which region is the object. What is written appears when a video is complete; files of an
+    earlier prediction are replaced, others in OUTPUT stay.
+
+    Args:
+      run: gives networks and config.
+      variables: of the networks, by name.
+      source: image, folder or video.
+      output: folder, made where absent.
+      flow: the estimator, checked; best the one whose flow the run was trained on.
+
+    Returns:
+      The files written.
+
+    Raises:
+      FileNotFoundError: no source.
+      ValueError: nothing in it can be read, or frames differ in size; names the file. With several
+        videos: which ones failed and why, after the others are done.
+      OSError: the output cannot be written.
+    """
+    if not source.exists():
+        raise FileNotFoundError(f"--input={source}: no such file or folder")
+    is_image = source.is_file() and source.suffix.lower() in IMAGE_ENDINGS
+    if source.is_file() and not is_image and source.suffix.lower() not in VIDEO_ENDINGS:
+        raise ValueError(
+            f"--input={source}: neither an image ({' '.join(IMAGE_ENDINGS)}) nor a video "
+            f"({' '.join(VIDEO_ENDINGS)})"
+        )
+    videos = [] if is_image else list_videos(source)
+    _make_output(output, source)
+    if is_image:
+        return _predict_image(run, variables, source, output)
+    if source.is_file() or list_images(source):
+        return _predict_video(run, variables, videos[0], output, flow)
+    written, failures = [], []
+    for video in videos:
+        try:
+            written += _predict_video(run, variables, video, output, flow, video.name)
+        except (ValueError, FileNotFoundError) as error:
+            tqdm.write(f"{video.name}: {error}")
+            failures.append(str(error))
+    if failures:
+        raise ValueError(
+            f"{len(failures)} of {len(videos)} videos in {source} failed; the masks of the others "
+            f"are in {output}. " + "; ".join(failures)
+        )
+    return written
+
+
+def _make_output(output: Path, source: Path) -> None:
+    """Makes the folder; refuses places where results and input would mix."""
+    whole, place = source.resolve(), output.resolve()
+    if whole in (place, *place.parents) and source.is_dir():
+        raise ValueError(
+            f"--output={output} is in the input folder {source}, where the masks would be taken "
+            "for frames; choose a folder outside of it"
+        )
+    if whole in (place / f"{source.stem}.png", place / "overlay.mp4"):
+        raise ValueError(f"--output={output}: a result would replace its own input {source}")
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"--output={output} is a file; choose a folder")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise OSError(f"--output={output} cannot be written: {error}; choose another") from error
+
+
+def _predict_image(
+    run: Run, variables: dict[str, Variables], path: Path, output: Path
+) -> list[Path]:
+    image, _ = read_image(path)
+    small = resize_image(image, tuple(run.config.data.still_size))
+    soft = run.predictor.static(variables["chi"], small[None])
+    native, options = masks.upsample(soft[0], image.shape[:2])[..., 0], run.config.eval
+    mask = masks.threshold(crf.refine(image, native, options.still_crf, options.crf_backend))
+    with _staging(output) as staging:
+        _write_picture(staging / f"{path.stem}.png", mask * np.uint8(255))
+        _write_picture(staging / f"{path.stem}-overlay.jpg", pictures.overlay(image, mask))
+        return _publish(staging, output)
+
+
+def _predict_video(
+    run: Run,
+    variables: dict[str, Variables],
+    video: FrameSource,
+    output: Path,
+    flow: FlowOptions,
+    folder: str = "",
+) -> list[Path]:
+    size = tuple(run.config.data.image_size)
+    reach = min(MAX_GAP, math.ceil(run.config.eval.flows_per_frame / 2))
+    with _staging(output) as staging:
+        overlay = _OverlayVideo(staging / "overlay.mp4", _frames_per_second(video))
+        try:
+            for piece in _pieces(video, Recipe(flow), size, reach):
+                soft = _fused(run, variables, video.name, piece)
+                refined = _refine(run, piece.encoded, soft)
+                for name, encoded, probability in zip(
+                    piece.names, piece.encoded, refined, strict=True
+                ):
+                    image, mask = _decode(encoded), masks.threshold(probability)
+                    _write_picture(staging / "masks" / f"{name}.png", mask * np.uint8(255))
+                    picture = pictures.overlay(image, mask)
+                    overlay.write(picture)
+                    if not isinstance(video, VideoFile):
+                        _write_picture(staging / "overlays" / f"{name}.jpg", picture)
+        finally:
+            overlay.close()
+        overlay.check()
+        return _publish(staging, output / folder)
+
+
+def _refine(run: Run, encoded: Sequence[bytes], soft: np.ndarray) -> Iterator[np.ndarray]:
+    """Soft maps [H, W] at native size, after the CRF that ``eval.crf`` names."""
+    options = run.config.eval
+    pairs = (
+        (image, masks.upsample(soft_map, image.shape[:2])[..., 0])
+        for image, soft_map in zip(map(_decode, encoded), soft, strict=True)
+    )
+    return crf.refine_frames(pairs, options.crf, options.jobs, options.crf_backend)
+
+
+def _decode(encoded: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+
+@dataclass
+class _Piece:
+    """Consecutive frames of a video and their flows.
+
+    Attributes:
+      names, encoded: of each frame; encoded at native size.
+      images: uint8 [H, W, 3] at the networks' resolution.
+      flows: of each frame: (distance of the other frame, float16 [H, W, 2] in pixels of that
+        resolution).
+    """
+
+    names: list[str] = field(default_factory=list)
+    encoded: list[bytes] = field(default_factory=list)
+    images: list[np.ndarray] = field(default_factory=list)
+    flows: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
+
+    def cut(self, length: int) -> "_Piece":
+        """Takes the first ``length`` frames away and returns them."""
+        taken = _Piece()
+        for column in vars(self):
+            values = getattr(self, column)
+            setattr(taken, column, values[:length])
+            setattr(self, column, values[length:])
+        return taken
+
+
+def _pieces(
+    video: FrameSource, recipe: Recipe, size: tuple[int, int], reach: int
+) -> Iterator[_Piece]:
+    """Reads a video and estimates flows up to ``reach`` frames; every frame is in one piece."""
+    estimator = make_estimator(recipe.flow, video.name)
+    waiting, recent, shape = _Piece(), deque(maxlen=reach), None
+    with tqdm(total=video.length() or None, desc=video.name, unit="frame") as bar:
+        for frame in video.read():
+            shape = shape or frame.image.shape
+            _check_shape(frame, shape, video)
+            wide, high = recipe.working_size(shape[1], shape[0])
+            working = resize_image(frame.image, (high, wide))
+            waiting.names.append(frame.name)
+            waiting.encoded.append(frame.encoded)
+            waiting.images.append(resize_image(frame.image, size))
+            waiting.flows.append([])
+            encoded = estimator.encode(working, frame.name, shape[:2])
+            flows = match_both_ways(estimator, encoded, recent)
+            for gap, (forward, backward) in enumerate(flows, 1):
+                for owner, flow in ((-1, backward), (-1 - gap, forward)):
+                    small = resize_flow(flow, size).astype(np.float16)
+                    waiting.flows[owner].append((gap, small))
+            recent.appendleft(encoded)
+            bar.update()
+            # Not as soon as they have all their flows: the last piece would be a short one, and
+            # its frames decide together which region is the object.
+            if len(waiting.names) == 2 * PIECE:
+                yield waiting.cut(PIECE)
+    yield waiting
+
+
+def _check_shape(frame: Frame, shape: tuple[int, ...], video: FrameSource) -> None:
+    place = getattr(video, "folder", None) or getattr(video, "path", video.name)
+    height, width = frame.image.shape[:2]
+    if frame.image.shape != shape:
+        raise ValueError(
+            f"{place}: frame {frame.name} is {width}x{height}, the first one {shape[1]}x{shape[0]};"
+            " all frames of a video must have the same size. Give images that are no video one at "
+            "a time"
+        )
+    if min(height, width) < SMALLEST_SIDE:
+        raise ValueError(
+            f"{place}: frames of {width}x{height} pixels; at least {SMALLEST_SIDE} are needed"
+        )
+
+
+def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) -> np.ndarray:
+    """Soft maps [T, H, W, 1] at the networks' resolution."""
+    images = np.stack(piece.images)
+    if not any(piece.flows):
+        tqdm.write(f"{name}: a single frame has no flow, so chi alone makes its mask")
+        return run.predictor.static(variables["chi"], images)
+    options = run.config.eval
+    pairs = [
+        (owner, flow)
+        for owner, flows in enumerate(piece.flows)
+        for _, flow in sorted(flows, key=lambda pair: pair[0])[: options.flows_per_frame]
+    ]
+    prediction = run.predictor.video(
+        variables,
+        name,
+        [(frame, "") for frame in piece.names],
+        images,
+        pairs,
+        options.vote,
+    )
+    margin = run.config.loss.margin
+    return inference.fuse(prediction, options.fusion, options.trust, margin)["fused"]
+
+
+def _frames_per_second(video: FrameSource) -> float:
+    if not isinstance(video, VideoFile):
+        return DEFAULT_FPS
+    capture = cv2.VideoCapture(str(video.path))
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    return rate if math.isfinite(rate) and 0 < rate <= 1000 else DEFAULT_FPS
+
+
+class _OverlayVideo:
+    """An mp4 file, opened at the first frame; OpenCV cuts odd sizes down by one pixel."""
+
+    def __init__(self, path: Path, rate: float):
+        self._path, self._rate = path, rate
+        self._writer, self._frames = None, 0
+
+    def write(self, picture: np.ndarray) -> None:
+        if self._writer is None:
+            code = cv2.VideoWriter_fourcc(*"mp4v")
+            size = picture.shape[1], picture.shape[0]
+            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, size)
+        self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
+        self._frames += 1
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+    def check(self) -> None:
+        """OpenCV says nothing when it cannot write: reads back what there is."""
+        capture = cv2.VideoCapture(str(self._path))
+        found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        capture.release()
+        if found != self._frames:
+            raise OSError(
+                f"{self._path.name} has {max(found, 0)} of {self._frames} frames: OpenCV could not "
+                f"write it below {self._path.parent.parent}; is the disk full?"
+            )
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(pictures.encode(picture, path.suffix, quality=92))
+
+
+@contextmanager
+def _staging(output: Path) -> Iterator[Path]:
+    """A hidden folder beside the results, gone at the end whatever happens."""
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as name:
+        yield Path(name)
+
+
+def _publish(staging: Path, output: Path) -> list[Path]:
+    """Moves complete files to their places; those of an earlier prediction are replaced."""
+    written = []
+    for path in sorted(path for path in staging.rglob("*") if path.is_file()):
+        target = output / path.relative_to(staging)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        written.append(path.replace(target))
+    return written

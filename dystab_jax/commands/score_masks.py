@@ -1,0 +1,250 @@
+"""Scores anybody's masks against ground truth, from two folders of PNG files.
+
+    python -m dystab_jax.commands.score_masks --protocol=davis2016 --masks=DIR --truth=DIR --output=FILE.json
+    python -m dystab_jax.commands.score_masks --masks=DIR --truth=fbms59:test --data_dir=data --output=FILE.json
+
+Nothing of the model is needed: any method's masks in the official layouts can be scored. The truth
+is a folder of PNG files or a data set that `data_prep.prepare` made.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from dystab_jax.evaluation import mask_files
+from dystab_jax.evaluation.protocols import registry
+from dystab_jax.evaluation.truth_source import Truth, from_folder, from_records, read_list
+
+HELP = """\
+Score masks against ground truth.
+
+Predictions lie as DIR/SEQUENCE/FRAME.png (also below DIR/Annotations, as in YouTube-VOS
+submissions) or, of still images, as DIR/IMAGE.png; so does the truth, with the same names. Or the
+truth is a prepared data set: --truth=fbms59:test --data_dir=data. The frames scored are those of
+the truth (davis2016: without the first and last of every sequence, which need no prediction
+either). Object is 255 in {0, 255} images, 1 in {0, 1} and 1-bit images, every index but 0 in
+palette images; davis2017 and fbms59 tell objects apart by the indices of palette images. Index 255
+is void in a sequence whose truth also has numbers, else object. Soft maps are for saliency alone
+(grey, 255 = certain): threshold them first, after resizing, for the others.
+"""
+
+
+def load_videos(
+    masks: Path, truth: Truth, prediction: str = "masks"
+) -> tuple[dict[str, registry.Video], list[str]]:
+    """Pairs truth with predictions; the images are read by the protocol, frame by frame.
+
+    Args:
+      masks: predictions, SEQUENCE/FRAME.png or IMAGE.png.
+      truth: what is scored.
+      prediction: how they are read, `prediction` of a protocol: "masks", "objects" or "maps".
+
+    Returns:
+      Videos by name, sorted, and a line on each thing in `masks` that is not scored.
+
+    Raises:
+      FileNotFoundError: no such folder, or sequences have no masks.
+    """
+    if not masks.is_dir():
+        raise FileNotFoundError(f"{masks} is not a folder; --masks expects one")
+    paths, notes = _prediction_paths(masks, truth)
+    if prediction == "maps":
+        there = [path for row in paths.values() for path in row if path.is_file()]
+        read = partial(mask_files.read_map, highest=mask_files.highest_level(there))
+    else:
+        read = {"masks": mask_files.read_mask, "objects": _predicted_numbers}[prediction]
+    videos = {}
+    for name, row in paths.items():
+        true = truth.videos[name]
+        videos[name] = registry.Video(
+            truth=true.masks,
+            regions=true.regions,
+            frame_names=[str(path) for path in row],
+            **{prediction: [partial(read, path) for path in row]},
+        )
+    return videos, notes
+
+
+def table(result: Mapping) -> str:
+    """The scores of every sequence and of all together, as text; of still images all together."""
+    protocol = registry.protocol(result["protocol"])
+    rows = []
+    if result["frames"] > result["sequences"]:
+        rows += [
+            (name, row, protocol.sequence_columns) for name, row in result["per_sequence"].items()
+        ]
+    rows.append(("mean", result, protocol.columns))
+    width = max(len("sequence"), *(len(name) for name, _, _ in rows))
+    titles = [f"{title:>8}" for title in protocol.columns]
+    lines = ["  ".join([f"{'sequence':{width}}", "frames", *titles])]
+    for name, row, columns in rows:
+        # Some scores are those of the whole data set alone.
+        scores = [
+            f"{row[columns[title]]:{len(text)}.4f}" if title in columns else " " * len(text)
+            for title, text in zip(protocol.columns, titles, strict=True)
+        ]
+        lines.append("  ".join([f"{name:{width}}", f"{row['frames']:6}", *scores]))
+    if "frame_mean_j" in result:
+        lines.append(f"mean over all frames: J {result['frame_mean_j']:.4f}")
+    if "objects_found" in result:
+        lines.append(f"objects with F above 0.75: {result['objects_found']} of {result['objects']}")
+    if "per_object" in result:
+        lines.append(f"the mean is over {result['objects']} objects")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0, or 2 after printing one line on what failed."""
+    arguments = _parser().parse_args(argv)
+    try:
+        sequences = _sequences(arguments.sequences) if arguments.sequences else None
+        if arguments.data_dir:
+            truth = from_records(arguments.data_dir, arguments.truth, sequences)
+        else:
+            truth = from_folder(Path(arguments.truth), sequences)
+        score = registry.protocol(arguments.protocol or truth.protocol)
+        videos, notes = load_videos(arguments.masks, truth, score.prediction)
+        result = score(videos, jobs=arguments.jobs)
+        # Shown before it is written, so that a path that cannot be written loses nothing.
+        print(f"{truth.dataset}:{truth.split}, protocol {score.name}\n{table(result)}")
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+        report = registry.report(
+            truth.dataset,
+            truth.split,
+            {("masks", arguments.crf): result},
+            oracle=arguments.oracle,
+        )
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"written to {arguments.output}")
+    return 0
+
+
+def _prediction_paths(masks: Path, truth: Truth) -> tuple[dict[str, list[Path]], list[str]]:
+    """Files of the frames of every video, and a line on each thing that is not scored."""
+    if not _folders(masks) and any(masks.glob("*.png")):
+        paths = {
+            name: [masks / f"{frame}.png" for frame in true.frame_names]
+            for name, true in truth.videos.items()
+        }
+        scored = {path.name for row in paths.values() for path in row}
+        return paths, _extra(masks, scored)
+    if _folders(masks) == ["Annotations"] and "Annotations" not in truth.videos:
+        masks = masks / "Annotations"
+    there = set(_folders(masks))
+    missing = sorted(set(truth.videos) - there)
+    if missing:
+        raise FileNotFoundError(
+            f"{masks} has no folder for {', '.join(missing)}; add them, or pass the others to "
+            "--sequences"
+        )
+    ignored = sorted(there - set(truth.videos))
+    notes = [f"sequences in {masks} that are not scored: {', '.join(ignored)}"] if ignored else []
+    paths = {}
+    for name, true in truth.videos.items():
+        paths[name] = [masks / name / f"{frame}.png" for frame in true.frame_names]
+        notes += _extra(masks / name, {path.name for path in paths[name]})
+    return paths, notes
+
+
+def _extra(folder: Path, scored: set[str]) -> list[str]:
+    extra = {path.name for path in folder.glob("*.png")} - scored
+    return (
+        [f"{folder} has {len(extra)} frames without truth, such as {min(extra)}"] if extra else []
+    )
+
+
+def _predicted_numbers(path: Path):
+    numbers = mask_files.read_numbers(path)
+    # A palette image of background and 255 is one object, not the 255th.
+    return numbers if ((numbers > 0) & (numbers < 255)).any() else numbers // 255
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m dystab_jax.commands.score_masks",
+        description=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help=f"frames scored and way of averaging: {', '.join(registry.PROTOCOLS)} (default: the "
+        "main one of the data set; for other folders all_frames, for still images saliency)",
+    )
+    parser.add_argument(
+        "--masks", required=True, type=Path, metavar="DIR", help="predictions, SEQUENCE/FRAME.png"
+    )
+    parser.add_argument(
+        "--truth",
+        required=True,
+        metavar="DIR|DATASET:SPLIT",
+        help="ground truth, SEQUENCE/FRAME.png, or the root of DAVIS-2016 or DAVIS-2017 (with "
+        "Annotations/480p), of which the sequences in ImageSets/480p/val.txt or "
+        "ImageSets/2017/val.txt are scored; with --data_dir the name of a prepared data set",
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=Path,
+        metavar="DIR",
+        help="where prepared data sets lie, the --data_dir of data_prep.prepare",
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="FILE.json", help="where the scores go"
+    )
+    parser.add_argument(
+        "--sequences",
+        metavar="FILE|a,b,c",
+        help="score these only: names with commas between them, or a file with one name (or one "
+        "DAVIS list entry) a line; default: all sequences of the truth",
+    )
+    parser.add_argument(
+        "--crf",
+        default="none",
+        metavar="NAME",
+        help="how the masks were post-processed, for the report (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--oracle",
+        action="store_true",
+        help="say in the report that ground truth chose which region is the object",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_positive,
+        default=os.cpu_count(),
+        metavar="N",
+        help="frames scored at once (default: the number of processors, %(default)s here)",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _sequences(text: str) -> list[str]:
+    if Path(text).is_file():
+        return read_list(Path(text))
+    if text.endswith(".txt"):
+        raise FileNotFoundError(f"{text} does not exist; --sequences expects a file or a,b,c")
+    return sorted({name.strip() for name in text.split(",") if name.strip()})
+
+
+def _folders(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

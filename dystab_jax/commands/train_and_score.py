@@ -1,0 +1,207 @@
+"""What ``run.py`` does once the flags are read: open runs, train them, score them, use them."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from data_prep.flow import FlowOptions
+from data_prep.prepare import prepare
+from dystab_jax import bootstrap
+from dystab_jax.build import Run
+from dystab_jax.commands import compile_ahead, predict
+from dystab_jax.commands.runs import open_runs
+from dystab_jax.data.records import dataset_directory
+from dystab_jax.evaluation import options as eval_options
+from dystab_jax.evaluation import score_run, selection
+from dystab_jax.report import figures, page, tables
+from dystab_jax.runtime import parallel, processes
+from dystab_jax.runtime.interruption import Interruption
+from dystab_jax.runtime.monitor import TrainingStopped
+
+
+class RunsNotDoneError(RuntimeError):
+    """Some of several runs could not be done; the others are."""
+
+
+USER_ERRORS = (ValueError, OSError, TrainingStopped, RunsNotDoneError)
+"""Errors whose message is for the user, without a traceback."""
+
+
+def train(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) -> None:
+    """Trains to the end of the schedule, scores, and writes reports, figures and tables.
+
+    A config with ``runs`` stands for several, each in a folder of its own; what has been trained
+    and scored already is left as it is, and one that cannot be done does not stop the others.
+
+    Args:
+      config: None: the one that the workdir has.
+      workdir: of the run or runs.
+      only: names of the runs to do; default: all.
+
+    Raises:
+      RunsNotDoneError: which of several runs were not done, after the others are.
+      Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
+    """
+
+    def train_and_score(run: Run) -> None:
+        _prepare_embedded(run, run.config.data.train)
+        specs = _to_score(run)
+        bootstrap.train(run, interruption)
+        _score(run, specs, again=False)
+
+    with Interruption() as interruption:
+        _each_run(config, workdir, "train", only, train_and_score)
+
+
+def evaluate(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) -> None:
+    """Scores what the workdir holds and writes reports, figures and tables.
+
+    Arguments and errors as in ``train``.
+    """
+    with Interruption():
+        _each_run(
+            config, workdir, "eval", only, lambda run: _score(run, _to_score(run), again=True)
+        )
+
+
+def _each_run(
+    config: ConfigDict | None,
+    workdir: Path,
+    mode: str,
+    only: Sequence[str],
+    work: Callable[[Run], None],
+) -> None:
+    not_done = []
+    for run in open_runs(config, workdir, mode, only):
+        try:
+            eval_options.check(run.config)
+            work(run)
+        except USER_ERRORS as error:
+            if run.workdir == workdir:
+                raise
+            print(f"not done: {error}")
+            not_done.append(run.workdir.name)
+    _write_tables(workdir)
+    if not_done:
+        raise RunsNotDoneError(
+            f"{', '.join(not_done)} could not be done, see above; the other runs are. The same "
+            "command goes on with them"
+        )
+
+
+def compile_ahead_of_time(
+    config: ConfigDict | None, workdir: Path, topology: str, only: Sequence[str] = ()
+) -> None:
+    """Compiles every step of a config for a TPU slice; needs no TPU and trains nothing.
+
+    Args:
+      config: None: the one that the workdir has.
+      workdir: gets compile/TOPOLOGY.json; it need not hold a run.
+      topology: such as "v5e:4x4".
+      only: names of the runs to do; default: all.
+    """
+    mesh = parallel.make_mesh(compile_ahead.devices_of(topology))
+    for run in open_runs(config, workdir, "compile", only):
+        path = compile_ahead.compile_run(Run.of(run.config, run.workdir, mesh), topology)
+        print(f"saved   {path}")
+
+
+def write_tables(workdir: Path) -> None:
+    """Tables 1-7 from all results in the workdir and below it; nothing is computed anew.
+
+    Raises:
+      FileNotFoundError: there is no result.
+    """
+    if not _write_tables(workdir):
+        raise FileNotFoundError(
+            f"--workdir={workdir} and the folders in it hold no eval/*.json; score a run first, "
+            "with --mode=eval"
+        )
+
+
+def predict_masks(
+    config: ConfigDict | None,
+    workdir: Path,
+    source: Path,
+    output: Path,
+    flow: FlowOptions = predict.DEFAULT_FLOW,
+) -> None:
+    """Masks and overlays of an image, a folder of frames or a video."""
+    flow.check()
+    (run,) = open_runs(config, workdir, "predict")
+    eval_options.check(run.config)
+    (snapshot,) = selection.chosen(run, "last")
+    trained_on = _flow_of_training(run.config)
+    if trained_on - {flow.estimator}:
+        print(
+            f"note: trained on flow by {' and '.join(sorted(trained_on))}, predicting from flow by "
+            f"{flow.estimator}; --flow chooses another"
+        )
+    written = predict.predict(run, snapshot.variables, source, output, flow)
+    print(f"{len(written)} files in {output}")
+
+
+def _flow_of_training(config: ConfigDict) -> set[str]:
+    """The estimators behind the training data, as far as these are still there to tell."""
+    found = set()
+    for spec in config.data.train.split("+"):
+        dataset, _, name = spec.strip().partition(":")[0].partition("/")
+        path = dataset_directory(config.data.dir, dataset, name) / "preparation.json"
+        if path.is_file():
+            found.add(json.loads(path.read_text())["flow"])
+    return found
+
+
+def _to_score(run: Run) -> list[str]:
+    """The data sets that the run is scored on; found out before it trains."""
+    if not eval_options.data_sets(run.config.eval.data):
+        print("eval.data is empty: nothing is scored")
+    for spec in eval_options.data_sets(run.config.eval.data):
+        _prepare_embedded(run, spec)
+    return eval_options.prepared(run.config)
+
+
+def _score(run: Run, specs: Sequence[str], again: bool) -> None:
+    """Scores the snapshots that the config names and writes reports and figures.
+
+    Args:
+      run: trained.
+      specs: prepared data sets.
+      again: whether to repeat what has been scored by the same rules.
+    """
+    if not specs:
+        return
+    for snapshot in selection.chosen(run, run.config.eval.phases):
+        waiting = [spec for spec in specs if not score_run.is_scored(run, snapshot, spec)]
+        if not again and not waiting:
+            print(f"phase {snapshot.phase} is scored already; --mode=eval would do it again")
+            continue
+        results = []
+        # The report has a page of each data set, so all of them are scored for it.
+        for spec in specs if again or snapshot.last else waiting:
+            results.append(result := score_run.evaluate(run, snapshot, spec))
+            for path, scores in {result.path: result.report, **result.others}.items():
+                print(f"\n{score_run.table(scores)}\nin {path}")
+            if snapshot.last:
+                print(f"figures {figures.write(run.workdir, result)}")
+        if snapshot.last:
+            print(f"report  {page.write_report(run.workdir, results, run.config)}")
+
+
+def _write_tables(workdir: Path) -> list[Path]:
+    written = tables.write(workdir)
+    if written:
+        print(f"tables  {written[0].parent}")
+    return written
+
+
+def _prepare_embedded(run: Run, spec: str) -> None:
+    """Draws ``movers`` where a run needs it and it is not there."""
+    data_dir = run.config.data.dir
+    needed = any(part.partition(":")[0].strip() == "movers" for part in spec.split("+"))
+    prepared = dataset_directory(data_dir, "movers") / "dataset_info.json"
+    if needed and not prepared.exists() and processes.is_first():
+        prepare(dataset="movers", data_dir=data_dir)
+    processes.meet("embedded data are prepared")

@@ -1,0 +1,1 @@
+"""The page with pictures, the figures and the tables of the paper."""

@@ -1,0 +1,348 @@
+"""Prediction from files to files, through the real networks at toy size with random weights."""
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from configs import davis
+from data_prep.flow import FlowOptions
+from data_prep.flow.dis import Dis
+from dystab_jax import inference, masks
+from dystab_jax.build import Run, initial_state
+from dystab_jax.commands import predict
+from dystab_jax.data.resize import resize_image
+from dystab_jax.refinement import crf
+from tests.support.tiny_videos import files_of, sliding_texture, write_frames, write_video
+
+SIZE = (32, 48)
+FRAMES = sliding_texture(5, height=49, width=65)  # odd, and not the networks' size
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = davis.get_config("small")
+    config.data.image_size = config.data.still_size = SIZE
+    for name in ("phi", "chi"):
+        config[name].model.update(backbone="small", output_stride=4, norm="group")
+        config[name].model.width = 16
+        config[name].pretrained = ""
+    for name in ("phi", "psi"):
+        config[name].model.shrink = 1
+    config.psi.model.widths = (4, 8)
+    config.eval.batch_size = 4
+    config.eval.flows_per_frame = 6
+    config.eval.crf = "none"
+    return Run.of(config, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def static_logits(run):
+    """χ's logits of images uint8, at the networks' size."""
+    apply = jax.jit(run.steps.chi.network.apply)
+    return lambda variables, images: np.asarray(apply(variables, np.float32(images) / 255))
+
+
+@pytest.fixture(scope="module")
+def state(run, static_logits):
+    """Random weights, such that χ's masks are neither empty nor full."""
+    shapes = jax.eval_shape(lambda: initial_state(run.config, run.steps))
+    rng = np.random.default_rng(0)
+    state = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(leaf.dtype), shapes)
+    chi = state.chi.average
+    logits = static_logits(chi, resize_image(FRAMES[0], SIZE)[None])
+    chi["params"]["logits"]["bias"][1] -= np.median(logits[..., 1] - logits[..., 0])
+    return state
+
+
+@pytest.fixture(scope="module")
+def static_mask(state, static_logits):
+    """χ's mask of an image at its native size."""
+
+    def mask(image):
+        logits = static_logits(state.chi.average, resize_image(image, SIZE)[None])[0]
+        soft = 1 / (1 + np.exp(logits[..., :1] - logits[..., 1:]))
+        return masks.threshold(masks.upsample(soft, image.shape[:2])[..., 0])
+
+    return mask
+
+
+@pytest.fixture
+def calls(run, monkeypatch):
+    """Arguments and results of every ``Predictor.video``."""
+    original, recorded = run.predictor.video, []
+
+    def video(*arguments):
+        recorded.append((arguments, original(*arguments)))
+        return recorded[-1][1]
+
+    monkeypatch.setattr(run.predictor, "video", video)
+    return recorded
+
+
+def read_mask(path):
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert mask.dtype == np.uint8 and mask.ndim == 2
+    assert set(np.unique(mask)) <= {0, 255}
+    return mask // 255
+
+
+def read_video(path):
+    capture = cv2.VideoCapture(str(path))
+    rate, frames = capture.get(cv2.CAP_PROP_FPS), []
+    while (result := capture.read())[0]:
+        frames.append(result[1])
+    capture.release()
+    return rate, frames
+
+
+def relative(written, output):
+    return sorted(str(path.relative_to(output)) for path in written)
+
+
+def check_flows(pairs, count):
+    """Each frame has the flow of `FRAMES` to every neighbour within three frames."""
+    scale = np.array([2, 1]) * [SIZE[1] / 65, SIZE[0] / 49]  # pixels per frame, resized
+    for t in range(count):
+        found = sorted(
+            np.median(flow[8:-8, 8:-8], (0, 1))[0] for owner, flow in pairs if owner == t
+        )
+        gaps = [g for g in (-3, -2, -1, 1, 2, 3) if 0 <= t + g < count]
+        np.testing.assert_allclose(found, [g * scale[0] for g in gaps], atol=0.25)
+    owner, flow = pairs[0]
+    expected = scale * (1 if owner == 0 else -1)
+    np.testing.assert_allclose(np.median(flow[8:-8, 8:-8], (0, 1)), expected, atol=0.25)
+
+
+def test_image_goes_through_chi_alone(run, state, static_mask, tmp_path, calls):
+    write_frames(tmp_path / "in", FRAMES[:1], ".bmp")
+    written = predict.predict(run, run.averages(state), tmp_path / "in" / "0.bmp", tmp_path / "out")
+    assert relative(written, tmp_path / "out") == ["0-overlay.jpg", "0.png"]
+    mask = read_mask(tmp_path / "out" / "0.png")
+    assert 0.1 < mask.mean() < 0.9
+    assert np.mean(mask != static_mask(FRAMES[0])) < 0.005  # compiled differently
+    assert not calls
+    picture = cv2.imread(str(tmp_path / "out" / "0-overlay.jpg"), cv2.IMREAD_COLOR_RGB)
+    change = np.abs(picture.astype(int) - FRAMES[0]).mean(-1)
+    assert change[mask == 1].mean() > 2 * change[mask == 0].mean()
+
+
+@pytest.mark.parametrize("preset", ["none", "guided"])
+def test_folder_of_frames(run, state, tmp_path, calls, monkeypatch, preset):
+    monkeypatch.setitem(run.config.eval, "crf", preset)
+    source, output = write_frames(tmp_path / "in", FRAMES), tmp_path / "out"
+    written = predict.predict(run, run.averages(state), source, output)
+    names = [f"{t}" for t in range(5)]
+    expected = [f"masks/{name}.png" for name in names] + ["overlay.mp4"]
+    assert relative(written, output) == expected + [f"overlays/{name}.jpg" for name in names]
+    assert sorted(files_of(output)) == sorted(relative(written, output))
+
+    [(arguments, prediction)] = calls
+    assert [name for name, _ in arguments[2]] == names
+    check_flows(arguments[4], 5)
+    options = run.config.eval
+    soft = inference.fuse(prediction, options.fusion, options.trust, run.config.loss.margin)[
+        "fused"
+    ]
+    for name, probability in zip(names, soft, strict=True):
+        native = masks.upsample(probability, (49, 65))[..., 0]
+        refined = crf.refine(FRAMES[int(name)], native, preset)
+        mask = read_mask(output / "masks" / f"{name}.png")
+        np.testing.assert_array_equal(mask, refined > 0.5)
+        if preset != "none":
+            assert 0 < np.mean(mask != (native > 0.5)) < 0.5
+    rate, frames = read_video(output / "overlay.mp4")
+    assert (rate, len(frames)) == (24, 5)
+
+
+def test_fewer_flows_are_those_to_the_nearest_frames(run, state, tmp_path, calls, monkeypatch):
+    monkeypatch.setitem(run.config.eval, "flows_per_frame", 3)
+    predict.predict(
+        run, run.averages(state), write_frames(tmp_path / "in", FRAMES), tmp_path / "out"
+    )
+    pairs = calls[0][0][4]
+    distances = [
+        sorted(
+            round(abs(np.median(flow[8:-8, 8:-8, 0])) / (2 * SIZE[1] / 65))
+            for owner, flow in pairs
+            if owner == t
+        )
+        for t in range(5)
+    ]
+    assert distances == [[1, 2], [1, 1, 2], [1, 1, 2], [1, 1, 2], [1, 2]]
+
+
+def test_flow_comes_from_the_estimator_that_is_asked_for(run, state, tmp_path, calls, monkeypatch):
+    class Still(Dis):
+        def match(self, firsts, seconds):
+            return np.zeros((len(firsts), *firsts[0].shape, 2), np.float32)
+
+    asked = FlowOptions("raft_small", tmp_path / "weights.pth")
+    made = {asked: Still(), FlowOptions(): Dis()}
+    monkeypatch.setattr(predict, "make_estimator", lambda options, video: made[options])
+    source = write_frames(tmp_path / "in", FRAMES[:3])
+    predict.predict(run, run.averages(state), source, tmp_path / "out", asked)
+    predict.predict(run, run.averages(state), source, tmp_path / "other")
+    still, moving = (np.stack([flow for _, flow in arguments[4]]) for arguments, _ in calls)
+    assert len(still) == len(moving) == 6
+    assert np.all(still == 0) and np.abs(moving).mean() > 0.5
+
+
+def test_video_file(run, state, tmp_path):
+    source = write_video(tmp_path / "clip.avi", FRAMES)
+    written = predict.predict(run, run.averages(state), source, tmp_path / "out")
+    masks_written = [f"masks/0000{t}.png" for t in range(5)]
+    assert relative(written, tmp_path / "out") == [*masks_written, "overlay.mp4"]
+    for name in masks_written:
+        # OpenCV cuts odd sizes down when it writes a video, such as this source.
+        assert read_mask(tmp_path / "out" / name).shape == (48, 64)
+    rate, frames = read_video(tmp_path / "out" / "overlay.mp4")
+    assert (rate, len(frames)) == (10, 5)  # the rate of the source
+
+
+def test_long_video_is_cut_and_flow_reaches_across(run, state, tmp_path, calls, monkeypatch):
+    monkeypatch.setattr(predict, "PIECE", 4)
+    frames = sliding_texture(11, height=49, width=65)
+    written = predict.predict(
+        run, run.averages(state), write_frames(tmp_path / "in", frames), tmp_path / "out"
+    )
+    assert sum(path.parent.name == "masks" for path in written) == 11
+    assert [[name for name, _ in call[0][2]] for call in calls] == [
+        ["0", "1", "2", "3"],
+        ["4", "5", "6", "7", "8", "9", "10"],
+    ]
+    pairs = [
+        (owner + start, flow)
+        for (a, _), start in zip(calls, (0, 4), strict=True)
+        for owner, flow in a[4]
+    ]
+    check_flows(pairs, 11)
+
+
+def test_one_frame_goes_through_chi_alone_and_says_so(run, state, static_mask, tmp_path, capsys):
+    source = write_frames(tmp_path / "single", FRAMES[:1])
+    written = predict.predict(run, run.averages(state), source, tmp_path / "out")
+    assert relative(written, tmp_path / "out") == ["masks/0.png", "overlay.mp4", "overlays/0.jpg"]
+    mask = read_mask(tmp_path / "out" / "masks" / "0.png")
+    assert np.mean(mask != static_mask(FRAMES[0])) < 0.005
+    assert "single: a single frame has no flow" in capsys.readouterr().out
+
+
+def test_several_videos_and_a_broken_one(run, state, tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    write_frames(source / "a", FRAMES[:2])
+    write_frames(source / "b", FRAMES[:2])
+    (source / "b" / "1.png").write_bytes((source / "b" / "1.png").read_bytes()[:200])
+    write_video(source / "c.avi", FRAMES[:2])
+    with pytest.raises(ValueError, match=r"1 of 3 videos.*b/1\.png"):
+        predict.predict(run, run.averages(state), source, output)
+    assert sorted(files_of(output)) == [
+        "a/masks/0.png", "a/masks/1.png", "a/overlay.mp4", "a/overlays/0.jpg", "a/overlays/1.jpg",
+        "c/masks/00000.png", "c/masks/00001.png", "c/overlay.mp4",
+    ]  # fmt: skip
+    assert sorted(path.name for path in output.iterdir()) == ["a", "c"]
+
+
+def test_second_prediction_replaces_the_first_and_nothing_else(run, state, tmp_path):
+    source, output = write_frames(tmp_path / "in", FRAMES[:2]), tmp_path / "out"
+    (output / "masks").mkdir(parents=True)
+    (output / "masks" / "0.png").write_bytes(b"old")
+    (output / "mine.txt").write_text("keep")
+    predict.predict(run, run.averages(state), source, output)
+    assert read_mask(output / "masks" / "0.png").shape == (49, 65)
+    assert (output / "mine.txt").read_text() == "keep"
+
+
+def test_unreadable_frame_is_named_and_nothing_is_left(run, state, tmp_path):
+    source = write_frames(tmp_path / "in", FRAMES, ".jpg")
+    (source / "3.jpg").write_bytes((source / "3.jpg").read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"in/3\.jpg: not a readable image"):
+        predict.predict(run, run.averages(state), source, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_frames_of_different_sizes_are_named(run, state, tmp_path):
+    source = write_frames(tmp_path / "in", FRAMES[:2])
+    assert cv2.imwrite(str(source / "2.png"), FRAMES[0, :40])
+    with pytest.raises(ValueError, match=r"in: frame 2 is 65x40, the first one 65x49"):
+        predict.predict(run, run.averages(state), source, tmp_path / "out")
+
+
+def test_frames_too_small_for_flow(run, state, tmp_path):
+    source = write_frames(tmp_path / "in", FRAMES[:2, :10])
+    with pytest.raises(ValueError, match=r"in: frames of 65x10 pixels; at least 12"):
+        predict.predict(run, run.averages(state), source, tmp_path / "out")
+
+
+def test_overlay_that_cannot_be_written_is_an_error(run, state, tmp_path, monkeypatch, capfd):
+    source = write_frames(tmp_path / "in", FRAMES[:2])
+    monkeypatch.setattr(predict.cv2, "VideoWriter_fourcc", lambda *_: 0x58585858)
+    with pytest.raises(OSError, match=r"overlay\.mp4 has 0 of 2 frames"):
+        predict.predict(run, run.averages(state), source, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    capfd.readouterr()  # OpenCV's own complaints
+
+
+def _missing(path):
+    return path / "nowhere", path / "out"
+
+
+def _text(path):
+    (path / "notes.txt").write_text("hello")
+    return path / "notes.txt", path / "out"
+
+
+def _empty(path):
+    (path / "empty").mkdir()
+    return path / "empty", path / "out"
+
+
+def _not_a_video(path):
+    (path / "fake.mp4").write_bytes(b"this is no video")
+    return path / "fake.mp4", path / "out"
+
+
+def _not_an_image(path):
+    (path / "fake.jpg").write_bytes(b"this is no image")
+    return path / "fake.jpg", path / "out"
+
+
+def _output_is_a_file(path):
+    (path / "out").write_text("taken")
+    return write_frames(path / "in", FRAMES[:1]), path / "out"
+
+
+def _output_below_a_file(path):
+    (path / "file").write_text("taken")
+    return write_frames(path / "in", FRAMES[:1]), path / "file" / "out"
+
+
+def _output_in_input(path):
+    return write_frames(path / "in", FRAMES[:1]), path / "in" / "masks"
+
+
+def _output_on_input(path):
+    return write_frames(path / "in", FRAMES[:1]) / "0.png", path / "in"
+
+
+@pytest.mark.parametrize(
+    ("case", "kind", "message"),
+    [
+        (_missing, FileNotFoundError, r"--input=.*nowhere: no such file"),
+        (_text, ValueError, r"notes\.txt: neither an image \(.jpg .*nor a video \(.mp4 "),
+        (_empty, ValueError, r"empty: no video in it"),
+        (_not_a_video, ValueError, r"fake\.mp4: OpenCV reads no frame"),
+        (_not_an_image, ValueError, r"fake\.jpg: not a readable image"),
+        (_output_is_a_file, NotADirectoryError, r"--output=.*out is a file"),
+        (_output_below_a_file, OSError, r"--output=.*cannot be written.*choose another"),
+        (_output_in_input, ValueError, r"--output=.*is in the input folder"),
+        (_output_on_input, ValueError, r"would replace its own input .*0\.png"),
+    ],
+)
+def test_bad_input_and_output(run, state, tmp_path, capfd, case, kind, message):
+    source, output = case(tmp_path)
+    before = files_of(tmp_path)
+    with pytest.raises(kind, match=message):
+        predict.predict(run, run.averages(state), source, output)
+    assert files_of(tmp_path) == before
+    capfd.readouterr()  # OpenCV's own complaints

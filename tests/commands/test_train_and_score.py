@@ -1,0 +1,286 @@
+"""What a user meets: run.py, its errors, and one small run from training to masks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.settings import load_config
+from data_prep.flow import FlowOptions
+from dystab_jax.commands import overrides, runs, train_and_score
+from dystab_jax.evaluation import options as eval_options
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_py(*arguments):
+    command = [sys.executable, "run.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def open_run(config, workdir, mode):
+    """The single run of a config."""
+    (run,) = runs.open_runs(config, workdir, mode)
+    return run
+
+
+def test_help_explains_every_flag():
+    text = run_py("--help").stdout
+    for flag in ("--config", "--workdir", "--mode", "--input", "--output", "--flow_weights"):
+        assert flag in text
+
+
+def test_a_misspelt_override_stops_with_the_accepted_names(tmp_path):
+    done = run_py(
+        "--config=configs/demo.py", f"--workdir={tmp_path / 'w'}", "--config.phi.optimizr.name=sgd"
+    )
+    assert done.returncode != 0
+    assert "has no field 'optimizr'; it has average_decay, model, optimizer" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_misspelt_optimizer_stops_before_anything_is_written(tmp_path):
+    done = run_py(
+        "--config=configs/demo.py", f"--workdir={tmp_path / 'w'}", "--config.phi.optimizer.name=adm"
+    )
+    assert done.returncode != 0
+    assert "optimizer 'adm' is unknown; choose one of adam, adamw" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_misspelt_variant_stops_in_one_line(tmp_path):
+    done = run_py("--config=configs/davis.py:smal", f"--workdir={tmp_path / 'w'}")
+    assert done.returncode != 0
+    assert "no variant 'smal'; there are davis.py:literal, davis.py:small" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_overrides_arrive(tmp_path):
+    done = run_py(
+        "--config=configs/davis.py:small",
+        f"--workdir={tmp_path}",
+        f"--config.data.dir={tmp_path}",
+        "--config.phi.optimizer.name=adamw",
+        "--config.phi.optimizer.weight_decay=1e-4",
+        "--config.data.image_size=(64,96)",
+    )
+    # The networks are built, and then there is nothing to train on.
+    assert done.returncode != 0
+    assert f"--dataset=davis2016 --source=DIR --data_dir={tmp_path}" in done.stderr
+    assert "Traceback" not in done.stderr
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["phi"]["optimizer"]["name"] == "adamw"
+    assert config["phi"]["optimizer"]["weight_decay"] == 1e-4
+    assert config["data"]["image_size"] == [64, 96]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config=configs/none.py"], "there is no file configs/none.py"),
+        (["--config", "configs/none.py"], "there is no file configs/none.py"),
+        (["--config=configs/davis.py:tiny"], "no variant 'tiny'; there are davis.py:literal"),
+        (["--config=configs/demo.py:small"], "configs/demo.py has no variants, got 'small'"),
+    ],
+)
+def test_a_config_that_cannot_be_had(monkeypatch, words, said):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises((FileNotFoundError, ValueError), match=said):
+        overrides.check_config(["run.py", *words, "--workdir=w"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config=configs/demo.py"], "config.log.evry=3: config.log has no field 'evry'; it has"),
+        (
+            ["--config", "configs/demo.py"],
+            "config.log has no field 'evry'; it has checkpoint_every",
+        ),
+        (["-config=configs/davis.py:small"], "config.log has no field 'evry'"),
+        (["--config=configs/demo.py", "--config.seed.x=1"], "config.seed has no field 'x'"),
+    ],
+)
+def test_overrides_are_explained(monkeypatch, words, said):
+    monkeypatch.chdir(ROOT)
+    overrides.check_config(["run.py", *words])
+    explained = overrides.explain_override(["run.py", *words, "--config.log.evry=3"], KeyError("?"))
+    assert said in explained
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_overrides_alone_change_the_config_of_the_workdir(tmp_path, tiny_config, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    tiny_config.eval.crf = "cis"
+    open_run(tiny_config, tmp_path, "train")
+    words = ["run.py", f"--workdir={tmp_path}", "--config.eval.crf=guided"]
+    _, given, *others = overrides.name_saved_config(words)
+    assert others == words[1:]
+    path = given.partition("=")[2]
+    changed = load_config(path, ["eval.crf=guided"])
+    assert changed.eval.crf == "guided"
+    changed.eval.crf = "cis"
+    assert changed.to_dict() == runs.saved_config(tmp_path).to_dict()
+    for sufficient in ([*words, "--config=configs/demo.py"], words[:-1], [words[0], words[-1]]):
+        assert overrides.name_saved_config(sufficient) == sufficient
+
+    done = run_py(*words[1:], "--mode=predict", "--config.eval.crff=guided")
+    assert "config.eval has no field 'crff'; it has batch_size, crf" in done.stderr
+    done = run_py(f"--workdir={tmp_path / 'absent'}", *words[2:])
+    assert "holds no run; train first" in done.stderr
+
+
+def test_predict_needs_input_and_output(tmp_path):
+    done = run_py(f"--workdir={tmp_path}", "--mode=predict")
+    assert done.returncode != 0
+    assert "needs --input and --output" in done.stderr + done.stdout
+
+
+def test_eval_without_a_run_says_how_to_train(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no run; train first"):
+        train_and_score.evaluate(None, tmp_path)
+
+
+def test_eval_before_the_first_checkpoint(tmp_path, tiny_config):
+    open_run(tiny_config, tmp_path, "train")
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint yet; train first"):
+        train_and_score.evaluate(None, tmp_path)
+
+
+def test_training_needs_a_config(tmp_path):
+    with pytest.raises(ValueError, match="--config is needed to train"):
+        train_and_score.train(None, tmp_path)
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path, tiny_config):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written.*choose another"):
+        open_run(tiny_config, tmp_path / "file" / "run", "train")
+
+
+def test_a_damaged_config_json_is_named(tmp_path, tiny_config):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match=r"config.json is not json"):
+        open_run(tiny_config, tmp_path, "train")
+
+
+def test_another_config_is_refused_once_there_are_checkpoints(tmp_path, tiny_config):
+    open_run(tiny_config, tmp_path, "train")
+    tiny_config.seed = 5
+    open_run(tiny_config, tmp_path, "train")  # nothing to lose yet
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    tiny_config.seed = 6
+    with pytest.raises(ValueError, match="seed is 6, was 5.*another --workdir"):
+        open_run(tiny_config, tmp_path, "train")
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 5
+    tiny_config.seed = 5
+    tiny_config.eval.jobs = 2  # scoring may change
+    tiny_config.data.threads = 1
+    open_run(tiny_config, tmp_path, "train")
+
+
+def test_rounds_can_be_added_and_not_taken_away(tmp_path, tiny_config):
+    tiny_config.bootstrap.rounds = 2
+    open_run(tiny_config, tmp_path, "train")
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    tiny_config.bootstrap.rounds = 3
+    open_run(tiny_config, tmp_path, "train")
+    assert json.loads((tmp_path / "config.json").read_text())["bootstrap"]["rounds"] == 3
+    tiny_config.bootstrap.rounds = 2
+    with pytest.raises(ValueError, match="bootstrap.rounds is 2, was 3"):
+        open_run(tiny_config, tmp_path, "train")
+
+
+def test_no_rounds_can_be_added_before_a_phase_that_follows_the_loop(tmp_path, tiny_config):
+    tiny_config.self_training.data = "msra_b:all"
+    open_run(tiny_config, tmp_path, "train")
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    tiny_config.bootstrap.rounds += 1
+    with pytest.raises(ValueError, match="bootstrap.rounds is"):
+        open_run(tiny_config, tmp_path, "train")
+
+
+def test_another_config_says_all_that_differs(tmp_path, tiny_config):
+    open_run(tiny_config, tmp_path, "train")
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    tiny_config.loss.margin = 0.3
+    tiny_config.phi.optimizer.name = "sgd"
+    with pytest.raises(ValueError) as caught:
+        open_run(tiny_config, tmp_path, "train")
+    assert "loss.margin is 0.3, was 0.2; phi.optimizer.name is 'sgd', was 'adam'" in str(
+        caught.value
+    )
+
+
+def test_the_stored_config_gives_the_same_run(tmp_path, tiny_config):
+    given = open_run(tiny_config, tmp_path, "train")
+    stored = open_run(None, tmp_path, "predict")
+    assert stored.config.to_dict() == given.config.to_dict()
+    assert stored.steps.psi.network == given.steps.psi.network
+
+
+def test_missing_data_name_the_command(tmp_path, tiny_config):
+    tiny_config.data.train = "folder/absent:train"
+    with pytest.raises(FileNotFoundError, match="data_prep.prepare --dataset=folder"):
+        train_and_score.train(tiny_config, tmp_path)
+
+
+def test_from_training_to_masks(tmp_path, tiny_config, capsys):
+    """One tiny run through train (with evaluation and report), eval and predict."""
+    workdir = tmp_path / "run"
+    train_and_score.train(tiny_config, workdir)
+    assert "J by group" not in capsys.readouterr().out  # a folder data set has no groups
+    name = "folder-tiny-val"
+    report = json.loads((workdir / "eval" / f"{name}.json").read_text())
+    assert [row["model"] for row in report["rows"]] == list(eval_options.MODELS)
+    assert report["oracle"] is False
+    assert report["sequences"] == 3
+    assert (workdir / "report" / "index.html").stat().st_size > 10_000
+    masks = sorted((workdir / "masks" / name / "fused").rglob("*.png"))
+    assert len(masks) == report["frames"] == 12
+    assert set(np.unique(cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED))) <= {0, 255}
+
+    train_and_score.evaluate(None, workdir)
+    again = json.loads((workdir / "eval" / f"{name}.json").read_text())
+    assert again == report
+
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8))
+    train_and_score.predict_masks(None, workdir, image, tmp_path / "out")
+    assert cv2.imread(str(tmp_path / "out" / "image.png"), 0).shape == (50, 70)
+    assert "note:" not in capsys.readouterr().out  # trained on flow of the default estimator
+
+
+def test_prediction_from_other_flow_than_in_training_is_noted(
+    tmp_path, tiny_config, monkeypatch, capsys
+):
+    tiny_config.data.dir = str(tmp_path)
+    for name, flow in (("one", "dis"), ("two", "raft_small")):
+        prepared = tmp_path / "folder" / name / "1.0.0" / "preparation.json"
+        prepared.parent.mkdir(parents=True)
+        prepared.write_text(json.dumps({"flow": flow}))
+    run = SimpleNamespace(config=tiny_config)
+    monkeypatch.setattr(train_and_score, "open_runs", lambda *_: [run])
+    monkeypatch.setattr(
+        train_and_score.selection, "chosen", lambda *_: [SimpleNamespace(variables={})]
+    )
+    monkeypatch.setattr(train_and_score.predict, "predict", lambda *_: [])
+    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)  # the training data are gone
+    tiny_config.data.train = "folder/one:train"
+    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)
+    assert "note:" not in capsys.readouterr().out
+    tiny_config.data.train = "folder/one:train + folder/two:train"
+    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)
+    note = (
+        "note: trained on flow by dis and raft_small, predicting from flow by dis; --flow chooses"
+    )
+    assert note in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--flow=raft_small needs --flow_weights"):
+        train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path, FlowOptions("raft_small"))

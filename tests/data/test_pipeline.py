@@ -1,0 +1,409 @@
+"""From records to batches: geometry that stays true, an order that depends on the seed alone."""
+
+import json
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dystab_jax.data import pipeline, records, resize
+from dystab_jax.data.pipeline import FLOWS, Augmentation, Decoded, Frame, augment, frames_of
+from dystab_jax.flow_ops import warp
+from tests.support.tiny_videos import sliding_texture
+
+PLAIN = Augmentation(flip=False, smallest_crop=1.0, color=0.0)
+ALL = Augmentation(flip=True, smallest_crop=0.7, color=0.3)
+HEIGHT, WIDTH = 48, 64
+
+
+def generator(seed):
+    return np.random.default_rng(seed)
+
+
+# -- records at the networks' resolution ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def source(tiny_data):
+    return records.open_source(tiny_data, "folder/tiny:train")
+
+
+def test_decoded_flow_is_in_pixels_of_its_new_size(source):
+    raw = source[0]
+    stored = records.decode_record(raw)
+    same, smaller = pipeline.decode(raw, (48, 64)), pipeline.decode(raw, (24, 16))
+    np.testing.assert_array_equal(same["image"], stored["image"])
+    assert smaller["image"].shape == (24, 16, 3) and smaller["image"].dtype == np.uint8
+    for name in pipeline.FLOWS:
+        assert smaller[name].dtype == np.float16
+        np.testing.assert_allclose(same[name], stored[name], atol=0.01)
+        # A quarter of the width, half of the height; the mean vector shrinks alike.
+        mean = stored[name].mean((0, 1)) * [1 / 4, 1 / 2]
+        np.testing.assert_allclose(np.float32(smaller[name]).mean((0, 1)), mean, atol=0.01)
+    assert np.abs(stored["flow_forward"]).max() > 1
+    np.testing.assert_allclose(
+        smaller["image"].mean((0, 1)), stored["image"].mean((0, 1)), atol=0.5
+    )
+
+
+def test_records_are_decoded_once_where_asked_to(source):
+    class Counting:
+        reads = 0
+
+        def __len__(self):
+            return len(source)
+
+        def __getitem__(self, position):
+            self.reads += 1
+            return source[position]
+
+    for keep, reads in ((True, 1), (False, 2)):
+        counting = Counting()
+        decoded = Decoded(counting, (24, 32), keep)
+        first = decoded[3]
+        first["image"] = None  # the caller's own
+        np.testing.assert_array_equal(
+            decoded[3]["image"], pipeline.decode(source[3], (24, 32))["image"]
+        )
+        assert counting.reads == reads and len(decoded) == len(source)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_some_arrays_of_an_example(source, keep, monkeypatch):
+    decoded = Decoded(source, (24, 32), keep)
+    whole = decoded[3]
+    asked = []
+    decode = pipeline.decode
+    monkeypatch.setattr(
+        pipeline, "decode", lambda raw, size, parts: asked.append(parts) or decode(raw, size, parts)
+    )
+    some = decoded.some(3, ("image", "flow_backward", "ellipse"))
+    assert some.keys() == {"image", "flow_backward"}
+    for name, array in some.items():
+        np.testing.assert_array_equal(array, whole[name])
+    assert asked == ([] if keep else [["image", "flow_backward"]])
+
+
+def test_kept_arrays_are_decoded_when_first_asked_for(source, monkeypatch):
+    decoded = Decoded(source, (24, 32), keep=True, truth=True)
+    asked = []
+    decode = pipeline.decode
+    monkeypatch.setattr(
+        pipeline, "decode", lambda raw, size, parts: asked.append(parts) or decode(raw, size, parts)
+    )
+    decoded.some(3, ("image",))
+    decoded.some(3, ("image", "flow_forward"))
+    whole = decoded[3]
+    assert asked == [["image"], ["flow_forward"], ["flow_backward", "mask"]]
+    for name, array in decode(source[3], (24, 32), decoded.parts).items():
+        np.testing.assert_array_equal(whole[name], array)
+    # What a record has not is not looked for again.
+    raw = {name: value for name, value in source[3].items() if name not in ("mask", *FLOWS)}
+    still = Decoded([raw], (24, 32), keep=True, truth=True)
+    assert still[0].keys() == still[0].keys() == {"image"}
+    assert len(asked) == 4
+
+
+def test_frames_bring_their_pairs_nearest_first(source):
+    frames = frames_of(source)
+    assert [(frame.video, frame.name) for frame in frames] == [
+        (f"video{v}", f"{t:05d}") for v in range(3) for t in range(4)
+    ]
+    # Of four frames, gaps up to 2.
+    gaps = [[source.keys[position].gap for position in frame.positions] for frame in frames]
+    assert gaps == [[1, 2], [-1, 1, 2], [-1, 1, -2], [-1, -2]] * 3
+    assert sorted(p for frame in frames for p in frame.positions) == list(range(len(source)))
+
+
+def test_frames_of_joined_data_sets_stay_apart(tiny_data, source):
+    # The same videos twice: their names alone do not tell them apart.
+    joined = frames_of(records.open_source(tiny_data, "folder/tiny:train+folder/tiny:val"))
+    assert len(joined) == 24
+    assert joined[0].video != joined[12].video
+    assert {len(source.keys) <= p for p in joined[12].positions} == {True}
+
+
+def test_large_images_shrink_smoothly_and_small_ones_grow():
+    checks = np.tile(np.array([[0, 255], [255, 0]], np.uint8)[..., None], (8, 8, 3))
+    shrunk = resize.resize_image(checks, (4, 4))
+    assert shrunk.shape == (4, 4, 3) and (abs(shrunk.astype(int) - 128) <= 1).all()
+    assert resize.resize_image(checks, (20, 24)).shape == (20, 24, 3)
+
+
+# -- augmentation ---------------------------------------------------------------------------------
+
+
+def moving_pair():
+    """An example whose flow connects two images: I1(x) = I2(x + u(x)); a mask drawn into I1."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    flow = np.stack([2 + np.sin(y / 9), 1.5 * np.cos(x / 11)], -1).astype(np.float32)
+    second = cv2.GaussianBlur(sliding_texture(1, HEIGHT, WIDTH, seed=3)[0], (0, 0), 2)
+    second = np.clip((second - second.mean()) * 3 + 128, 0, 255).astype(np.uint8)
+    first = np.asarray(warp(np.float32(second)[None], flow[None])[0])
+    mask = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
+    mask[12:30, 20:45] = 1
+    return {
+        "image": np.round(first).astype(np.uint8),
+        "flow_forward": flow.astype(np.float16),
+        "flow_backward": (-flow).astype(np.float16),
+        "motion_mask": mask,
+        "confidence_phi": np.float32(1.5),
+    }, second
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_augmented_flow_still_connects_the_pair(seed):
+    options = Augmentation(flip=True, smallest_crop=0.6, color=0.0)
+    example, second = moving_pair()
+    changed = augment(example, options, generator(seed))
+    other = augment(example | {"image": second}, options, generator(seed))["image"]
+    assert {name: (a.shape, a.dtype) for name, a in changed.items()} == {
+        name: (a.shape, a.dtype) for name, a in example.items()
+    }
+
+    def mismatch(flow):
+        seen = warp(np.float32(other)[None], np.float32(flow)[None])[0]
+        return np.abs(np.asarray(seen) - changed["image"])[8:-8, 8:-8].mean()
+
+    flow = changed["flow_forward"]
+    # Levels of grey; what is left is rounding and interpolation.
+    assert mismatch(flow) < 2
+    assert mismatch(flow * np.float16([-1, 1])) > 8
+    assert mismatch(flow[:, ::-1]) > 4 or mismatch(flow * np.float16(1.5)) > 4
+    np.testing.assert_allclose(changed["flow_backward"], -flow, atol=0.01)
+    assert changed["confidence_phi"] == 1.5
+
+
+def test_a_mirror_by_hand():
+    # The first seed whose coin says mirror.
+    options = Augmentation(flip=True, smallest_crop=1.0, color=0.0)
+    example, _ = moving_pair()
+    results = [augment(example, options, generator(seed)) for seed in range(20)]
+    mirrored = [not np.array_equal(r["image"], example["image"]) for r in results]
+    assert 4 <= sum(mirrored) <= 16
+    for result, is_mirrored in zip(results, mirrored, strict=True):
+        step = -1 if is_mirrored else 1
+        np.testing.assert_array_equal(result["image"], example["image"][:, ::step])
+        np.testing.assert_array_equal(result["motion_mask"], example["motion_mask"][:, ::step])
+        expected = example["flow_forward"][:, ::step] * np.float16([step, 1])
+        np.testing.assert_array_equal(result["flow_forward"], expected)
+
+
+def test_masks_stay_where_the_image_is():
+    # An image of the mask itself: after cropping and enlarging both, the borders still agree.
+    # Drawn with a different border in each example, so that a constant shift shows.
+    offsets = []
+    for seed in range(40):
+        mask = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
+        mask[15 : 30 + seed % 7, 20 : 40 + seed % 5] = 1
+        flow = np.zeros((HEIGHT, WIDTH, 2), np.float16)
+        example = {
+            "image": np.repeat(mask * 255, 3, -1),
+            "flow_forward": flow,
+            "flow_backward": flow,
+            "motion_mask": mask,
+        }
+        options = Augmentation(flip=False, smallest_crop=0.7, color=0.0)
+        result = augment(example, options, generator(seed))
+        image, label = result["image"][..., 0] / 255.0, result["motion_mask"][..., 0]
+        assert set(np.unique(label)) == {0, 1}
+        places = (np.arange(HEIGHT), label.sum(1), image.sum(1))
+        offsets.append([np.sum(places[0] * p) / p.sum() for p in places[1:]])
+    difference = np.diff(offsets)
+    assert abs(difference.mean()) < 0.08  # pixels, on average
+    assert np.abs(difference).max() < 0.5
+
+
+def test_crops_reach_every_border_and_keep_their_share():
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    image = np.uint8(np.stack([3 * x, 5 * y, 0 * x], -1))
+    flow = np.ones((HEIGHT, WIDTH, 2), np.float16)
+    example = {"image": image, "flow_forward": flow, "flow_backward": flow}
+    options = Augmentation(flip=False, smallest_crop=0.5, color=0.0)
+    results = [augment(example, options, generator(seed)) for seed in range(60)]
+    # Enlarged by 1 / share: so are the vectors.
+    factors = np.array([result["flow_forward"].mean() for result in results])
+    assert 1 <= factors.min() < 1.1 and 1.8 < factors.max() <= 2.05
+    for axis, step in ((0, 3), (1, 5)):
+        channel = np.stack([result["image"][..., axis] for result in results]).astype(int)
+        assert channel.min() == 0 and channel.max() == image[..., axis].max()
+        seen = np.ptp(channel.reshape(60, -1), axis=1) / step + 1
+        np.testing.assert_allclose(seen, (WIDTH, HEIGHT)[axis] / factors, atol=2)
+
+
+def test_colours_change_within_bounds_and_only_the_image():
+    example, _ = moving_pair()
+    example["image"] = np.full((HEIGHT, WIDTH, 3), [100, 120, 140], np.uint8)
+    options = Augmentation(flip=False, smallest_crop=1.0, color=0.2)
+    results = [augment(example, options, generator(seed)) for seed in range(50)]
+    for name in pipeline.FLOWS + ("motion_mask",):
+        assert all(np.array_equal(result[name], example[name]) for result in results)
+    grey = np.array([result["image"].mean() for result in results])
+    assert 95 <= grey.min() < 101 and 139 < grey.max() <= 145  # 120 · (1 ± 0.2)
+    spread = np.array([np.ptp(result["image"]) for result in results])
+    assert 24 <= spread.min() < 30 and 45 < spread.max() <= 40 * 1.2**3 + 1
+    # One map of colours does what saturation, contrast and brightness do one after the other.
+    image = np.random.default_rng(0).integers(60, 190, (HEIGHT, WIDTH, 3), np.uint8)
+    brightness, contrast, saturation = generator(0).uniform(0.9, 1.1, 3)
+    grey = image.mean(-1, keepdims=True)
+    expected = grey + (image - grey) * saturation
+    expected = (image.mean() + (expected - image.mean()) * contrast) * brightness
+    np.testing.assert_allclose(pipeline._recolor(image, 0.1, generator(0)), expected, atol=0.7)
+    none = Augmentation(flip=False, smallest_crop=1.0, color=0.0)
+    np.testing.assert_array_equal(augment(example, none, generator(0))["image"], example["image"])
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.01])
+def test_impossible_crops_stop(share):
+    with pytest.raises(ValueError, match=rf"smallest_crop is {share}; expected \(0, 1\]"):
+        Augmentation(flip=True, smallest_crop=share, color=0.0)
+
+
+def test_ellipses_are_drawn_in_range():
+    ellipses = np.stack([pipeline.draw_ellipse(generator(seed)) for seed in range(200)])
+    assert ellipses.dtype == np.float32
+    low, high = ellipses.min(0), ellipses.max(0)
+    assert (low >= [0.1, 0.1, 0.08, 0.08, 0]).all()
+    assert (high <= [0.9, 0.9, 0.4, 0.4, np.float32(np.pi)]).all()
+    assert (high - low > [0.7, 0.7, 0.28, 0.28, 3]).all()
+
+
+# -- order ----------------------------------------------------------------------------------------
+
+FRAMES = [Frame("v", str(n), "", (2 * n, 2 * n + 1)) for n in range(10)]
+
+
+class Numbered:
+    """Decoded records that hold nothing but their position."""
+
+    def __getitem__(self, position):
+        flow = np.full((4, 6, 2), position, np.float16)
+        image = np.full((4, 6, 3), position, np.uint8)
+        return {"image": image, "flow_forward": flow, "flow_backward": -flow}
+
+    def some(self, position, names):
+        return {name: array for name, array in self[position].items() if name in names}
+
+
+def batches(seed=0, updates=1, batch_size=5, threads=1, augmentation=PLAIN, **more):
+    return pipeline.training_batches(
+        Numbered(),
+        FRAMES,
+        seed=seed,
+        updates=updates,
+        batch_size=batch_size,
+        augmentation=augmentation,
+        threads=threads,
+        **more,
+    )
+
+
+def positions(batch):
+    return batch["image"][..., 0, 0, 0]
+
+
+def taken(iterator, count):
+    return [next(iterator) for _ in range(count)]
+
+
+def assert_same(first, second):
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_batches_have_updates_first():
+    batch = next(batches(updates=3, batch_size=2))
+    shapes = {name: (array.shape, array.dtype) for name, array in batch.items()}
+    assert shapes == {
+        "image": ((3, 2, 4, 6, 3), np.uint8),
+        "flow_forward": ((3, 2, 4, 6, 2), np.float16),
+        "flow_backward": ((3, 2, 4, 6, 2), np.float16),
+        "ellipse": ((3, 2, 5), np.float32),
+    }
+    np.testing.assert_array_equal(batch["flow_forward"][..., 0, 0, 0], positions(batch))
+
+
+def test_every_frame_once_per_epoch_in_ever_new_order():
+    epochs = np.array([positions(batch) for batch in taken(batches(), 40)]).reshape(20, 10)
+    frames = epochs // 2
+    np.testing.assert_array_equal(np.sort(frames), np.tile(np.arange(10), (20, 1)))
+    assert len({tuple(order) for order in frames.tolist()}) == 20
+    # Either of a frame's two flows comes about half of the time.
+    assert 0.35 < (epochs % 2).mean() < 0.65
+
+
+@pytest.mark.parametrize("arrays", [("image",), ("flow_forward", "image", "ellipse")])
+def test_what_is_left_out_changes_nothing_else(arrays):
+    whole = taken(batches(augmentation=ALL), 3)
+    part = taken(batches(augmentation=ALL, arrays=arrays), 3)
+    assert set(part[0]) == set(arrays)
+    assert_same(part, [{name: batch[name] for name in part[0]} for batch in whole])
+
+
+def test_order_and_augmentation_depend_on_the_seed_alone():
+    first = taken(batches(seed=3, augmentation=ALL), 6)
+    assert_same(first, taken(batches(seed=3, augmentation=ALL, threads=4), 6))
+    others = taken(batches(seed=4, augmentation=ALL), 6)
+    assert not np.array_equal(positions(first[0]), positions(others[0]))
+    assert not np.array_equal(first[0]["ellipse"], others[0]["ellipse"])
+
+
+@pytest.mark.parametrize("done", [1, 3])
+def test_an_iterator_continues_from_its_state(done):
+    iterator = batches(augmentation=ALL, updates=2, batch_size=3, threads=2)
+    taken(iterator, done)
+    state = json.loads(json.dumps(iterator.get_state()))  # as the checkpoint keeps it
+    expected = taken(iterator, 5)
+    resumed = batches(augmentation=ALL, updates=2, batch_size=3, threads=2)
+    resumed.set_state(state)
+    assert_same(taken(resumed, 5), expected)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_the_batches_of_one(monkeypatch, processes):
+    whole = taken(batches(updates=2, batch_size=6, augmentation=ALL), 4)
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    parts = []
+    for process in range(processes):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        parts.append(taken(batches(updates=2, batch_size=6, augmentation=ALL), 4))
+    for number, batch in enumerate(whole):
+        for name, array in batch.items():
+            # Process p has every processes-th example of each minibatch, from p on.
+            for process, part in enumerate(parts):
+                np.testing.assert_array_equal(part[number][name], array[:, process::processes])
+
+
+def test_batches_must_fit_the_processes(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="batch size 5 is not a multiple of 2 processes"):
+        batches(batch_size=5)
+
+
+def test_labels_travel_with_their_frame():
+    labels = [
+        {
+            "motion_mask": np.full((4, 6, 1), number, np.uint8),
+            "confidence_phi": np.float32(number / 10),
+        }
+        for number in range(10)
+    ]
+    for batch in taken(batches(labels=labels, augmentation=ALL), 4):
+        # Colours change the image, not the flow, and a mirror only its sign; crops enlarge it.
+        number = batch["motion_mask"][..., 0, 0, 0]
+        assert batch["motion_mask"].shape == (1, 5, 4, 6, 1)
+        np.testing.assert_allclose(batch["confidence_phi"], number / 10, rtol=1e-6)
+    for batch in taken(batches(labels=labels), 4):
+        np.testing.assert_array_equal(batch["motion_mask"][..., 0, 0, 0], positions(batch) // 2)
+
+
+def test_batches_reach_the_device_as_they_are():
+    batch = next(batches())
+    on_device = jax.tree.map(jnp.asarray, batch)
+    assert {name: array.dtype for name, array in on_device.items()} == {
+        name: array.dtype for name, array in batch.items()
+    }

@@ -4,7 +4,7 @@
     python -m benchmarks.evaluation --masks=DIR --truth=DAVIS
 
 Without flags the masks are drawn: 1,376 frames of 480x854 with one to three moving blobs, the
-predictions a few pixels off. With them real files are read and scored, as dystab_jax.commands.score_masks does.
+predictions a few pixels off. With them real files are read and scored, as dystab_jax.evaluate does.
 """
 
 import argparse

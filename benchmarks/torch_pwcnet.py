@@ -1,6 +1,6 @@
 """PWC-Net in PyTorch, for comparison: the layers of the official release under their names.
 
-Tests compare `data_prep.flow.pwcnet.estimator` with it, `benchmarks.flow` its speed. Nothing else uses it.
+Tests compare `data_prep.flow.pwcnet` with it, `benchmarks.flow` its speed. Nothing else uses it.
 """
 
 import re

@@ -1,6 +1,6 @@
 """RAFT in PyTorch, for comparison: the modules of the original release under their names.
 
-Tests compare `data_prep.flow.raft.estimator` with it, `benchmarks.flow` its speed. Nothing else uses it.
+Tests compare `data_prep.flow.raft` with it, `benchmarks.flow` its speed. Nothing else uses it.
 """
 
 import torch

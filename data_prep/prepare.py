@@ -78,7 +78,7 @@ def prepare(
       name: of a folder data set; default: the last part of source.
       masks: truth of a folder data set, MASKS/VIDEO/FRAME.png.
       sequences: file of the IDs to which youtube_vos is restricted; its name is kept.
-      fbms_compatibility: masks of fbms59 as earlier systems have them, see `data_prep.datasets.fbms59`.
+      fbms_compatibility: masks of fbms59 as earlier systems have them, see `datasets.fbms59`.
       max_gap: pairs are 1 to max_gap frames apart, in both directions; this and the flow's
         arguments mean nothing for still images.
       flow: the estimator's name, one of `data_prep.flow.ESTIMATORS`.
@@ -132,7 +132,7 @@ def prepare(
         return target
 
     # Imported here: TFDS takes a second to import, and worker processes import this module.
-    module = importlib.import_module(f"data_prep.{dataset}")
+    module = importlib.import_module(f"data_prep.datasets.{dataset}")
     plan = module.plan(**options)
     for note in plan.notes:
         say(f"note: {note}")

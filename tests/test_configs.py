@@ -13,7 +13,7 @@ import pytest
 import configs
 from dystab_jax.bootstrap import Bootstrap, SelfTraining, Supervised, schedule
 from dystab_jax.build import Run, initial_state, make_steps, unpack
-from dystab_jax.commands import runs
+from dystab_jax.commands.runs import expand
 from dystab_jax.data.pipeline import Augmentation
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.optimizers import make_optimizer
@@ -51,7 +51,7 @@ FIRST = {}
 
 @pytest.mark.parametrize(("module", "variant"), CONFIGS)
 def test_every_config_builds(module, variant):
-    runs = list(runs.expand(get_config(module, variant)))
+    runs = list(expand(get_config(module, variant)))
     assert len({name for name, _ in runs}) == len(runs)
     for _, config in runs:
         make_steps(config)
@@ -83,7 +83,7 @@ def test_configs_of_tables_name_their_variants(module):
 
 def test_the_runs_of_a_table_differ_in_what_it_compares():
     def values(module, section, field):
-        runs = dict(runs.expand(get_config(module, "")))
+        runs = dict(expand(get_config(module, "")))
         return {name: config[section][field] for name, config in runs.items()}
 
     weights = values("table1", "loss", "temporal_weight")

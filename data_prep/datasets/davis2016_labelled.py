@@ -1,6 +1,6 @@
 """``davis2016_labelled``: the annotated training sequences of DAVIS 2016, for supervised runs only.
 
-The layout is that of `data_prep.datasets.davis2016`, of which ImageSets/480p/train.txt is read. The truth is
+The layout is that of `davis2016`, of which ImageSets/480p/train.txt is read. The truth is
 kept in a data set of its own so that ``davis2016:train`` never holds any.
 
 Splits, both with masks: select (every sixth of the 30 sequences in alphabetical order: car-turn,

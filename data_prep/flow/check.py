@@ -4,7 +4,7 @@
         --frames FIRST.png SECOND.png --reference FLOW.npz
 
 Estimates flow between two frames at their full size and compares it with a reference: a flow file
-(.flo, .png of KITTI's format, .npy, .npz with an array ``flow``; see `data_prep.flow.formats`), or an
+(.flo, .png of KITTI's format, .npy, .npz with an array ``flow``; see `formats`), or an
 .npz with ``forward``, ``backward`` or both, [height, width, 2] in pixels. The reference is the
 output of the original implementation, or the truth; for the truth, give as --tolerance the error
 that the estimator is known to have.

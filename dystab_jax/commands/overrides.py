@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-_SAVED = Path(__file__).resolve().parents[1] / "configs" / "saved.py"
+_SAVED = Path(__file__).resolve().parents[2] / "configs" / "saved.py"
 
 
 def name_saved_config(argv: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Scores anybody's masks against ground truth, from two folders of PNG files.
 
-    python -m dystab_jax.commands.score_masks --protocol=davis2016 --masks=DIR --truth=DIR --output=FILE.json
-    python -m dystab_jax.commands.score_masks --masks=DIR --truth=fbms59:test --data_dir=data --output=FILE.json
+    python -m dystab_jax.evaluate --protocol=davis2016 --masks=DIR --truth=DIR --output=FILE.json
+    python -m dystab_jax.evaluate --masks=DIR --truth=fbms59:test --data_dir=data --output=FILE.json
 
 Nothing of the model is needed: any method's masks in the official layouts can be scored. The truth
 is a folder of PNG files or a data set that `data_prep.prepare` made.
@@ -170,7 +170,7 @@ def _predicted_numbers(path: Path):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m dystab_jax.commands.score_masks",
+        prog="python -m dystab_jax.evaluate",
         description=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -244,7 +244,3 @@ def _sequences(text: str) -> list[str]:
 
 def _folders(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from dystab_jax.report.pictures import Picture
+from dystab_jax.array_types import Picture
 
 
 def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -14,8 +14,6 @@ def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
       flow: float32, pixels at its own size.
       size: (height, width) wanted.
     """
-    import cv2
-
     height, width = flow.shape[:2]
     if (height, width) == tuple(size):
         return flow

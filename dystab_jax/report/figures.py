@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dystab_jax.array_types import Picture
 from dystab_jax.evaluation.options import MODELS
 from dystab_jax.evaluation.samples import Sample, spread
 from dystab_jax.evaluation.score_run import Evaluation
@@ -45,7 +46,7 @@ def write(workdir: Path, evaluation: Evaluation) -> Path:
     return folder
 
 
-def strip(samples: Sequence[Sample]) -> pictures.Picture:
+def strip(samples: Sequence[Sample]) -> Picture:
     """One column per frame, one row each for image, flow, the models' masks and the truth."""
     rows = [
         [(f"image {_ascii(sample.frame)}", sample.image) for sample in samples],
@@ -56,7 +57,7 @@ def strip(samples: Sequence[Sample]) -> pictures.Picture:
     return pictures.sheet(rows)
 
 
-def grid(samples: Sequence[Sample]) -> pictures.Picture:
+def grid(samples: Sequence[Sample]) -> Picture:
     """One row per image, evenly chosen: the image, χ's mask in white, the truth in white."""
     rows = []
     for sample in spread(samples, GRID_IMAGES):
@@ -71,11 +72,11 @@ def grid(samples: Sequence[Sample]) -> pictures.Picture:
     return pictures.sheet(rows)
 
 
-def _flow(sample: Sample) -> pictures.Picture:
+def _flow(sample: Sample) -> Picture:
     return pictures.fit_flow_picture(flow_to_color(sample.flow), sample.image.shape[:2])
 
 
-def _overlay(sample: Sample, model: str) -> pictures.Picture:
+def _overlay(sample: Sample, model: str) -> Picture:
     color = pictures.COLORS[model]
     return pictures.overlay(sample.image, sample.masks[model], color, outline=2, fade=0.6)
 

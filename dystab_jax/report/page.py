@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dystab_jax import masks
+from dystab_jax.array_types import Picture
 from dystab_jax.data import resize
 from dystab_jax.evaluation.options import MODELS
 from dystab_jax.evaluation.samples import PICTURE_WIDTH, Sample, spread
@@ -157,7 +158,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return measurements
 
 
-def panels(sample: Sample, width: int = PICTURE_WIDTH) -> dict[str, pictures.Picture]:
+def panels(sample: Sample, width: int = PICTURE_WIDTH) -> dict[str, Picture]:
     """The pictures of one frame, by the keys of ``PANELS``, at most ``width`` pixels wide."""
     image = resize.fit_width(sample.image, width)
     size = image.shape[:2]
@@ -408,7 +409,7 @@ def _confidences_and_j(evaluation: Evaluation) -> str:
     return f'<p class="note">{note}</p>{_chart(chart)}'
 
 
-def _overview(samples: Sequence[Sample]) -> pictures.Picture:
+def _overview(samples: Sequence[Sample]) -> Picture:
     """A sheet of some videos, evenly chosen; the first panel bears the video's name."""
     rows = []
     for sample in spread(samples, SHEET_VIDEOS):
@@ -440,6 +441,6 @@ def _anchor(name: str) -> str:
     return name.lower().replace(" ", "-")
 
 
-def _data_uri(picture: pictures.Picture) -> str:
+def _data_uri(picture: Picture) -> str:
     data = base64.b64encode(pictures.encode(picture, ".jpg", quality=78)).decode()
     return f"data:image/jpeg;base64,{data}"

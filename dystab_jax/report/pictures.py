@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-Picture = UInt8[np.ndarray, "H W 3"]
+from dystab_jax.array_types import Picture
 
 # Okabe and Ito's colours, which people with any kind of colour vision can tell apart.
 COLORS = {

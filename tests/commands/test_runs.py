@@ -3,7 +3,7 @@
 import pytest
 
 from configs import demo, table6
-from dystab_jax.commands import runs
+from dystab_jax.commands.runs import expand
 from dystab_jax.evaluation import run_facts
 
 
@@ -16,7 +16,7 @@ def config():
 
 
 def test_a_config_without_runs_is_its_own(config):
-    ((name, run),) = runs.expand(config)
+    ((name, run),) = expand(config)
     assert name == ""
     assert run.to_dict() == config.to_dict()
 
@@ -27,7 +27,7 @@ def test_runs_differ_in_what_they_name_and_in_nothing_else(config):
         ("plain", ()),
     )
     before = config.to_dict()
-    runs = dict(runs.expand(config))
+    runs = dict(expand(config))
     assert list(runs) == ["long", "plain"]
     assert (runs["long"].seed, runs["long"].phi.optimizer.learning_rate) == (3, 0.5)
     expected = before | {"runs": ()}
@@ -40,8 +40,8 @@ def test_runs_differ_in_what_they_name_and_in_nothing_else(config):
 
 def test_a_run_is_a_single_one(config):
     config.runs = (("one", (("seed", 1),)),)
-    ((_, run),) = runs.expand(config)
-    assert [name for name, _ in runs.expand(run)] == [""]
+    ((_, run),) = expand(config)
+    assert [name for name, _ in expand(run)] == [""]
 
 
 @pytest.mark.parametrize(
@@ -51,19 +51,19 @@ def test_a_run_is_a_single_one(config):
 def test_a_field_that_does_not_exist_is_named(config, path):
     config.runs = (("good", ()), ("bad", ((path, 1),)))
     with pytest.raises(ValueError, match=f"bad sets '{path}', which the config does not have"):
-        list(runs.expand(config))
+        list(expand(config))
 
 
 def test_a_value_of_another_type_is_named(config):
     config.runs = (("bad", (("data.videos", "twelve"),)),)
     with pytest.raises(ValueError, match=r"config\.runs: bad sets 'data\.videos' to 'twelve'.*int"):
-        list(runs.expand(config))
+        list(expand(config))
 
 
 def test_two_runs_of_one_name(config):
     config.runs = (("a", ()), ("b", ()), ("a", (("seed", 1),)))
     with pytest.raises(ValueError, match=r"two runs have the same name; there are \['a', 'b', 'a'"):
-        list(runs.expand(config))
+        list(expand(config))
 
 
 # -- facts ----------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_the_method_depends_on_all_else(changes):
 
 
 def test_the_runs_of_table_6_are_one_method():
-    facts = [run_facts.facts(run, "3-joint") for _, run in runs.expand(table6.get_config())]
+    facts = [run_facts.facts(run, "3-joint") for _, run in expand(table6.get_config())]
     assert len({one["method"] for one in facts}) == 1
     assert len({(one["seed"], one["videos"]) for one in facts}) == 25
 

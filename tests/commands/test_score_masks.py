@@ -186,7 +186,7 @@ def test_jobs_must_be_a_number(folders, jobs, capsys):
 def test_as_a_program(folders):
     def program(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "dystab_jax.commands.score_masks", *arguments],
+            [sys.executable, "-m", "dystab_jax.evaluate", *arguments],
             capture_output=True,
             text=True,
             cwd=Path(__file__).resolve().parents[2],

@@ -583,7 +583,7 @@ def test_set_of_an_older_format_is_said_to_be_one(videos, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_data_set_has_a_builder_of_its_name(dataset):
-    module = importlib.import_module(f"data_prep.{dataset}")
+    module = importlib.import_module(f"data_prep.datasets.{dataset}")
     assert module.BUILDER.name == dataset and callable(module.plan)
     assert issubclass(module.BUILDER, builder.StillsBuilder) == (dataset in STILLS)
 

@@ -14,7 +14,8 @@ from dystab_jax.evaluation.options import MODELS
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.samples import Sample
 from dystab_jax.evaluation.score_run import Evaluation
-from dystab_jax.report import charts, page
+from dystab_jax.report import charts
+from dystab_jax.report import page as report_page
 
 VIDEOS = ("b-rests", "a<b&c", "d-moves", "c-moves")
 J = {"b-rests": 0.1, "a<b&c": 0.9, "d-moves": 0.7, "c-moves": 0.5}  # of the fused masks
@@ -120,7 +121,7 @@ def written(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     evaluation = make_evaluation(workdir)
     write_metrics(workdir / "metrics.jsonl", ending='{"step": 220, "pha')
-    path = page.write_report(workdir, [evaluation], demo.get_config())
+    path = report_page.write_report(workdir, [evaluation], demo.get_config())
     return Page(path.read_text(encoding="utf-8")), path, evaluation
 
 
@@ -205,11 +206,11 @@ def test_strips_show_all_videos_in_order_and_mark_the_worst(written):
 
 def test_panels_show_their_own_masks(tmp_path):
     [sample] = make_evaluation(tmp_path, ("a<b&c",)).samples
-    shown = page.panels(sample, width=600)
+    shown = report_page.panels(sample, width=600)
     assert list(shown) == ["image", "flow", "phi", "chi", "fused", "truth"]
     np.testing.assert_array_equal(shown["image"], sample.image)
     for model in (*MODELS, "truth"):
-        colored = np.all(shown[model] == page.pictures.COLORS[model], -1)
+        colored = np.all(shown[model] == report_page.pictures.COLORS[model], -1)
         assert colored.any()  # the outline
         assert not colored[sample.masks[model] == 0].any()
     assert shown["flow"].shape == (400, 600, 3)
@@ -241,7 +242,7 @@ def test_without_measurements_the_page_says_so(tmp_path, content):
     evaluation = make_evaluation(tmp_path, VIDEOS[:1], groups=False)
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
-    page = Page(page.write_report(tmp_path, [evaluation], demo.get_config()).read_text())
+    page = Page(report_page.write_report(tmp_path, [evaluation], demo.get_config()).read_text())
     assert "has no metrics.jsonl with measurements" in page.text
     assert "J by kind of frame" not in page.text
     assert "low" not in page.text.split("Masks")[-1].split()  # one video is not the worst of any
@@ -250,17 +251,17 @@ def test_without_measurements_the_page_says_so(tmp_path, content):
 def test_oracle_results_are_called_upper_bounds(tmp_path):
     evaluation = make_evaluation(tmp_path, VIDEOS[:1])
     evaluation.report.update(oracle=True, rules={"fusion": "weighted", "trust": "loss_a"})
-    page = Page(page.write_report(tmp_path, [evaluation], demo.get_config()).read_text())
+    page = Page(report_page.write_report(tmp_path, [evaluation], demo.get_config()).read_text())
     assert "upper bounds" in page.text and "oracle: no" not in page.text
     assert "χ's mask separates better and weighs more in the fusion." in page.text
 
 
 def test_many_videos_are_cut_but_not_the_worst(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "MOST_VIDEOS", 6)
+    monkeypatch.setattr(report_page, "MOST_VIDEOS", 6)
     names = [f"video{number:02d}" for number in range(9)] + ["z1", "z2"]
     monkeypatch.setitem(J, "z2", 0.05)
     evaluation = make_evaluation(tmp_path, tuple(names))
-    raw = page.write_report(tmp_path, [evaluation], demo.get_config()).read_text()
+    raw = report_page.write_report(tmp_path, [evaluation], demo.get_config()).read_text()
     captions = re.findall(r"<figcaption><b>(.*?)</b>", raw)
     assert captions == ["video00", "video01", "video02", "video03", "video04", "z2"]
     assert "6 of 11 are shown" in Page(raw).text
@@ -269,8 +270,8 @@ def test_many_videos_are_cut_but_not_the_worst(tmp_path, monkeypatch):
 def test_metrics_leave_out_a_line_cut_short(tmp_path):
     path = tmp_path / "metrics.jsonl"
     lines = write_metrics(path, ending='{"step": 220, "phase": "1-sta')
-    assert page.read_metrics(path) == lines
-    assert page.read_metrics(tmp_path / "absent.jsonl") == []
+    assert report_page.read_metrics(path) == lines
+    assert report_page.read_metrics(tmp_path / "absent.jsonl") == []
 
 
 def test_phases_follow_each_other(tmp_path):

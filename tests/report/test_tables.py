@@ -431,9 +431,7 @@ def test_other_files_are_left_alone(tmp_path):
         "davis2016", "val", {("masks", "none"): {"protocol": "x", "frames": 1, "sequences": 1}}
     )
     (tmp_path / "eval").mkdir()
-    (tmp_path / "eval" / "masks.json").write_text(
-        json.dumps(report)
-    )  # of dystab_jax.commands.score_masks
+    (tmp_path / "eval" / "masks.json").write_text(json.dumps(report))  # of dystab_jax.evaluate
     (tmp_path / "config.json").write_text('{"run": 1}')
     assert tables.collect(tmp_path) == []
     assert tables.write(tmp_path) == []

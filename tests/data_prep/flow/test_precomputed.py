@@ -6,7 +6,6 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from test_prepare import count_videos, prepare_here
 
 from data_prep import export_flow as export_module
 from data_prep.datasets.drawing import draw_video
@@ -18,6 +17,7 @@ from data_prep.flow.precomputed import find_folder
 from data_prep.prepare import BadVideosError
 from dystab_jax.data.records import decode_record, open_source
 from dystab_jax.data.resize import resize_flow
+from tests.data_prep.test_prepare import count_videos, prepare_here
 from tests.support.tiny_videos import files_of, sliding_texture, write_frames, write_video
 
 SHIFT = (2, 1)

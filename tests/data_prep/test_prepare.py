@@ -457,7 +457,7 @@ def test_bad_truth_is_named(tmp_path):
 
 
 def test_listed_file_that_is_missing_is_named(tmp_path):
-    from test_builders import write_davis
+    from tests.data_prep.datasets.test_builders import write_davis
 
     source = write_davis(tmp_path / "DAVIS")
     (source / "JPEGImages/480p/dog/00001.jpg").unlink()

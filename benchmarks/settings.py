@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from dystab_jax.commands import overrides
 
-def load_config(given: str, overrides: Sequence[str]) -> ConfigDict:
-    """The config that ``run.py --config=GIVEN --config.OVERRIDE ...`` would have.
+
+def load_config(given: str, settings: Sequence[str]) -> ConfigDict:
+    """Returns the config that ``run.py --config=GIVEN --config.SETTING ...`` would have.
 
     Args:
-      given: such as "configs/davis.py:small".
-      overrides: such as "data.batch_size=4".
+      given: a config file and its variant, such as "configs/davis.py:small".
+      settings: fields and their values, such as "data.batch_size=4".
 
     Raises:
       ValueError, OSError: it cannot be had, has no such field, or stands for several runs.
     """
-    argv = ["benchmarks", f"--config={given}", *(f"--config.{one}" for one in overrides)]
+    argv = ["benchmarks", f"--config={given}", *(f"--config.{one}" for one in settings)]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     overrides.check_config(argv)

@@ -91,7 +91,8 @@ def _make_networks(name: str) -> tuple[Any, Any]:
     """Our estimator and the PyTorch network, with the same random parameters."""
     import torch
 
-    from benchmarks import torch_pwcnet, torch_raft
+    from benchmarks.pytorch import pwcnet as torch_pwcnet
+    from benchmarks.pytorch import raft as torch_raft
     from data_prep.flow.network import NetworkEstimator, variable_shapes
     from data_prep.flow.pwcnet import estimator as pwcnet
     from data_prep.flow.raft import estimator as raft

@@ -25,8 +25,10 @@ from tests.support.tiny_networks import LEARNERS, draw_variables, tiny_batch, ti
 
 torch = pytest.importorskip("torch")
 # Below the check that torch is there.
-torch_dystab = importlib.import_module("benchmarks.torch_dystab")
-torch_networks = importlib.import_module("benchmarks.torch_networks")
+dystab, deeplab, inpainter, weights = (
+    importlib.import_module(f"benchmarks.pytorch.{name}")
+    for name in ("dystab", "deeplab", "inpainter", "weights")
+)
 
 # Of ml_collections, when it loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -48,7 +50,7 @@ def stirred(tree, seed=0):
 
 
 def planes(array):
-    return torch_dystab.to_tensor(np.asarray(array), LAYOUT)
+    return dystab.to_tensor(np.asarray(array), LAYOUT)
 
 
 def back(tensor):
@@ -92,8 +94,8 @@ def test_deeplab_gives_the_same_logits(name):
     module = DeepLab(name.partition(",")[0], **NETWORKS[name])
     x = draw_input(module)
     variables = stirred(draw_variables(module, x))
-    twin = torch_networks.DeepLab(module, LAYOUT)
-    torch_networks.load(twin, variables)
+    twin = deeplab.DeepLab(module, LAYOUT)
+    weights.load(twin, variables)
     # Only "batch" tells training from predicting; the EfficientNets share the latter.
     predicts = name != "efficientnet_lite0, batch"
     trains = module.norm == "batch"
@@ -134,7 +136,7 @@ def count_samples(network):
 
 def check_statistics(network, before, after, counts):
     """PyTorch's running variance divides by n − 1, Flax's by n."""
-    old, new = torch_networks.convert(before), torch_networks.convert(after)
+    old, new = weights.convert(before), weights.convert(after)
     state = network.state_dict()
     for name, values in new.items():
         if name.endswith("running_var"):
@@ -161,8 +163,8 @@ def test_psi_fills_in_the_same_flow(name):
     regions = np.concatenate([mask, 1 - mask])
     contexts = np.concatenate([(1 - mask) * flow, mask * flow])
     variables = stirred(draw_variables(module, regions, contexts, image))
-    twin = torch_networks.Inpainter(module, LAYOUT)
-    torch_networks.load(twin, variables)
+    twin = inpainter.Inpainter(module, LAYOUT)
+    weights.load(twin, variables)
     expected = jax.jit(module.apply)(variables, regions, contexts, image)
     found = back(twin(planes(regions), planes(contexts), planes(image)))
     close(found, expected)
@@ -173,16 +175,18 @@ def test_bfloat16_is_computed_in_bfloat16():
     flow, image = draw_input(DeepLab("small", "flow")), draw_input(DeepLab("small", "image"))
     mask = np.zeros((2, HEIGHT, WIDTH, 1), np.float32)
     mask[:, 5:20, 10:30] = 1
-    for kind, options, inputs in (
-        (DeepLab, dict(backbone="small", norm="group", output_stride=4, **FLOW), (flow,)),
-        (Inpainter, dict(parametric="none", widths=(4, 6)), (mask, (1 - mask) * flow, image)),
+    small = dict(backbone="small", norm="group", output_stride=4, **FLOW)
+    purely = dict(parametric="none", widths=(4, 6))
+    for kind, twin_kind, options, inputs in (
+        (DeepLab, deeplab.DeepLab, small, (flow,)),
+        (Inpainter, inpainter.Inpainter, purely, (mask, (1 - mask) * flow, image)),
     ):
         halves = kind(**options, dtype="bfloat16")
         variables = stirred(draw_variables(halves, *inputs))
         twins = []
         for module in (halves, kind(**options)):
-            twins.append(getattr(torch_networks, kind.__name__)(module, LAYOUT).eval())
-            torch_networks.load(twins[-1], variables)
+            twins.append(twin_kind(module, LAYOUT).eval())
+            weights.load(twins[-1], variables)
         with torch.no_grad():
             found, exact = (twin(*map(planes, inputs)) for twin in twins)
         assert found.dtype == torch.float32
@@ -204,13 +208,13 @@ def state():
 
 def twin_of(steps, state, optimizer=None):
     optimizer = optimizer or partial(torch.optim.SGD, lr=RATE)
-    twin = torch_dystab.Steps(steps, dict.fromkeys(LEARNERS, optimizer), LAYOUT)
+    twin = dystab.Steps(steps, dict.fromkeys(LEARNERS, optimizer), LAYOUT)
     twin.load(state)
     return twin
 
 
 def tensors(batch):
-    return {name: torch_dystab.to_tensor(array, LAYOUT) for name, array in batch.items()}
+    return {name: dystab.to_tensor(array, LAYOUT) for name, array in batch.items()}
 
 
 def ours(steps, name, state, batch, **fixed):
@@ -226,7 +230,7 @@ def check_learner(twin, before, after, tolerance):
         (twin.network, before.variables, after.variables),
         (twin.average, before.average, after.average),
     ):
-        old, new = torch_networks.convert(given), torch_networks.convert(expected)
+        old, new = weights.convert(given), weights.convert(expected)
         found = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         names = [name for name in new if not name.endswith("running_var")]
         whole = max(np.abs(new[name] - old[name]).max() for name in names)
@@ -260,7 +264,7 @@ def test_updates_agree(state, key):
     # Of the changes, not of the weights: subtracting these leaves them three or four digits.
     check_learner(getattr(twin, learner), getattr(state, learner), getattr(after, learner), 5e-4)
     for other in set(LEARNERS) - {learner}:
-        variables = torch_networks.convert(getattr(state, other).variables)
+        variables = weights.convert(getattr(state, other).variables)
         network = getattr(twin, other).network.state_dict()
         assert all(np.array_equal(network[name], array) for name, array in variables.items())
 
@@ -294,7 +298,7 @@ def test_optimizers_and_averages_agree(section):
     learner = trained.start({"params": {"weight": start}})
     network = torch.nn.Linear(6, 1, bias=False)
     network.weight.data[:] = torch.from_numpy(start)
-    twin = torch_dystab.Learner(network, torch_dystab.make_optimizer(**section), 0.25)
+    twin = dystab.Learner(network, dystab.make_optimizer(**section), 0.25)
     for _ in range(4):
         gradients = {"weight": 2 * scale * learner.variables["params"]["weight"]}
         learner = trained.update(learner, gradients, {})
@@ -306,11 +310,11 @@ def test_optimizers_and_averages_agree(section):
 
 def test_what_has_no_counterpart_is_said():
     with pytest.raises(ValueError, match="optimizer 'lamb' .* has no counterpart .* adam"):
-        torch_dystab.make_optimizer("lamb", 0.1)
+        dystab.make_optimizer("lamb", 0.1)
     with pytest.raises(ValueError, match="'cosine' .* has no counterpart"):
-        torch_dystab.make_optimizer("adam", 0.1, "cosine", 10)
+        dystab.make_optimizer("adam", 0.1, "cosine", 10)
     with pytest.raises(ValueError, match="remat=True"):
-        torch_networks.DeepLab(DeepLab("small", "flow", remat=True), LAYOUT)
+        deeplab.DeepLab(DeepLab("small", "flow", remat=True), LAYOUT)
 
 
 # -- predictions ----------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ def test_converted_network_gives_the_golden_flow(flow):
 
 def test_converted_network_agrees_with_a_torch_twin(checkpoint, flow):
     torch = pytest.importorskip("torch")
-    from benchmarks import torch_pwcnet
+    from benchmarks.pytorch import pwcnet as torch_pwcnet
 
     twin = torch_pwcnet.PwcNet().eval()
     twin.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.items()})

@@ -139,7 +139,7 @@ def test_converted_networks_give_the_golden_flow(name, minimal):
 @pytest.mark.parametrize("name", GOLDEN)
 def test_converted_networks_agree_with_a_torch_twin(name):
     torch = pytest.importorskip("torch")
-    from benchmarks import torch_raft
+    from benchmarks.pytorch import raft as torch_raft
 
     arrays = draw_checkpoint(name)
     twin = torch_raft.Raft(SIZES[name], 2).eval()
@@ -244,7 +244,7 @@ def test_real_weights_find_the_flow_of_rubberwhale(shared, estimator):
 
 def test_real_weights_give_the_flow_of_the_torch_twin(shared, estimator):
     torch = pytest.importorskip("torch")
-    from benchmarks import torch_raft
+    from benchmarks.pytorch import raft as torch_raft
 
     twin = torch_raft.Raft(SIZES["raft_small"]).eval()
     path = shared / "weights" / "raft-small.pth"

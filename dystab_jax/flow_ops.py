@@ -6,9 +6,9 @@ in pixels of the array that holds it. Pixel centres lie at integer coordinates.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from dystab_jax.array_types import Flow, Mask
+from dystab_jax.array_types import Array, Flow, Mask
 
 
 def _targets(flow: Flow) -> tuple[Float[Array, "B H W"], Float[Array, "B H W"]]:
@@ -59,7 +59,7 @@ def _read(values: Array, constant: Array, index: Array) -> Float[Array, "B H W 4
     return found.reshape(*index.shape, 4, -1)
 
 
-def _neighbours(values: Array) -> Float[Array, "B H*W 4*C"]:
+def _neighbours(values: Float[Array, "B H W C"]) -> Float[Array, "B H*W 4*C"]:
     """Each pixel beside those to its right, below and diagonally below; the border repeats."""
     batch, height, width, channels = values.shape
     padded = jnp.pad(values, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")

@@ -7,7 +7,7 @@ What enters as a *score* is maximised in the paper (L_A, F); what is called a *l
 import jax
 import jax.numpy as jnp
 
-from dystab_jax.array_types import Flow, Mask, PerSample
+from dystab_jax.array_types import Flow, Mask, PerSample, Scalar
 from dystab_jax.flow_ops import occlusion, warp_together
 
 PIXEL_AXES = (1, 2, 3)
@@ -40,7 +40,7 @@ def separation(
     inside: PerSample,
     conditional_outside: PerSample,
     outside: PerSample,
-    epsilon: float,
+    epsilon: Scalar,
     clip: float | None = None,
 ) -> PerSample:
     """Eq. (2): how little each region's motion tells about the other's.
@@ -77,7 +77,7 @@ def adversarial(
     flow: Flow,
     inpainted_inside: Flow,
     inpainted_outside: Flow,
-    epsilon: float,
+    epsilon: Scalar,
     clip: float | None = None,
     denominator: str = "observed",
 ) -> PerSample:

@@ -133,7 +133,9 @@ def fuse(
     return _select(loss_a_chi > loss_a_phi, chi, fused) if uses_losses else fused
 
 
-def oracle_channel(mask: Masks, truth: Masks) -> tuple[Masks, Flags]:
+def oracle_channel(
+    mask: Masks, truth: Masks | UInt8[jax.Array | np.ndarray, "B H W 1"]
+) -> tuple[Masks, Flags]:
     """Lets ground truth choose between a region and its complement, by the greater J.
 
     For the upper bounds that some published numbers are. Nothing calls it by default, and a

@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from dystab_jax import losses
-from dystab_jax.array_types import Flow, Image, Mask, PerSample
+from dystab_jax.array_types import Array, Flow, Image, Mask, PerSample
 from dystab_jax.masks import canonicalise
 from dystab_jax.runtime.parallel import AXIS
 from dystab_jax.state import Learner, State, Trained, Variables

@@ -46,6 +46,7 @@ FASTEST = 6.5  # px per frame: gap 3 must stay within the reach of a coarse-to-f
 PAIR_SHARE = 0.2  # of the videos show two objects
 
 Affine = Float64[np.ndarray, "3 3"]
+Point = tuple[float, float] | Float64[np.ndarray, " 2"]
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,7 @@ class DrawnVideo:
 # --- Motion --------------------------------------------------------------------------------------
 
 
-def _similarity(
-    scale: float, degrees: float, start: tuple[float, float], end: tuple[float, float]
-) -> Affine:
+def _similarity(scale: float, degrees: float, start: Point, end: Point) -> Affine:
     """Turn and scale about `start`, then carry `start` to `end`."""
     cosine, sine = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
     turn = np.array([[cosine, -sine], [sine, cosine]])

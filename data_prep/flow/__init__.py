@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -25,6 +25,7 @@ PRECISIONS = ("float32", "bfloat16")
 FlowFields = Float32[np.ndarray, "n h w 2"]
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """Estimates flow in two steps, so that work on one frame is done once for all its pairs."""
 

@@ -12,7 +12,7 @@ What is wrong with a file is a ValueError (FileNotFoundError where it is missing
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -36,6 +36,7 @@ class Truth(NamedTuple):
     regions: Levels | None = None
 
 
+@runtime_checkable
 class TruthFile(Protocol):
     """See the module."""
 

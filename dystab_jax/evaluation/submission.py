@@ -59,7 +59,7 @@ def write(
     dataset: str,
     video: str,
     frame_name: str,
-    soft: Float[np.ndarray, "H W"],
+    soft: Float[np.ndarray, "H W"] | UInt8[np.ndarray, "H W"],
 ) -> Path:
     """Writes one predicted frame; the file is there whole or not at all.
 

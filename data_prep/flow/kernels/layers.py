@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 
 from data_prep.flow.kernels import winograd
 
-Maps = Float[Array, "B h w C"]
+Maps = Float[Array, "B _h _w _C"]
+"""Feature maps; layers may change all but the batch."""
 
 
 @flax.struct.dataclass

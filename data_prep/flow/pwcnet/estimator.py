@@ -100,7 +100,11 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, first: Maps, second: Maps, flow: Flow | None, features: Parts | None
+        self,
+        first: Maps,
+        second: Maps,
+        flow: Float[Array, "B _h _w 2"] | None,
+        features: Parts | None,
     ) -> tuple[Flow, Parts]:
         """Flow in units of 20 frame pixels, float32, and the features that it was read from.
 
@@ -173,14 +177,14 @@ class Refiner(nn.Module):
         return Convolution(2, 3, name="conv7")(*parts)
 
 
-def take_apart(maps: Maps) -> Float[Array, "4*B h/2 w/2 C"]:
+def take_apart(maps: Float[Array, "B h w C"]) -> Float[Array, "4*B h/2 w/2 C"]:
     """Even and odd rows and columns as images of their own."""
     batch, height, width, channels = maps.shape
     parts = maps.reshape(batch, height // 2, 2, width // 2, 2, channels)
     return parts.transpose(2, 4, 0, 1, 3, 5).reshape(-1, height // 2, width // 2, channels)
 
 
-def put_together(parts: Float[Array, "4*B h/2 w/2 C"]) -> Maps:
+def put_together(parts: Float[Array, "B4 h w C"]) -> Float[Array, "B4/4 2*h 2*w C"]:
     """Undoes `take_apart`."""
     _, height, width, channels = parts.shape
     parts = parts.reshape(2, 2, -1, height, width, channels)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Features = Float[Array, "B H W C"]
-Levels = tuple[Float[Array, "N h w"], ...]
+Levels = tuple[Float[Array, "N _h _w"], ...]
 """For each of the N = B·H·W positions of the first map, its correlation with all of the second, at
 full, half, quarter ... resolution; with `_margin` zeros on each side."""
 
@@ -91,7 +91,7 @@ def _interpolate(patches: Float[Array, "N s s"], part: Float[Array, "N 2"]) -> j
     return jnp.swapaxes(patches, 1, 2)
 
 
-def _halve(features: Features) -> Features:
+def _halve(features: Features) -> Float[Array, "B _h _w C"]:
     """Means over 2x2 positions; an odd last row or column is left out."""
     _, height, width, _ = features.shape
     even = features[:, : height // 2 * 2, : width // 2 * 2]

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from data_prep.flow.kernels.layers import Convolution, Layer, Maps, make_layer
 from dystab_jax.array_types import Flow
@@ -255,7 +256,7 @@ class UpsamplingMask(nn.Module):
         return logits.astype(jnp.float32) / 4
 
 
-def enlarge(flow: Flow) -> Flow:
+def enlarge(flow: Flow) -> Float[Array, "B 8*H 8*W 2"]:
     """Eight times the size, bilinear; the corner pixels stay in the corners."""
     for axis in (1, 2):
         count = flow.shape[axis]
@@ -266,7 +267,7 @@ def enlarge(flow: Flow) -> Flow:
     return flow
 
 
-def enlarge_convexly(flow: Flow, logits: Maps) -> Flow:
+def enlarge_convexly(flow: Flow, logits: Maps) -> Float[Array, "B 8*H 8*W 2"]:
     """Eight times the size: each pixel a convex combination of the 9 positions around it.
 
     Args:

@@ -15,7 +15,9 @@ FOUND = 0.75
 """Ochs et al. call an object found where its F is greater than this."""
 
 
-def ochs(counts: Integer[np.ndarray, "P N"]) -> dict[str, float | int]:
+def ochs(
+    counts: Integer[np.ndarray, "P N"] | Sequence[Sequence[int]],
+) -> dict[str, float | int]:
     """Precision and recall of one sequence as defined by Ochs, Malik and Brox (PAMI 2014).
 
         P_pn = o_pn / Σ_n o_pn    R_pn = o_pn / Σ_p o_pn    F_pn = 2 P_pn R_pn / (P_pn + R_pn)

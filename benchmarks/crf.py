@@ -54,7 +54,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _textured(height: int, width: int) -> np.ndarray:
-    """Noise on three scales: as many lattice points as a natural frame of much texture."""
+    """Draws noise on three scales: as many lattice points as a natural frame of much texture."""
     generator = np.random.default_rng(0)
     image = np.full((height, width, 3), 128, np.float32)
     for cell, strength in ((64, 50), (8, 5), (1, 0.7)):
@@ -65,7 +65,7 @@ def _textured(height: int, width: int) -> np.ndarray:
 
 
 def _blob(height: int, width: int) -> np.ndarray:
-    """A blurred ellipse in the middle."""
+    """Draws a blurred ellipse in the middle."""
     soft = np.zeros((height, width), np.float32)
     cv2.ellipse(soft, (width // 2, height // 2), (width // 5, height // 4), 0, 0, 360, 1.0, -1)
     return np.clip(cv2.GaussianBlur(soft, (0, 0), width / 60), 0, 1)

@@ -1,4 +1,4 @@
-"""How fast masks are scored: J and boundary F of as many frames as DAVIS-2016 val has.
+"""Measures how fast masks are scored: J and boundary F of as many frames as DAVIS-2016 val has.
 
     python -m benchmarks.evaluation
     python -m benchmarks.evaluation --masks=DIR --truth=DAVIS
@@ -26,7 +26,13 @@ SEQUENCES = 20
 
 
 def drawn_frame(seed: int, frame: int, shift: int = 0) -> np.ndarray:
-    """Object numbers uint8 [480, 854]: ragged disks on straight paths, moved by `shift` pixels."""
+    """Draws object numbers, uint8 [480, 854]: ragged disks on straight paths.
+
+    Args:
+      seed: of the disks and their paths.
+      frame: number of the frame.
+      shift: moves all disks right and down, pixels.
+    """
     random = np.random.default_rng(seed)
     image = np.zeros(SIZE, np.uint8)
     for number in range(1, 2 + seed % 3):
@@ -40,7 +46,7 @@ def drawn_frame(seed: int, frame: int, shift: int = 0) -> np.ndarray:
 
 
 def drawn_videos() -> dict[str, registry.Video]:
-    """Videos whose frames are drawn when they are scored."""
+    """Returns videos whose frames are drawn when they are scored."""
     counts = np.diff(np.linspace(0, FRAMES, SEQUENCES + 1).astype(int))
     return {
         f"drawn{seed:02d}": registry.Video(
@@ -52,7 +58,7 @@ def drawn_videos() -> dict[str, registry.Video]:
 
 
 def measure(protocol: str, videos: dict[str, registry.Video], jobs: int) -> str:
-    """Scores the videos; one line with the time it took."""
+    """Scores the videos; returns one line with the time it took."""
     score = registry.protocol(protocol)
     start = time.perf_counter()
     result = score(videos, jobs=jobs)
@@ -64,6 +70,7 @@ def measure(protocol: str, videos: dict[str, registry.Video], jobs: int) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--masks", type=Path, metavar="DIR", help="predictions, SEQUENCE/FRAME.png")
     parser.add_argument("--truth", type=Path, metavar="DIR", help="their truth")

@@ -1,4 +1,4 @@
-"""Fields of optical flow per second: ours, beside PyTorch implementations of the same networks.
+"""Measures fields of optical flow per second: ours, beside the same networks in PyTorch.
 
     pip install torch                    # the CPU build will do
     python -m benchmarks.flow [--flow raft_small pwcnet dis] [--size 640 384] [--repeats 3]
@@ -68,7 +68,7 @@ def _draw(width: int, height: int) -> list[Any]:
 
 
 def _make(name: str, with_compile: bool) -> dict[str, Callable[[list[Any]], Any]]:
-    """What takes turns, ours first."""
+    """Returns what takes turns by its name, ours first."""
     if name == "dis":
         import cv2
 
@@ -88,7 +88,7 @@ def _make(name: str, with_compile: bool) -> dict[str, Callable[[list[Any]], Any]
 
 
 def _make_networks(name: str) -> tuple[Any, Any]:
-    """Our estimator and the PyTorch network, with the same random parameters."""
+    """Returns our estimator and the PyTorch network, with the same random parameters."""
     import torch
 
     from benchmarks.pytorch import pwcnet as torch_pwcnet

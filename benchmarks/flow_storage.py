@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _estimate(path: Path | None, size: tuple[int, int]) -> Iterator[FlowField]:
-    """Flow from each frame of a video to the next, of a drawn one by default."""
+    """Estimates flow from each frame of a video to the next, of a drawn one by default."""
     width, height = size
     if path is None:
         images = iter(draw_video("val", 0, height=height, width=width).frames)

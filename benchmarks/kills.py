@@ -50,7 +50,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Command:
-    """One run of ``run.py``; the same command goes on with what is there.
+    """Describes one run of ``run.py``; the same command goes on with what is there.
 
     Attributes:
       data_dir: with the drawn videos.
@@ -63,7 +63,7 @@ class Command:
     cache: Path
 
     def start(self) -> subprocess.Popen:
-        """In a process group of its own; what it prints goes to WORKDIR.log."""
+        """Starts it in a process group of its own; what it prints goes to WORKDIR.log."""
         flags = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
         command = [sys.executable, "run.py", "--config=configs/demo.py", *flags]
         command += [f"--workdir={self.workdir}", f"--config.data.dir={self.data_dir}"]
@@ -83,16 +83,17 @@ class Command:
 
     @property
     def log(self) -> Path:
+        """Names the file of what the run prints."""
         return self.workdir.with_suffix(".log")
 
     @property
     def lines(self) -> int:
-        """Steps that metrics.jsonl tells of."""
+        """Counts the steps that metrics.jsonl reports."""
         path = self.workdir / "metrics.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
     def wait_for_a_step(self, process: subprocess.Popen) -> None:
-        """Until the process has taken one, or has ended."""
+        """Waits until the process has taken one, or has ended."""
         fewest = self.lines
         while process.poll() is None and self.lines <= fewest:
             # What lies behind the checkpoint that it goes on from is cut off first.
@@ -100,7 +101,7 @@ class Command:
             time.sleep(0.005)
 
     def finish(self) -> tuple[float, float]:
-        """Waits for the end; seconds until the first step, and from there on.
+        """Waits for the end; returns seconds until the first step, and from there on.
 
         Raises:
           RuntimeError: it failed.
@@ -127,7 +128,7 @@ def kill(command: Command, starting: float | None, working: float) -> str | None
       working: seconds after its first step.
 
     Returns:
-      When it died; None where it had ended before.
+      The moment of its death in words; None where it had ended before.
     """
     process = command.start()
     if starting is None:
@@ -148,7 +149,7 @@ def kill(command: Command, starting: float | None, working: float) -> str | None
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What is not the same in two workdirs, bit for bit."""
+    """Lists what differs, bit for bit, between two workdirs of runs."""
     found = []
     for folder in ("checkpoints", "phases"):
         steps = [sorted(path.name for path in (run / folder).iterdir()) for run in (one, other)]
@@ -174,7 +175,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def _arrays(folder: Path) -> dict[str, np.ndarray]:
-    """Every array of a checkpoint, by its path."""
+    """Reads every array of a checkpoint, by its path."""
     import jax
     import orbax.checkpoint as ocp
 

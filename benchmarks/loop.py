@@ -1,4 +1,4 @@
-"""How much of the training time is spent in steps, and how far ahead of them the data are.
+"""Measures how much of the training time steps take, and how far ahead of them the data are.
 
     python -m benchmarks.loop [--config configs/davis.py:small] [--data_dir data]
         [--set data.train=folder/mine:train ...] [--phases dynamic static joint] [--steps N]
@@ -37,12 +37,12 @@ PHASES = ("dynamic", "static", "joint")
 FIRST = 2
 """Steps that are not counted: the first compiles, the next finds memory where it will be."""
 ENOUGH = 20
-"""Steps, or batches, whose time alone tells that of all."""
+"""Steps, or batches, whose time stands for that of all."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Seconds of a step.
+    """Holds seconds of a step.
 
     Attributes:
       steps: of the loop.
@@ -58,9 +58,10 @@ class Measured:
 
 
 class _Training(Training):
-    """Training of single phases, χ's labels drawn."""
+    """Trains single phases, χ's labels drawn."""
 
     def labels(self, phase: Phase) -> PseudoLabels | None:
+        """Draws labels where the phase needs them."""
         if phase.kind != "static":
             return None
         data = self._data["static"]

@@ -1,4 +1,4 @@
-"""Training steps and predictions: ours, beside a PyTorch implementation of the same ones.
+"""Measures training steps and predictions: ours, beside a PyTorch implementation of the same ones.
 
     pip install torch                    # for a CPU its CPU build will do
     python -m benchmarks.training [--config configs/davis.py:small] [--only phi chi ...]
@@ -114,7 +114,7 @@ def _overrides(options: argparse.Namespace) -> list[str]:
 
 
 def open_run(options: argparse.Namespace) -> Run:
-    """What ``run.py`` would train.
+    """Opens what ``run.py`` would train.
 
     Raises:
       ValueError, OSError: the config cannot be had or has a wrong name or value.
@@ -202,7 +202,7 @@ def measure_times(
 def take_turns(
     sides: Mapping[str, Ours | Theirs], steps: Mapping[str, Step], repeats: int, length: int
 ) -> dict[str, list[float]]:
-    """Seconds of a step in each turn of ``length`` steps, one side after the other."""
+    """Measures seconds of a step in each turn of ``length`` steps, one side after the other."""
     seconds: dict[str, list[float]] = {by: [] for by in steps}
     for by, step in steps.items():
         _repeat(sides[by], step, 2)  # compiles, and finds its memory
@@ -217,7 +217,7 @@ def take_turns(
 
 
 def _repeat(side: Ours | Theirs, step: Step, times: int) -> None:
-    """Nothing waits between the steps."""
+    """Takes the steps in a row; nothing waits between them."""
     for _ in range(times):
         started = step()
     side.wait(started)
@@ -263,7 +263,7 @@ def measure_memory(options: argparse.Namespace, rows: list[str]) -> dict[str, An
 
 
 def memory_of(by: str, run: Run, row: str, layout: str) -> dict[str, int]:
-    """Bytes that a side needs beyond its imports: while it repeats a step, and from the start on.
+    """Measures a side's bytes beyond its imports: while it repeats a step, and from the start on.
 
     The start has the compilation and the first steps in it.
 
@@ -289,7 +289,7 @@ def memory_of(by: str, run: Run, row: str, layout: str) -> dict[str, int]:
 
 
 def _resident(field: str) -> int:
-    """VmRSS, resident bytes of this process, or VmHWM, their peak."""
+    """Reads VmRSS, resident bytes of this process, or VmHWM, their peak."""
     status = Path("/proc/self/status")
     if not status.exists():
         raise OSError("--memory reads /proc/self/status, which only Linux has")

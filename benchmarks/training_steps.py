@@ -29,7 +29,7 @@ Step = Callable[[], Any]
 
 
 def draw_examples(count: int, height: int, width: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """An ellipse of another colour that moves against a turning, zooming camera, [count, ...]."""
+    """Draws an ellipse of another colour that moves against a turning camera, [count, ...]."""
     rng = np.random.default_rng(seed)
 
     def number(low: float, high: float, channels: int = 1) -> np.ndarray:
@@ -57,7 +57,7 @@ def draw_examples(count: int, height: int, width: int, seed: int = 0) -> dict[st
 
 
 def draw_batch(row: str, run: Run) -> dict[str, np.ndarray]:
-    """What a step of training takes, [updates, B, ...]; or of a prediction, [B, ...]."""
+    """Draws what a step of training takes, [updates, B, ...], or a prediction, [B, ...]."""
     height, width = run.config.data.image_size
     if row in PREDICTIONS:
         drawn = draw_examples(run.config.eval.batch_size, height, width)
@@ -72,7 +72,7 @@ def draw_batch(row: str, run: Run) -> dict[str, np.ndarray]:
 
 
 def phase_of(row: str, run: Run) -> tuple[Phase, SimpleNamespace]:
-    """A phase that repeats the step, and its updates of φ and ψ as in section ``bootstrap``."""
+    """Returns a phase that repeats the step, and its updates of φ and ψ."""
     kind, game = UPDATES[row]
     bootstrap = unpack(Bootstrap, run.config.bootstrap, "bootstrap")
     # Not a Bootstrap, which refuses a game without φ.
@@ -86,17 +86,17 @@ def phase_of(row: str, run: Run) -> tuple[Phase, SimpleNamespace]:
 
 
 class Ours:
-    """Steps of training and predictions as a run maps them over its devices."""
+    """Holds steps of training and predictions as a run maps them over its devices."""
 
     def __init__(self, run: Run):
         self.run, self.state = run, run.new_state()
 
     def wait(self, started: Any) -> None:
-        """Until what was started last has ended."""
+        """Waits until what was started last has ended."""
         jax.block_until_ready(started)
 
     def step(self, row: str, batch: Mapping[str, np.ndarray]) -> Step:
-        """What a turn repeats; its first call compiles."""
+        """Returns what a turn repeats; its first call compiles."""
         run = self.run
         steps = run.steps
         if row == "predict_fused":
@@ -121,7 +121,7 @@ class Ours:
         return update
 
     def _fuse(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """A video of as many frames as a batch has, as evaluation predicts it."""
+        """Predicts a video of as many frames as a batch has, as evaluation predicts it."""
         images, flows = batch["image"], batch["flow"]
         video = self.run.predictor.video(
             self.run.averages(self.state),
@@ -137,7 +137,7 @@ class Ours:
 
 
 class Theirs:
-    """The same in PyTorch."""
+    """Holds the same in PyTorch."""
 
     def __init__(self, run: Run, layout: str, device: str = "cpu", compiled: bool = False):
         import torch
@@ -154,14 +154,14 @@ class Theirs:
             self.steps.compile()
 
     def wait(self, _: Any) -> None:
-        """Until all that was started has ended."""
+        """Waits until all that was started has ended."""
         if self.device != "cpu":
             import torch
 
             torch.cuda.synchronize()
 
     def step(self, row: str, batch: Mapping[str, np.ndarray]) -> Step:
-        """What a turn repeats."""
+        """Returns what a turn repeats."""
         from benchmarks.pytorch.dystab import to_tensor
 
         given = {

@@ -19,7 +19,7 @@ VARIANTS = ("", "literal", "small")
 
 
 def optimizer(learning_rate: float) -> dict:
-    """Adam, whose defaults in optax are the paper's (b1 0.9, b2 0.999). None: optax's default."""
+    """Returns Adam, by optax's defaults the paper's (b1 0.9, b2 0.999). None: optax's default."""
     return dict(
         name="adam",
         learning_rate=learning_rate,
@@ -37,7 +37,7 @@ def optimizer(learning_rate: float) -> dict:
 
 
 def deeplab(backbone: str) -> dict:
-    """DeepLab at output stride 8 (Sec. 4 names DeepLab)."""
+    """Returns DeepLab at output stride 8 (Sec. 4 names DeepLab)."""
     return dict(
         backbone=backbone,
         output_stride=8,
@@ -50,7 +50,7 @@ def deeplab(backbone: str) -> dict:
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The config; every value is the paper's or says why it is ours."""
+    """Returns the config; every value is the paper's or says why it is ours."""
     if variant not in VARIANTS:
         names = ", ".join(f"davis.py:{name}" for name in VARIANTS if name)
         raise ValueError(f"configs/davis.py has no variant {variant!r}; there are {names}")
@@ -157,7 +157,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def _literal(config: ConfigDict) -> None:
-    """The game as published, wherever the paper says how."""
+    """Sets the game as published, wherever the paper says how."""
     config.loss.mask_mode = "soft"
     config.loss.denominator = "observed"
     config.psi.model.parametric = "none"
@@ -169,7 +169,7 @@ def _literal(config: ConfigDict) -> None:
 
 
 def _small(config: ConfigDict) -> None:
-    """For two CPU cores; φ from scratch, χ from EfficientNet-Lite0's ImageNet weights."""
+    """Fits two CPU cores; φ from scratch, χ from EfficientNet-Lite0's ImageNet weights."""
     config.data.image_size = (192, 352)
     config.data.still_size = (224, 224)
     config.data.batch_size = 8

@@ -13,6 +13,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "davis2017.py")
     config.data.train = "davis2017:train"
     config.eval.data = "davis2017:val"

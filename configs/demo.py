@@ -13,7 +13,7 @@ from configs import davis
 
 
 def get_config() -> ConfigDict:
-    """``davis.py:small`` but for what follows; all of it ours. All networks start from scratch."""
+    """Returns ``davis.py:small`` but for what follows, all of it ours; no pretrained weights."""
     config = davis.get_config("small")
     config.data.train = "movers:train"
     config.data.image_size = (96, 160)

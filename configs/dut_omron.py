@@ -14,6 +14,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "dut_omron.py")
     config.eval.data = "dut_omron:test"
     config.eval.still_crf = "deepusps"

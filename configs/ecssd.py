@@ -14,6 +14,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "ecssd.py")
     config.eval.data = "ecssd:test"
     config.eval.still_crf = "deepusps"

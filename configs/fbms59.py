@@ -13,6 +13,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "fbms59.py")
     config.data.train = "fbms59:train"
     config.eval.data = "fbms59:test"

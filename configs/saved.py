@@ -1,4 +1,4 @@
-"""The config that a workdir was made with: ``--config=configs/saved.py:runs/demo``.
+"""Reads the config that a workdir was made with: ``--config=configs/saved.py:runs/demo``.
 
 ``run.py`` takes it by itself where fields are overridden and no ``--config`` is given.
 """
@@ -11,5 +11,5 @@ from dystab_jax.commands import runs
 
 
 def get_config(workdir: str) -> ConfigDict:
-    """The config of a run, or the one that stands for all runs in the workdir."""
+    """Returns the config of a run, or the one that stands for all runs in the workdir."""
     return runs.saved_config(Path(workdir))

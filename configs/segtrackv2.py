@@ -14,6 +14,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "segtrackv2.py")
     config.data.train = "segtrackv2:train"
     config.eval.data = "segtrackv2:test"

@@ -13,6 +13,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "table1.py")
     config.bootstrap.rounds = 0
     config.eval.data = common.VIDEOS

@@ -13,6 +13,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "table2.py")
     config.bootstrap.rounds = 1
     config.bootstrap.joint_epochs = 0.0

@@ -15,6 +15,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "table3.py")
     config.eval.data = common.VIDEOS
     config.runs = (

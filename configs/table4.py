@@ -14,6 +14,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "table4.py")
     # Ours, after [46], which trains on MSRA-B; msra_b:train where the lists of splits are at hand.
     config.self_training.data = "msra_b:all"

@@ -19,6 +19,7 @@ SMALL_NUMBERS = (3, 6, 12, 20)  # ours: of DAVIS-2016's 30
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "table6.py")
     numbers = NUMBERS
     # All 123 videos, without their truth.

@@ -14,6 +14,7 @@ from configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "youtube_vos.py")
     config.data.train = "youtube_vos:train"
     config.eval.data = "youtube_vos:labelled"

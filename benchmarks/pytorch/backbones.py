@@ -10,7 +10,7 @@ from dystab_jax.networks.layers import dilate
 
 
 class Small(nn.Module):
-    """As `dystab_jax.networks.backbones.Small`."""
+    """Mirrors `dystab_jax.networks.backbones.Small`."""
 
     def __init__(self, width: int, output_stride: int, norm: str):
         super().__init__()

@@ -25,7 +25,7 @@ from dystab_jax.networks.motion_models import MOTION_TERMS
 
 
 class AtrousHeads(nn.ModuleList):
-    """Dilated 3×3 convolutions of the same features, summed."""
+    """Sums dilated 3×3 convolutions of the same features."""
 
     def __init__(self, entering: int, leaving: int, rates: Sequence[int]):
         super().__init__(
@@ -38,7 +38,7 @@ class AtrousHeads(nn.ModuleList):
 
 
 class DeepLab(nn.Module):
-    """φ or χ: two logits per pixel from flow, or from an image in [0, 1]."""
+    """Holds φ or χ: two logits per pixel from flow, or from an image in [0, 1]."""
 
     def __init__(self, ours: deeplab.DeepLab, layout: torch.memory_format):
         super().__init__()
@@ -83,7 +83,7 @@ class DeepLab(nn.Module):
         return resize(upsample(y.float(), height, width, stride), whole)
 
     def _logits(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """Logits, and the stride that they are at."""
+        """Returns logits, and the stride that they are at."""
         deep, fine = self.backbone(x)
         y, stride = self.heads(deep), self.stride
         if fine is not None:
@@ -96,14 +96,14 @@ class DeepLab(nn.Module):
 
 
 def standardise(flow: torch.Tensor) -> torch.Tensor:
-    """Zero mean, unit variance."""
+    """Gives zero mean and unit variance."""
     centred = flow - flow.mean((2, 3), keepdim=True)
     variance = centred.square().mean((1, 2, 3), keepdim=True)
     return centred * torch.rsqrt(variance + deeplab.FLOW_NOISE**2)
 
 
 def without_camera(flow: torch.Tensor, terms: int) -> torch.Tensor:
-    """What a parametric motion leaves over, compressed."""
+    """Returns what a parametric motion leaves over, compressed."""
     everywhere = torch.ones_like(flow[:, :1])
     residual = flow - parametric_motion(flow, everywhere, terms, deeplab.FIT_STEPS)
     length = torch.sqrt(residual.square().sum(1, keepdim=True) + 1e-12)
@@ -112,6 +112,6 @@ def without_camera(flow: torch.Tensor, terms: int) -> torch.Tensor:
 
 
 def with_length(vectors: torch.Tensor) -> torch.Tensor:
-    """The length as a third channel."""
+    """Adds the length as a third channel."""
     length = torch.sqrt(vectors.square().sum(1, keepdim=True) + 1e-12)
     return torch.cat([vectors, length], 1)

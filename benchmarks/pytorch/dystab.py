@@ -46,7 +46,7 @@ def make_optimizer(
     warmup_steps: int = 0,
     **arguments: Any,
 ) -> Optimizer:
-    """The constructor of what a config section names.
+    """Returns the constructor of what a config section names.
 
     Arguments as of `dystab_jax.optimizers.make_optimizer`.
 
@@ -68,7 +68,7 @@ def make_optimizer(
 
 
 def to_tensor(array: np.ndarray, layout: torch.memory_format) -> torch.Tensor:
-    """[..., H, W, C] as [..., C, H, W]: RGB in the given layout, all else plane by plane."""
+    """Returns [..., H, W, C] as [..., C, H, W]; RGB in the given layout, the rest in planes."""
     tensor = torch.from_numpy(np.array(array))
     if array.ndim < 4:
         return tensor
@@ -78,7 +78,7 @@ def to_tensor(array: np.ndarray, layout: torch.memory_format) -> torch.Tensor:
 
 
 class Learner:
-    """One network in training, and the average of it that predicts."""
+    """Holds one network in training, and the average of it that predicts."""
 
     def __init__(self, network: nn.Module, optimizer: Optimizer, average_decay: float):
         self.network, self.average = network, copy.deepcopy(network)
@@ -90,7 +90,7 @@ class Learner:
         self._numbers, self._averages = _numbers(self.network), _numbers(self.average)
 
     def learn(self, loss: Callable[[], tuple[torch.Tensor, Metrics]]) -> Metrics:
-        """One step of the optimizer, and the average after it."""
+        """Takes one step of the optimizer, and averages after it."""
         # Only who learns wants gradients: the others' weights are not differentiated.
         self.network.train().requires_grad_(True)
         value, metrics = loss()
@@ -107,12 +107,12 @@ class Learner:
 
 
 def _numbers(network: nn.Module) -> list[torch.Tensor]:
-    """Parameters and moments, without gradients."""
+    """Lists parameters and moments, without gradients."""
     return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
 
 
 class Steps:
-    """The updates of Algorithm 1 and the predictions; what learns is changed in place."""
+    """Holds the updates of Algorithm 1 and the predictions; what learns is changed in place."""
 
     def __init__(
         self,
@@ -148,22 +148,25 @@ class Steps:
 
     @torch.inference_mode()
     def predict_dynamic(self, flow: torch.Tensor) -> torch.Tensor:
+        """Returns masks of the averaged φ."""
         return self._dynamic(self.phi.average, flow)
 
     @torch.inference_mode()
     def predict_static(self, image: torch.Tensor) -> torch.Tensor:
+        """Returns masks of the averaged χ."""
         return self._static(self.chi.average, image)
 
     @torch.inference_mode()
     def measure_confidence(
         self, mask: torch.Tensor, flow: torch.Tensor, image: torch.Tensor
     ) -> torch.Tensor:
+        """Returns L_A of masks by the averaged ψ, one number per sample."""
         flow, image = flow.float(), to_image(image)
         return self._separation(self.psi.average, mask.float(), flow, image)
 
     @torch.inference_mode()
     def predict_fused(self, flow: torch.Tensor, image: torch.Tensor, vote: bool) -> torch.Tensor:
-        """Both models' masks, weighed by their confidences, of frames with one flow each."""
+        """Weighs both models' masks by their confidences, for frames with one flow each."""
         phi = canonicalise(self.predict_dynamic(flow), vote)
         chi = self.predict_static(image)
         trust_phi, trust_chi = (
@@ -209,21 +212,21 @@ class Steps:
     # -- updates ----------------------------------------------------------------------------------
 
     def update_phi(self, batch: Batch, with_static: bool) -> Metrics:
-        """Eq. (5), or Eq. (8) with χ's advice."""
+        """Updates φ by Eq. (5), or by Eq. (8) with χ's advice."""
         return self.phi.learn(lambda: self.loss_phi(batch, with_static))
 
     def update_psi(self, batch: Batch) -> Metrics:
-        """Eq. (3) on φ's masks."""
+        """Updates ψ by Eq. (3) on φ's masks."""
         return self.psi.learn(lambda: self.loss_psi(batch))
 
     def update_chi(self, batch: Batch, first: bool) -> Metrics:
-        """Eq. (7), or 1 − Eq. (6)."""
+        """Updates χ by Eq. (7), or by 1 − Eq. (6)."""
         return self.chi.learn(lambda: self.loss_chi(batch, first))
 
     def dynamic_round(
         self, batch: Batch, phi_updates: int, psi_updates: int, with_static: bool
     ) -> Metrics:
-        """Some updates of φ, then some of ψ; tensors [phi_updates + psi_updates, B, ...]."""
+        """Updates φ, then ψ, some times each; tensors [phi_updates + psi_updates, B, ...]."""
         metrics = {}
         for index in range(phi_updates + psi_updates):
             minibatch = {name: tensor[index] for name, tensor in batch.items()}
@@ -234,6 +237,7 @@ class Steps:
         return metrics
 
     def loss_phi(self, batch: Batch, with_static: bool) -> tuple[torch.Tensor, Metrics]:
+        """Returns the mean loss of Eq. (5) or (8), and metrics."""
         options, image = self.options, to_image(batch["image"])
         forward, backward = (batch[f"flow_{way}"].float() for way in ("forward", "backward"))
         logits = self.phi.network(torch.cat([forward, backward]))
@@ -256,6 +260,7 @@ class Steps:
         return _means(value, metrics, "phi")
 
     def loss_psi(self, batch: Batch) -> tuple[torch.Tensor, Metrics]:
+        """Returns the mean of what ψ minimises, and metrics."""
         image, flow = to_image(batch["image"]), batch["flow_forward"].float()
         with torch.no_grad():
             mask = self._inside_game(self._regions(self.phi.network(flow)))
@@ -267,6 +272,7 @@ class Steps:
         return _means(value, {}, "psi")
 
     def loss_chi(self, batch: Batch, first: bool) -> tuple[torch.Tensor, Metrics]:
+        """Returns the mean loss of Eq. (7) or 1 − Eq. (6), and metrics."""
         options = self.options
         motion_mask, static_mask = (batch[f"{kind}_mask"].float() for kind in ("motion", "static"))
         previous = torch.zeros_like(batch["confidence_chi"]) if first else batch["confidence_chi"]
@@ -288,7 +294,7 @@ class Steps:
 
 
 def _means(value: torch.Tensor, metrics: Metrics, name: str) -> tuple[torch.Tensor, Metrics]:
-    """The mean loss, and what is told of it."""
+    """Returns the mean loss, and the means of what is reported with it."""
     loss = value.mean()
-    told = {key: each.detach().mean() for key, each in metrics.items()}
-    return loss, told | {f"{name}/loss": loss.detach()}
+    reported = {key: each.detach().mean() for key, each in metrics.items()}
+    return loss, reported | {f"{name}/loss": loss.detach()}

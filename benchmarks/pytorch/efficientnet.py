@@ -10,7 +10,7 @@ from dystab_jax.networks.layers import dilate
 
 
 class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution, projection."""
+    """Holds expansion, depthwise convolution, projection."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """As `dystab_jax.networks.efficientnet.EfficientNetLite0`."""
+    """Mirrors `dystab_jax.networks.efficientnet.EfficientNetLite0`."""
 
     def __init__(self, output_stride: int, norm: str):
         super().__init__()

@@ -13,7 +13,7 @@ from dystab_jax.networks.motion_models import MOTION_TERMS
 
 
 class LeakyConvolution(nn.Module):
-    """3×3 convolution and leaky rectifier."""
+    """Holds a 3×3 convolution and a leaky rectifier."""
 
     def __init__(self, entering: int, leaving: int, stride: int = 1, dilation: int = 1):
         super().__init__()
@@ -30,7 +30,7 @@ class LeakyConvolution(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features at 1/2, 1/4, ... of the input's resolution."""
+    """Returns features at 1/2, 1/4, ... of the input's resolution."""
 
     def __init__(self, entering: int, widths: Sequence[int]):
         super().__init__()
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
 
 class Inpainter(nn.Module):
-    """ψ: a robust parametric fit of the context's flow, corrected by a network."""
+    """Holds ψ: a robust parametric fit of the context's flow, corrected by a network."""
 
     def __init__(self, ours: inpainter.Inpainter, layout: torch.memory_format):
         super().__init__()
@@ -95,7 +95,7 @@ class Inpainter(nn.Module):
         fit: torch.Tensor,
         image: torch.Tensor,
     ) -> torch.Tensor:
-        """Gain and residual, [B, 3, H, W]."""
+        """Returns gain and residual, [B, 3, H, W]."""
         inputs = [unexplained, mask]
         if self.terms:
             inputs.append(fit.clamp(-inpainter.LONGEST_FIT, inpainter.LONGEST_FIT))

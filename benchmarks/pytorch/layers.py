@@ -10,7 +10,7 @@ from torch.nn import functional
 def convolution(
     entering: int, leaving: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """Without bias; the centre of output i lies on input ``stride * i``."""
+    """Returns a layer without bias; the centre of output i lies on input ``stride * i``."""
     padding = dilation * (kernel - 1) // 2
     return nn.Conv2d(
         entering, leaving, kernel, stride, padding, dilation, groups=groups, bias=False
@@ -18,14 +18,14 @@ def convolution(
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """The stored averages always; scale and bias are trained."""
+    """Normalises by the stored averages always; scale and bias are trained."""
 
     def train(self, mode: bool = True) -> "FrozenBatchNorm":
         return super().train(False)
 
 
 def normalisation(norm: str, channels: int, epsilon: float = 1e-5) -> nn.Module:
-    """As `dystab_jax.networks.layers.make_norm` names them."""
+    """Returns a layer by the names of `dystab_jax.networks.layers.make_norm`."""
     if norm == "group":
         most = max(1, min(32, channels // 8))
         groups = next(count for count in range(most, 0, -1) if channels % count == 0)
@@ -34,7 +34,7 @@ def normalisation(norm: str, channels: int, epsilon: float = 1e-5) -> nn.Module:
 
 
 def upsample(x: torch.Tensor, height: int, width: int, stride: int) -> torch.Tensor:
-    """Sample i on pixel ``stride * i``, bilinear between; the last sample repeats."""
+    """Puts sample i on pixel ``stride * i``, bilinear between; the last sample repeats."""
     # Repeated before it is enlarged, where it is small.
     x = torch.cat([x, x[:, :, -1:]], 2)
     x = torch.cat([x, x[:, :, :, -1:]], 3)
@@ -44,15 +44,15 @@ def upsample(x: torch.Tensor, height: int, width: int, stride: int) -> torch.Ten
 
 
 def average_cells(x: torch.Tensor, side: int) -> torch.Tensor:
-    """Means over square cells."""
+    """Returns means over square cells."""
     return functional.avg_pool2d(x, side) if side > 1 else x
 
 
 def resize(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Bilinear enlargement of pixels that are squares."""
+    """Enlarges bilinearly; pixels are squares."""
     return x if x.shape[2:] == tuple(size) else functional.interpolate(x, size, mode="bilinear")
 
 
 def computing_in(dtype: torch.dtype, x: torch.Tensor) -> torch.autocast:
-    """Convolutions in that type, on the device of x."""
+    """Has convolutions computed in that type, on the device of x."""
     return torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32)

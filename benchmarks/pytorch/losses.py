@@ -7,30 +7,35 @@ PIXELS = (1, 2, 3)
 
 
 def to_image(image: torch.Tensor) -> torch.Tensor:
+    """Returns RGB in [0, 1] from 0 to 255."""
     return image.float() / 255
 
 
 def object_probability(logits: torch.Tensor) -> torch.Tensor:
-    """The softmax's second channel."""
+    """Returns the softmax's second channel."""
     return torch.sigmoid(logits[:, 1:] - logits[:, :1])
 
 
 def normalise_flow(flow: torch.Tensor, slowest: float) -> torch.Tensor:
+    """Divides by the mean length, by at least ``slowest`` pixels."""
     length = torch.linalg.vector_norm(flow, dim=1, keepdim=True).mean(PIXELS, keepdim=True)
     return flow / length.clamp(min=slowest)
 
 
 def centre(mask: torch.Tensor) -> torch.Tensor:
+    """Shifts the middle between a mask's extremes to one half."""
     low, high = mask.detach().amin(PIXELS, True), mask.detach().amax(PIXELS, True)
     return mask - (low + high) / 2 + 0.5
 
 
 def straight_through(mask: torch.Tensor) -> torch.Tensor:
+    """Cuts at one half; the gradient is that of the mask."""
     hard = (mask > 0.5).to(mask.dtype)
     return mask + (hard - mask).detach()
 
 
 def mean_norm(vectors: torch.Tensor) -> torch.Tensor:
+    """Returns the mean length of vectors, one number per sample."""
     lengths = torch.sqrt(vectors.square().sum(1) + 1e-12) - 1e-6
     return lengths.mean((1, 2))
 
@@ -44,7 +49,7 @@ def adversarial(
     clip: float | None,
     denominator: str,
 ) -> torch.Tensor:
-    """L_A, Eqs. (2) and (3)."""
+    """Scores L_A, Eqs. (2) and (3)."""
     ratios = []
     for region, guess in ((mask, inpainted_inside), (1 - mask, inpainted_outside)):
         motion = region * flow
@@ -62,12 +67,13 @@ def inpainting_error(
     inpainted_inside: torch.Tensor,
     inpainted_outside: torch.Tensor,
 ) -> torch.Tensor:
+    """Returns the numerators of Eq. (3) alone."""
     inside = mean_norm(mask * flow - inpainted_inside)
     return inside + mean_norm((1 - mask) * flow - inpainted_outside)
 
 
 def warp(values: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
-    """Bilinear samples at x + flow(x); the border is replicated."""
+    """Samples bilinearly at x + flow(x); the border is replicated."""
     height, width = flow.shape[2:]
     y, x = _targets(flow)
     grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], -1)
@@ -83,7 +89,7 @@ def _targets(flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def visibility(flow: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
-    """1 where the second frame shows the point, else 0."""
+    """Returns 1 where the second frame shows the point, else 0."""
     returned = warp(backward, flow)
     mismatch = (flow + returned).square().sum(1)
     lengths = flow.square().sum(1) + returned.square().sum(1)
@@ -96,7 +102,7 @@ def visibility(flow: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
 def temporal_consistency(
     mask1: torch.Tensor, mask2: torch.Tensor, flow12: torch.Tensor, flow21: torch.Tensor
 ) -> torch.Tensor:
-    """L_TC, Eq. (4); both directions in one go."""
+    """Returns L_TC, Eq. (4); both directions in one go."""
     masks, others = torch.cat([mask1, mask2]), torch.cat([mask2, mask1])
     flow, backward = torch.cat([flow12, flow21]), torch.cat([flow21, flow12])
     visible = visibility(flow, backward)
@@ -106,7 +112,7 @@ def temporal_consistency(
 
 
 def f_measure(prediction: torch.Tensor, target: torch.Tensor, alpha2: float = 1.5) -> torch.Tensor:
-    """F_α, Eq. (6)."""
+    """Scores F_α, Eq. (6)."""
     target = (target > 0.5).to(prediction.dtype)
     hits = (prediction * target).sum(PIXELS)
     sizes = alpha2 * target.sum(PIXELS) + prediction.sum(PIXELS)
@@ -114,15 +120,17 @@ def f_measure(prediction: torch.Tensor, target: torch.Tensor, alpha2: float = 1.
 
 
 def disagreement(prediction: torch.Tensor, target: torch.Tensor, alpha2: float) -> torch.Tensor:
+    """Returns 1 − F_α; 0 where the target is empty."""
     return unless_empty(1 - f_measure(prediction, target, alpha2), target)
 
 
 def unless_empty(loss: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Returns the loss; 0 where the target is empty."""
     return torch.where((target > 0.5).flatten(1).any(1), loss, 0.0)
 
 
 def canonicalise(mask: torch.Tensor, vote: bool = False, border: int = 2) -> torch.Tensor:
-    """The region that touches less of the border; with one decision for all frames, or for each."""
+    """Returns the region that touches less border, decided for all frames at once or for each."""
     hard = (mask.detach() > 0.5).float()
     total = hard.sum(PIXELS)
     inner = hard[..., border:-border, border:-border]

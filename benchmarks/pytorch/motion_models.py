@@ -33,7 +33,7 @@ def parametric_motion(
     reweightings: int,
     stiffness: float = 2e-3,
 ) -> torch.Tensor:
-    """Iteratively reweighted least squares, as `networks.motion_models.parametric_motion`."""
+    """Fits by iteratively reweighted least squares, as the function of `dystab_jax` does."""
     height, width = context.shape[2:]
     basis, products, penalty = _basis(height, width, terms, stiffness, context.device)
     context, weight = context.flatten(2), weight.flatten(1)

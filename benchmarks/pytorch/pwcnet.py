@@ -17,7 +17,7 @@ RADIUS = 4
 
 
 class PwcNet(nn.Module):
-    """Flow between encoded frames; tensors are [B, C, H, W]."""
+    """Estimates flow between encoded frames; tensors are [B, C, H, W]."""
 
     def __init__(self):
         super().__init__()
@@ -44,11 +44,11 @@ class PwcNet(nn.Module):
         self.dc_conv7 = nn.Conv2d(32, 2, 3, padding=1)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Flow between two batches of RGB images, 0 to 255, sides multiples of 64."""
+        """Estimates flow between two batches of RGB images, 0 to 255, sides multiples of 64."""
         return self.match(self.encode(first), self.encode(second))
 
     def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Features of levels 1 to 6."""
+        """Returns features of levels 1 to 6."""
         maps = images.flip(1) / 255
         pyramid = []
         for level in range(1, 7):
@@ -58,7 +58,7 @@ class PwcNet(nn.Module):
         return pyramid
 
     def match(self, first: list[torch.Tensor], second: list[torch.Tensor]) -> torch.Tensor:
-        """Flow [B, 2, H, W], pixels."""
+        """Returns flow [B, 2, H, W], pixels."""
         flow = maps = None
         for level in (6, 5, 4, 3, 2):
             one, other = first[level - 1], second[level - 1]
@@ -88,7 +88,7 @@ def _convolution(entering: int, leaving: int, stride: int = 1, dilation: int = 1
 
 
 def correlate(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Cost volume [B, 81, H, W], one product of the maps for each displacement."""
+    """Returns the cost volume [B, 81, H, W], one product of the maps for each displacement."""
     height, width = first.shape[2:]
     padded = functional.pad(second, (RADIUS,) * 4)
     costs = [
@@ -100,7 +100,7 @@ def correlate(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def warp(maps: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
-    """Samples at x + flow(x); zero where a thousandth or more of their weight lies outside."""
+    """Samples at x + flow(x): zero where a thousandth or more of their weight lies outside."""
     height, width = maps.shape[2:]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     places = torch.stack([x, y], -1) + flow.permute(0, 2, 3, 1)
@@ -111,7 +111,7 @@ def warp(maps: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
 
 
 def rename(arrays: Mapping[str, Any], spelled: str = "net") -> dict[str, Any]:
-    """Official names to those of the re-implementation, which has no ``deconv2``.
+    """Turns official names into those of the re-implementation, which has no ``deconv2``.
 
     Args:
       arrays: state dict of `PwcNet`.

@@ -11,7 +11,7 @@ from data_prep.flow.raft.estimator import LEVELS, STRIDE, Size
 
 
 class Raft(nn.Module):
-    """Flow between encoded frames; tensors are [B, C, H, W]."""
+    """Estimates flow between encoded frames; tensors are [B, C, H, W]."""
 
     def __init__(self, size: Size, iterations: int = 12):
         super().__init__()
@@ -21,17 +21,17 @@ class Raft(nn.Module):
         self.update_block = Update(size)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Flow between two batches of RGB images, 0 to 255."""
+        """Estimates flow between two batches of RGB images, 0 to 255."""
         return self.match(self.encode(first), self.encode(second))
 
     def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features, hidden state and context."""
+        """Returns features, hidden state and context."""
         images = 2 * (images / 255) - 1
         hidden, context = self.cnet(images).split([self.size.hidden, self.size.context], 1)
         return self.fnet(images), torch.tanh(hidden), torch.relu(context)
 
     def match(self, first: tuple, second: tuple) -> torch.Tensor:
-        """Flow [B, 2, H, W], pixels."""
+        """Returns flow [B, 2, H, W], pixels."""
         features, hidden, context = first
         pyramid = correlate(features, second[0])
         start = positions(features)
@@ -49,14 +49,14 @@ class Raft(nn.Module):
 
 
 def positions(features: torch.Tensor) -> torch.Tensor:
-    """(x, y) of each position, [B, 2, H, W]."""
+    """Returns (x, y) of each position, [B, 2, H, W]."""
     batch, _, height, width = features.shape
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([x, y]).float()[None].repeat(batch, 1, 1, 1)
 
 
 def correlate(first: torch.Tensor, second: torch.Tensor) -> list[torch.Tensor]:
-    """All pairs of positions, [B·H·W, 1, h, w] at each level."""
+    """Correlates all pairs of positions, [B·H·W, 1, h, w] at each level."""
     batch, channels, height, width = first.shape
     volume = torch.einsum("bcn,bcm->bnm", first.flatten(2), second.flatten(2)) / channels**0.5
     levels = [volume.reshape(batch * height * width, 1, height, width)]
@@ -66,7 +66,7 @@ def correlate(first: torch.Tensor, second: torch.Tensor) -> list[torch.Tensor]:
 
 
 def look_up(pyramid: list[torch.Tensor], centres: torch.Tensor, radius: int) -> torch.Tensor:
-    """Windows [B, levels·(2r + 1)², H, W] around ``centres``, bilinear."""
+    """Returns windows [B, levels·(2r + 1)², H, W] around ``centres``, bilinear."""
     batch, _, height, width = centres.shape
     points = centres.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2)
     steps = torch.arange(-radius, radius + 1).float()
@@ -82,7 +82,7 @@ def look_up(pyramid: list[torch.Tensor], centres: torch.Tensor, radius: int) -> 
 
 
 def enlarge_convexly(flow: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Each pixel a convex combination of the nine positions around it."""
+    """Makes each pixel a convex combination of the nine positions around it."""
     batch, _, height, width = flow.shape
     weights = torch.softmax(logits.view(batch, 1, 9, STRIDE, STRIDE, height, width), 2)
     around = functional.unfold(flow, 3, padding=1).view(batch, 2, 9, 1, 1, height, width)
@@ -96,7 +96,7 @@ def _norm(kind: str, channels: int) -> nn.Module:
 
 
 class Encoder(nn.Module):
-    """Residual network to one eighth of the resolution."""
+    """Encodes by a residual network to one eighth of the resolution."""
 
     def __init__(self, size: Size, channels: int, norm: str):
         super().__init__()
@@ -119,7 +119,7 @@ class Encoder(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two or three convolutions and a way around them."""
+    """Holds two or three convolutions and a way around them."""
 
     def __init__(self, before: int, width: int, stride: int, bottleneck: bool, norm: str):
         super().__init__()
@@ -147,7 +147,7 @@ class Residual(nn.Module):
 
 
 class Update(nn.Module):
-    """One iteration."""
+    """Takes one iteration."""
 
     def __init__(self, size: Size):
         super().__init__()
@@ -170,7 +170,7 @@ class Update(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Correlations and flow together."""
+    """Encodes correlations and flow together."""
 
     def __init__(self, size: Size):
         super().__init__()
@@ -193,7 +193,7 @@ class MotionEncoder(nn.Module):
 
 
 class RecurrentCell(nn.Module):
-    """Convolutional gated recurrent unit; of the large network, one of rows and one of columns."""
+    """Holds a convolutional gated recurrent unit; of the large network, of rows and of columns."""
 
     def __init__(self, hidden: int, inputs: int, kernels: dict[str, tuple[int, int]]):
         super().__init__()
@@ -215,7 +215,7 @@ class RecurrentCell(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """Hidden state to a change of the flow."""
+    """Turns the hidden state into a change of the flow."""
 
     def __init__(self, hidden: int, channels: int):
         super().__init__()

@@ -12,7 +12,7 @@ from dystab_jax.networks.resnet import STAGE_FEATURES
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions, or 1×1, 3×3, 1×1 around a bottleneck, and a way around them."""
+    """Holds two 3×3 convolutions, or 1×1, 3×3, 1×1 around a bottleneck, and a shortcut."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """As `dystab_jax.networks.resnet.ResNet`."""
+    """Mirrors `dystab_jax.networks.resnet.ResNet`."""
 
     def __init__(self, blocks: Sequence[int], bottleneck: bool, output_stride: int, norm: str):
         super().__init__()

@@ -13,7 +13,7 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var":
 
 
 def convert(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Flax variables, or gradients of them, under the names and in the order of these modules."""
+    """Returns Flax variables, or gradients of them, by the names and in the order of the twins."""
     converted = {}
     for path, leaf in flax.traverse_util.flatten_dict(dict(variables)).items():
         array = np.asarray(leaf)

@@ -6,8 +6,9 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dystab_jax.array_types import Array
 from dystab_jax.networks.efficientnet import EfficientNetLite0
 from dystab_jax.networks.layers import Conv, Features, Norm, dilate
 from dystab_jax.networks.resnet import Block, ResNet
@@ -16,7 +17,7 @@ DEFAULT_WIDTH = 64
 
 
 class Small(nn.Module):
-    """A small residual network for training from scratch on a CPU.
+    """Extracts features by a small residual network, for training from scratch on a CPU.
 
     Dense 3×3 convolutions only, which is what XLA's CPU backend runs fast. The early features
     at stride 2 go along, because a mask of a small image lives from its borders.
@@ -60,7 +61,7 @@ class Small(nn.Module):
 
 @dataclass(frozen=True)
 class Backbone:
-    """What DeepLab has to know of a backbone.
+    """Describes a backbone to DeepLab.
 
     Attributes:
       build: constructor; takes output_stride, norm, dtype, remat (and width, if ``scalable``).

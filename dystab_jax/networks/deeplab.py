@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from dystab_jax.array_types import Flow, Image
+from dystab_jax.array_types import Array, Flow, Image
 from dystab_jax.networks.backbones import BACKBONES, DEFAULT_WIDTH
 from dystab_jax.networks.kernels.convolution import conv
 from dystab_jax.networks.kernels.sum_of_shifts import sum_of_shifts
@@ -33,7 +33,7 @@ FIT_STEPS = 8
 
 
 def standardise_flow(flow: Flow, noise: float = FLOW_NOISE) -> Flow:
-    """Zero mean for each component, unit variance for both together, per sample.
+    """Gives each component zero mean and both together unit variance, per sample.
 
         (u - mean u) / sqrt(var u + noise²)
 
@@ -52,7 +52,7 @@ def standardise_flow(flow: Flow, noise: float = FLOW_NOISE) -> Flow:
 
 
 def without_camera(flow: Flow, terms: int, noise: float = FLOW_NOISE) -> Flow:
-    """What moves against the camera, compressed: the flow that a parametric motion leaves over.
+    """Returns the flow that a parametric motion of the camera leaves over, compressed.
 
         r log(1 + |r| / s) / |r|,  r = u − fit(u),  s = mean |r| + noise, per sample
 
@@ -76,7 +76,7 @@ def without_camera(flow: Flow, terms: int, noise: float = FLOW_NOISE) -> Flow:
 
 
 def with_length(vectors: Flow) -> Float[Array, "B H W 3"]:
-    """A field with its length as a third channel, which is the same for u and −u.
+    """Adds the length as a third channel, which is the same for u and −u.
 
     L_A does not tell a region from its complement. A network of the two components alone may call
     what moves right the object and what moves left the background.
@@ -86,7 +86,7 @@ def with_length(vectors: Flow) -> Float[Array, "B H W 3"]:
 
 
 class AtrousHeads(nn.Module):
-    """Dilated 3×3 convolutions of the same features, summed, as in DeepLab v2.
+    """Sums dilated 3×3 convolutions of the same features, as in DeepLab v2.
 
     Attributes:
       features: channels of the result.
@@ -115,12 +115,12 @@ class AtrousHeads(nn.Module):
 def sum_of_convolutions(
     x: Float[Array, "B h w C"], kernels: Float[Array, "N 3 3 C D"], rates: Sequence[int]
 ) -> Float[Array, "B h w D"]:
-    """Σ over n of the convolution of x with kernel n, dilated by rate n and zero-padded."""
+    """Returns Σ over n of x convolved with kernel n, dilated by rate n and zero-padded."""
     return sum(conv(x, kernels[n], dilation=rate) for n, rate in enumerate(rates))
 
 
 class DeepLab(nn.Module):
-    """A dilated backbone, atrous heads, and bilinear upsampling to the input's size.
+    """Holds a dilated backbone, atrous heads, and bilinear upsampling to the input's size.
 
     ``softmax(logits)[..., 1:2]`` is the mask. Where the backbone hands out fine features, the
     heads' sum and they meet in a small decoder.
@@ -179,7 +179,7 @@ class DeepLab(nn.Module):
 
     @nn.compact
     def __call__(self, x: Flow | Image, train: bool = False) -> Float[Array, "B H W 2"]:
-        """Logits of background (channel 0) and object (channel 1).
+        """Returns logits of background (channel 0) and object (channel 1).
 
         Args:
           x: flow in pixels per frame gap, or an image in [0, 1]; at least 32 cells each way.

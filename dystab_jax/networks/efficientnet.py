@@ -4,8 +4,9 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dystab_jax.array_types import Array
 from dystab_jax.networks.kernels.depthwise import depthwise_conv
 from dystab_jax.networks.layers import Conv, Features, Norm, dilate
 
@@ -27,7 +28,7 @@ EPSILON = 1e-3
 
 
 class DepthwiseConv(nn.Module):
-    """A bias-free depthwise convolution with symmetric padding."""
+    """Holds a bias-free depthwise convolution with symmetric padding."""
 
     kernel: int
     stride: int
@@ -44,7 +45,7 @@ class DepthwiseConv(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1×1 expansion, depthwise convolution, linear 1×1 projection; a shortcut where shapes agree.
+    """Holds 1×1 expansion, depthwise convolution, linear 1×1 projection, and maybe a shortcut.
 
     Attributes:
       features: channels of the output.
@@ -84,7 +85,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The convolutional part of EfficientNet-Lite0 up to its last block (320 channels).
+    """Holds the convolutional part of EfficientNet-Lite0 up to its last block (320 channels).
 
     The widening to 1280 channels that follows belongs to the ImageNet classifier and is left out.
     Padding is symmetric. The published weights were trained with padding at the right and

@@ -5,9 +5,9 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from dystab_jax.array_types import Flow, Mask
+from dystab_jax.array_types import Array, Flow, Mask
 from dystab_jax.networks.kernels.convolution import for_flax
 from dystab_jax.networks.layers import average_cells, refill_cells
 from dystab_jax.networks.motion_models import MOTION_TERMS, parametric_motion
@@ -56,7 +56,7 @@ class _Encoder(nn.Module):
 
 
 class Inpainter(nn.Module):
-    """ψ: a robust parametric fit of the context's flow, corrected by a network.
+    """Holds ψ: a robust parametric fit of the context's flow, corrected by a network.
 
         ψ̃ = (1 + g) ⊙ fit + r
 
@@ -93,7 +93,7 @@ class Inpainter(nn.Module):
 
     @nn.compact
     def __call__(self, mask: Mask, context: Flow, image: Float[Array, "N H W 3"]) -> Flow:
-        """Flow inside the mask, guessed.
+        """Guesses the flow inside the mask.
 
         Args:
           mask: m, the region to fill.

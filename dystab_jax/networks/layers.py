@@ -8,8 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dystab_jax.array_types import Array
 from dystab_jax.networks.kernels.convolution import conv
 
 Norm = Callable[..., nn.Module]
@@ -21,7 +22,7 @@ _CHANNELS_PER_GROUP = 8
 
 
 class Conv(nn.Module):
-    """A bias-free square convolution with PyTorch's symmetric padding.
+    """Holds a bias-free square convolution with PyTorch's symmetric padding.
 
     The centre of output pixel i lies on input pixel ``stride * i``, for every size. A 1×1
     convolution of all pixels is a product of matrices, and written as one: on CPUs XLA computes its
@@ -54,7 +55,7 @@ class Conv(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation whose groups always divide the channels; keeps no state.
+    """Normalises groups of channels, which always divide them; keeps no state.
 
     About eight channels share a group, and there are at most 32 groups.
     """
@@ -71,7 +72,7 @@ class GroupNorm(nn.Module):
 
 
 def make_norm(norm: str, *, train: bool, axis_name: str | None, dtype: jnp.dtype) -> Norm:
-    """The constructor of normalisation layers that ``norm`` names.
+    """Returns the constructor of normalisation layers that ``norm`` names.
 
     Args:
       norm: "batch": moments of the batch while training, synchronised over ``axis_name``, and
@@ -94,7 +95,7 @@ def make_norm(norm: str, *, train: bool, axis_name: str | None, dtype: jnp.dtype
 
 
 def _interpolation(size: int, samples: int, stride: int) -> np.ndarray:
-    """Rows of linear weights [size, samples]: pixel p reads between samples around p / stride."""
+    """Returns linear weights [size, samples]: pixel p reads the samples around p / stride."""
     position = np.minimum(np.arange(size) / stride, samples - 1)
     distance = np.abs(position[:, None] - np.arange(samples)[None, :])
     return np.maximum(1 - distance, 0).astype(np.float32)
@@ -103,7 +104,7 @@ def _interpolation(size: int, samples: int, stride: int) -> np.ndarray:
 def upsample(
     x: Float[Array, "B h w C"], height: int, width: int, stride: int
 ) -> Float[Array, "B H W C"]:
-    """Bilinear upsampling that puts sample i exactly on pixel ``stride * i``.
+    """Upsamples bilinearly so that sample i lies exactly on pixel ``stride * i``.
 
     That is where symmetric padding puts the centres of a strided convolution's outputs; the
     usual half-pixel rule would shift masks by (stride - 1) / 2 pixels against the image. What
@@ -126,7 +127,7 @@ def upsample(
 
 
 def average_cells(x: Float[Array, "B H W C"], side: int) -> Float[Array, "B h w C"]:
-    """Means over square cells of ``side`` pixels.
+    """Returns means over square cells of ``side`` pixels.
 
     Raises:
       ValueError: H or W is not a multiple of ``side``.
@@ -141,7 +142,7 @@ def average_cells(x: Float[Array, "B H W C"], side: int) -> Float[Array, "B h w 
 
 
 def refill_cells(x: Float[Array, "B h w C"], height: int, width: int) -> Float[Array, "B H W C"]:
-    """The way back from ``average_cells``: bilinear between the centres of the cells.
+    """Undoes ``average_cells``: bilinear between the centres of the cells.
 
     Cells of one pixel stay as they are: nothing is computed.
     """
@@ -149,7 +150,7 @@ def refill_cells(x: Float[Array, "B h w C"], height: int, width: int) -> Float[A
 
 
 class Features(NamedTuple):
-    """What a backbone hands to the heads.
+    """Holds what a backbone hands to the heads.
 
     Attributes:
       deep: the last feature map, ``output_stride`` input pixels between its samples.

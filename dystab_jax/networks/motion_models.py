@@ -2,16 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from dystab_jax.array_types import Flow, Mask
+from dystab_jax.array_types import Array, Flow, Mask
 
 MOTION_TERMS = {"none": 0, "affine": 3, "quadratic": 6}
 """Parametric motion models and their number of terms per component."""
 
 
 def _basis(height: int, width: int, terms: int) -> Float[Array, "H W K"]:
-    """1, x, y, (x², xy, y²) on coordinates in [-1, 1]."""
+    """Returns 1, x, y, (x², xy, y²) on coordinates in [-1, 1]."""
     y, x = jnp.meshgrid(jnp.linspace(-1, 1, height), jnp.linspace(-1, 1, width), indexing="ij")
     return jnp.stack([jnp.ones_like(x), x, y, x * x, x * y, y * y][:terms], -1)
 
@@ -19,7 +19,7 @@ def _basis(height: int, width: int, terms: int) -> Float[Array, "H W K"]:
 def parametric_motion(
     context: Flow, weight: Mask, terms: int = 3, reweightings: int = 4, stiffness: float = 2e-3
 ) -> Flow:
-    """The motion model that most of the context follows, evaluated at every pixel.
+    """Fits the motion that most of the context follows, and evaluates it at every pixel.
 
     Iteratively reweighted least squares: the first fit trusts all of the context, each later one
     divides a pixel's weight by 1 + (residual / mean residual)². Differentiable in both arguments;

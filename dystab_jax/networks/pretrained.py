@@ -18,7 +18,7 @@ _CLASSIFIERS = {"resnet": ("fc.",), "efficientnet_lite0": ("_conv_head.", "_bn1.
 
 
 def check_pretrained(path: str | Path, module: DeepLab) -> None:
-    """Whether a network can take published weights at all; reads nothing.
+    """Checks that a network can take published weights at all; reads nothing.
 
     Raises:
       ValueError: there are none for this backbone, or not with this normalisation.
@@ -108,7 +108,7 @@ def load_backbone(variables: Mapping, path: str | Path, module: DeepLab) -> dict
 
 
 def _published_name(backbone: str, path: tuple[str, ...]) -> str:
-    """The name in a published checkpoint of the variable at ``path`` inside the backbone."""
+    """Returns a published checkpoint's name of the variable at ``path`` in the backbone."""
     *modules, leaf = path
     # "layer1_0" and "blocks_3" are one level here and two in the checkpoints.
     modules = [re.sub(r"_(\d+)$", r".\1", module) for module in modules]

@@ -2,15 +2,16 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dystab_jax.array_types import Array
 from dystab_jax.networks.layers import Conv, Features, Norm, dilate
 
 STAGE_FEATURES = (64, 128, 256, 512)
 
 
 class Block(nn.Module):
-    """A residual block: two 3×3 convolutions, or 1×1, 3×3, 1×1 around a bottleneck.
+    """Holds a residual block: two 3×3 convolutions, or 1×1, 3×3, 1×1 around a bottleneck.
 
     Attributes:
       features: channels of the 3×3 convolutions; a bottleneck puts out four times as many.
@@ -63,7 +64,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The convolutional part of a residual network, without pooling and classifier.
+    """Holds the convolutional part of a residual network, without pooling and classifier.
 
     Parameters carry torchvision's names, with ``_`` for the dots inside a block's path.
 

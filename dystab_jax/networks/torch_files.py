@@ -36,7 +36,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view into a storage that may not have been read yet; steps in entries."""
+    """Describes a view into a storage that may not have been read yet; steps in entries."""
 
     storage: _Storage
     offset: int
@@ -79,7 +79,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a PyTorch checkpoint by name, in the file's order.
+    """Reads the tensors of a PyTorch checkpoint by name, in the file's order.
 
     A state dict may lie under the key "state_dict" or "model", and its names may start with
     "module.", as data-parallel training leaves them; both wrappings are removed.
@@ -154,7 +154,7 @@ def _read_storage(file: BinaryIO, storage: _Storage | None, key: str) -> np.ndar
 
 
 def _state_dict(content: object) -> dict[str, _Tensor]:
-    """The state dict inside its wrappings, with plain names."""
+    """Returns the state dict inside its wrappings, with plain names."""
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -6,7 +6,7 @@ free gain: it sharpens maps that are nearly right and can ruin coarse ones; scor
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +22,8 @@ from dystab_jax.refinement.permutohedral import Lattice, build_lattice
 
 Image = UInt8[np.ndarray, "H W 3"]
 SoftMap = Float[np.ndarray, "H W"]
+Frame = tuple[UInt8[np.ndarray, "_H _W 3"], Float[np.ndarray, "_H _W"]]
+"""An image and its soft map, of any size; those of a sequence may differ."""
 Backend = Literal["numpy", "jax"]
 BACKENDS = ("numpy", "jax")
 LOWEST = 1e-6  # probabilities of object stay this far from 0 and 1 in the unary energy
@@ -30,7 +32,7 @@ FLAT = 1e-6  # a map that varies by less shows no object to refine
 
 @dataclass(frozen=True)
 class Kernel:
-    """One Gaussian of the pairwise energy.
+    """Describes one Gaussian of the pairwise energy.
 
     Attributes:
       sxy: standard deviation in place, pixels.
@@ -46,11 +48,11 @@ class Kernel:
 def mean_field(
     image: Image,
     log_odds: SoftMap,
-    kernels: tuple[Kernel, ...],
+    kernels: Sequence[Kernel],
     iterations: int,
     backend: Backend = "numpy",
 ) -> Float32[np.ndarray, "H W"]:
-    """Probability of object under the dense CRF, by Krähenbühl and Koltun's Algorithm 1.
+    """Returns the probability of object under the dense CRF (Krähenbühl and Koltun, Alg. 1).
 
     With U the unary energy and K a Gaussian filter, all pixels at once take
 
@@ -121,7 +123,7 @@ def _mean_field(
 
 @dataclass(frozen=True)
 class DenseCRF:
-    """Dense CRF whose unary energy is -log p of the soft map.
+    """Holds a dense CRF whose unary energy is -log p of the soft map.
 
     Attributes:
       kernels, iterations: see `mean_field`.
@@ -139,7 +141,7 @@ class DenseCRF:
     side: int | None = None
 
     def apply(self, image: Image, soft: SoftMap, backend: Backend) -> Float32[np.ndarray, "H W"]:
-        """The refined map; one that is the same everywhere comes back as it is."""
+        """Returns the refined map; one that is the same everywhere comes back as it is."""
         if soft.max() - soft.min() < FLAT:
             return soft.copy()
         height, width = soft.shape
@@ -162,7 +164,7 @@ class DenseCRF:
 
 @dataclass(frozen=True)
 class GuidedFilter:
-    """Guided filter with the colour image, in [0, 1], as its guide.
+    """Holds a guided filter with the colour image, in [0, 1], as its guide.
 
     Attributes:
       radius: of the windows, pixels at `reference_width`; scales with the image's width.
@@ -175,7 +177,7 @@ class GuidedFilter:
     reference_width: int
 
     def apply(self, image: Image, soft: SoftMap, backend: Backend) -> Float32[np.ndarray, "H W"]:
-        """The filtered map; computed by OpenCV and NumPy whatever the backend."""
+        """Returns the filtered map; computed by OpenCV and NumPy whatever the backend."""
         radius = max(1, round(self.radius * soft.shape[1] / self.reference_width))
         guide = image.astype(np.float32) / np.float32(255)
         return np.clip(guided_filter(guide, soft, radius, self.epsilon), 0, 1)
@@ -183,10 +185,10 @@ class GuidedFilter:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """No post-processing."""
+    """Leaves maps as they are."""
 
     def apply(self, image: Image, soft: SoftMap, backend: Backend) -> Float32[np.ndarray, "H W"]:
-        """The map as it came."""
+        """Returns the map as it came."""
         return soft
 
 
@@ -204,7 +206,7 @@ PRESETS: dict[str, DenseCRF | GuidedFilter | Unchanged] = {
 def refine(
     image: Image, soft: SoftMap, preset: str, backend: Backend = "numpy"
 ) -> Float32[np.ndarray, "H W"]:
-    """Soft mask of one image after post-processing.
+    """Returns the soft mask of one image after post-processing.
 
     Args:
       image: RGB, uint8.
@@ -235,9 +237,9 @@ def refine(
 
 
 def refine_frames(
-    frames: Iterable[tuple[Image, SoftMap]], preset: str, jobs: int = 1, backend: Backend = "numpy"
+    frames: Iterable[Frame], preset: str, jobs: int = 1, backend: Backend = "numpy"
 ) -> Iterator[Float32[np.ndarray, "H W"]]:
-    """`refine` of each frame, in order, `jobs` of them at once in threads.
+    """Refines each frame, in order, `jobs` of them at once in threads.
 
     The slow parts release Python's lock. At most 2 · jobs frames are held; one of 480 x 854 takes
     about 150 MB while it is refined. The result does not depend on `jobs`.

@@ -10,8 +10,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Float, Float32
 
+from dystab_jax.array_types import Array
 from dystab_jax.refinement.permutohedral import Lattice
 
 
@@ -21,13 +22,13 @@ def mean_field(
     log_odds: Float32[np.ndarray, " N"],
     iterations: int,
 ) -> Float32[np.ndarray, " N"]:
-    """What `crf.mean_field` does on the lattices of its kernels, on JAX's default device."""
+    """Computes what `crf.mean_field` does, from its kernels' lattices, on JAX's default device."""
     padded = [_pad(lattice) for lattice in lattices]
     return np.asarray(_mean_field(padded, compats, log_odds, iterations))
 
 
 def _pad(lattice: Lattice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Corners, weights and neighbours; the lattice points added have no weight and no neighbours.
+    """Pads corners, weights and neighbours; points added have no weight and no neighbours.
 
     M, which stands for a neighbour that does not exist, becomes one of them or lies beyond them.
     """

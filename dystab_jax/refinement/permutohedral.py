@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """Where N points of d dimensions lie among the M lattice points that their simplices touch.
+    """Holds where N points of d dimensions lie among the M lattice points of their simplices.
 
     Attributes:
       corners: the lattice point of each corner of the simplex around each point, in [0, M).
@@ -34,21 +34,21 @@ class Lattice:
 
     @property
     def size(self) -> int:
-        """M, the number of lattice points."""
+        """Returns M, the number of lattice points."""
         return self.neighbours.shape[2]
 
     @property
     def gain(self) -> float:
-        """1 / (1 + 2^-d), by which a blur along d + 1 axes exceeds the Gaussian's weight."""
+        """Returns 1 / (1 + 2^-d), the Gaussian's weight over that of a blur along d + 1 axes."""
         return 1 / (1 + 2.0 ** (1 - self.corners.shape[1]))
 
     @cached_property
     def blurs(self) -> list[csr_array]:
-        """One matrix [M, M] for each direction: v + ½ (v behind + v ahead)."""
+        """Builds one matrix [M, M] for each direction: v + ½ (v behind + v ahead)."""
         return [_blur_matrix(back, ahead) for back, ahead in self.neighbours]
 
     def slicing(self, scale: Float32[np.ndarray, " N"] | None = None) -> csr_array:
-        """The matrix [N, M] that reads values at the points, each times `scale`, off the lattice.
+        """Returns the matrix [N, M] that reads values at the points, each times `scale`.
 
         Its transpose is the splat.
         """
@@ -59,19 +59,19 @@ class Lattice:
         return csr_array(parts, shape=(points, self.size))
 
     def blur(self, values: Float32[np.ndarray, " M"]) -> Float32[np.ndarray, " M"]:
-        """Blur of values on the lattice, without the factor `gain`."""
+        """Blurs values on the lattice, without the factor `gain`."""
         for matrix in self.blurs:
             values = matrix @ values
         return values
 
     def filter(self, values: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
-        """K v: close to Σ_j exp(-½ |f_i - f_j|²) v_j, each point itself included."""
+        """Returns K v: close to Σ_j exp(-½ |f_i - f_j|²) v_j, each point itself included."""
         slicing = self.slicing()
         return slicing @ (self.blur(slicing.T @ values) * np.float32(self.gain))
 
 
 def build_lattice(features: Float32[np.ndarray, "N d"]) -> Lattice:
-    """The lattice of points given in units of the Gaussian's standard deviation.
+    """Builds the lattice of points given in units of the Gaussian's standard deviation.
 
     Args:
       features: finite coordinates, one row per point, at least one point.
@@ -101,7 +101,7 @@ def build_lattice(features: Float32[np.ndarray, "N d"]) -> Lattice:
 
 
 def _lift(features: Float32[np.ndarray, "N d"]) -> Float32[np.ndarray, "d_plus_1 N"]:
-    """Points on the hyperplane Σ x = 0, scaled so that the blur has standard deviation one."""
+    """Lifts points onto the hyperplane Σ x = 0, scaled so that the blur has unit deviation."""
     points, dimensions = features.shape
     lifted = np.empty((dimensions + 1, points), np.float32)
     total = np.zeros(points, np.float32)
@@ -115,7 +115,7 @@ def _lift(features: Float32[np.ndarray, "N d"]) -> Float32[np.ndarray, "d_plus_1
 
 
 def _enclosing_simplex(lifted):
-    """The simplex around each lifted point.
+    """Finds the simplex around each lifted point.
 
     Returns:
       cells: coordinates over d + 1 of the simplex's corner whose coordinates all divide by
@@ -144,7 +144,7 @@ def _enclosing_simplex(lifted):
 
 
 def _strides(cells: Int32[np.ndarray, "d_plus_1 N"]) -> tuple[list[int], int]:
-    """Place values that number the lattice points: one per coordinate, one for the remainder.
+    """Returns place values that number lattice points: one per coordinate and the remainder's.
 
     The last coordinate follows from the others. Each of them has room for the corners (which go
     one below `cells`) and one value more, so that a step off either end meets no lattice point.
@@ -164,7 +164,7 @@ def _strides(cells: Int32[np.ndarray, "d_plus_1 N"]) -> tuple[list[int], int]:
 
 
 def _corner_keys(cells, rank, strides, class_stride) -> Int64[np.ndarray, "d_plus_1 N"]:
-    """The number of each simplex's corners; corner k has the remainder k in all coordinates.
+    """Numbers each simplex's corners; corner k has the remainder k in all coordinates.
 
     Against corner 0, corner k has moved k steps ahead in all coordinates and d + 1 back in the
     k last ones by rank.
@@ -182,7 +182,7 @@ def _corner_keys(cells, rank, strides, class_stride) -> Int64[np.ndarray, "d_plu
 
 
 def _neighbours(tables, offsets, strides, class_stride) -> Int32[np.ndarray, "d_plus_1 2 M"]:
-    """Lattice points one step behind and ahead in each direction.
+    """Finds the lattice points one step behind and ahead in each direction.
 
     A step in direction j moves coordinate j by d and all others by -1: one remainder down, and
     coordinate j one cell on; from remainder 0 all the other cells go one back.

@@ -6,7 +6,7 @@ HEIGHT, WIDTH = 32, 48
 
 
 def motion(terms, seed, batch=4):
-    """Flow [B, H, W, 2] of random affine (3) or quadratic (6) motion, about ±5 px."""
+    """Draws flow [B, H, W, 2] of random affine (3) or quadratic (6) motion, about ±5 px."""
     y, x = np.meshgrid(np.linspace(-1, 1, HEIGHT), np.linspace(-1, 1, WIDTH), indexing="ij")
     basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y][:terms], -1)
     coefficients = np.random.default_rng(seed).uniform(-3, 3, (batch, terms, 2))

@@ -17,7 +17,7 @@ LEARNERS = ("phi", "psi", "chi")
 
 
 def tiny_steps(norm="group", average_decay=0.9, optimizer=None, **options) -> Steps:
-    """Steps of networks for 32x48 pixels; SGD, whose updates are as smooth as the gradients."""
+    """Returns steps of networks for 32x48 pixels; SGD's updates are as smooth as gradients."""
     common = {"backbone": "small", "width": 16, "output_stride": 8, "axis_name": AXIS}
     modules = {
         "phi": DeepLab(inputs="flow", norm=norm, **common),
@@ -44,7 +44,7 @@ def tiny_steps(norm="group", average_decay=0.9, optimizer=None, **options) -> St
 
 
 def draw_variables(module, *inputs, seed=0):
-    """What ``module.init`` gives, drawn by NumPy: compiling Flax's own takes ten times as long."""
+    """Draws by NumPy what ``module.init`` gives: compiling Flax's own takes ten times as long."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
     drawn = {}
@@ -58,7 +58,7 @@ def draw_variables(module, *inputs, seed=0):
 
 
 def tiny_state(steps: Steps, seed: int = 0) -> State:
-    """A state of drawn weights, as after some training: averages differ from variables."""
+    """Returns a state of drawn weights, as after some training: averages differ from variables."""
     mask, flow, image = (jnp.zeros((1, HEIGHT, WIDTH, channels)) for channels in (1, 2, 3))
     inputs = {"phi": (flow,), "psi": (mask, flow, image), "chi": (image,)}
     learners = {}
@@ -74,7 +74,7 @@ def tiny_state(steps: Steps, seed: int = 0) -> State:
 
 
 def tiny_batch(batch: int = 4, seed: int = 0, updates: int | None = None) -> dict[str, np.ndarray]:
-    """A box of another colour that moves apart from the camera: [B, ...] or [updates, B, ...]."""
+    """Draws a box of another colour that moves by itself: [B, ...] or [updates, B, ...]."""
     if updates is not None:
         parts = [tiny_batch(batch, 100 * seed + number) for number in range(updates)]
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}

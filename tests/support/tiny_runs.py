@@ -18,7 +18,7 @@ from tests.support.tiny_networks import draw_variables
 
 
 class Compiled:
-    """One device for all runs, and every step and prediction of the same networks compiled once.
+    """Gives all runs one device, and compiles steps and predictions of equal networks once.
 
     Attributes:
       before: called with the state before each step.
@@ -29,7 +29,7 @@ class Compiled:
         self._functions, self._variables = {}, {}
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        """For all runs that are opened until the patch is undone."""
+        """Serves all runs that are opened until the patch is undone."""
         mesh = parallel.make_mesh(jax.devices()[:1])
         map_phase = bootstrap.map_phase
         map_step, map_prediction = parallel.map_step, parallel.map_prediction

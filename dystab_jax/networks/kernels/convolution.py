@@ -13,7 +13,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from dystab_jax.array_types import Array
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -22,7 +24,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 def conv(
     x: Float[Array, "B H W C"], kernel: Float[Array, "k l C D"], stride: int = 1, dilation: int = 1
 ) -> Float[Array, "B h w D"]:
-    """Convolution with symmetric zero padding.
+    """Convolves with symmetric zero padding.
 
     Args:
       x: the input.
@@ -46,7 +48,7 @@ def for_flax(
     rhs_dilation: Sequence[int],
     **_,
 ) -> Array:
-    """The same as ``conv_general_dilated`` of a two-dimensional ``flax.linen.Conv``."""
+    """Stands in for ``conv_general_dilated`` of a two-dimensional ``flax.linen.Conv``."""
     if isinstance(padding, str):
         sides = [(n - 1) * d + 1 for n, d in zip(kernel.shape[:2], rhs_dilation, strict=True)]
         padding = jax.lax.padtype_to_pads(x.shape[1:3], sides, window_strides, padding)
@@ -106,7 +108,7 @@ def _gradient_by_products(
     padding: Padding,
     dilations: tuple[int, int],
 ) -> Array:
-    """For each tap, the pixels that it reads, [B h w, C], times the gradient, [B h w, D]."""
+    """Multiplies the pixels that each tap reads, [B h w, C], by the gradient, [B h w, D]."""
     batch, rows, columns, features = gradient.shape
     height, width, channels, _ = kernel.shape
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
@@ -137,7 +139,7 @@ def _gradient_by_products(
 def _gradient_by_grids(
     x: Array, kernel: Array, gradient: Array, padding: Padding, dilations: tuple[int, int]
 ) -> Array:
-    """The gradient of an undilated convolution of the grids that a dilated one reads one by one."""
+    """Takes the gradient of an undilated convolution of the grids that a dilated one reads."""
     padded = _split_grids(jnp.pad(x, ((0, 0), *padding, (0, 0))), dilations)
     gradient = _split_grids(gradient, dilations)
     undilated = ((1, 1), ((0, 0), (0, 0)), (1, 1))
@@ -145,7 +147,7 @@ def _gradient_by_grids(
 
 
 def _split_grids(x: Array, sides: tuple[int, int]) -> Array:
-    """Every side-th row and column as an image of its own, [B * sides, H / sides, W / sides, C].
+    """Makes every side-th row and column an image, [B * sides, H / sides, W / sides, C].
 
     Last rows and columns are filled up with zeros.
     """

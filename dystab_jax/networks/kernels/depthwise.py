@@ -10,7 +10,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from dystab_jax.array_types import Array
 
 # The sums of the kernel's gradient should stay in a core's cache: entries of all taps together.
 _CACHED_ENTRIES = 65536
@@ -48,7 +50,7 @@ def _depthwise_conv(x: Array, kernel: Array, stride: int, dilation: int) -> Arra
 
 
 def grouped_conv(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
-    """``depthwise_conv`` as one XLA convolution."""
+    """Computes ``depthwise_conv`` as one XLA convolution."""
     pad = dilation * (kernel.shape[0] - 1) // 2
     return jax.lax.conv_general_dilated(
         x,
@@ -62,7 +64,7 @@ def grouped_conv(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
 
 
 def shifted_products(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
-    """``depthwise_conv`` as a sum over the taps of shifted input times weight."""
+    """Computes ``depthwise_conv`` as a sum over the taps of shifted input times weight."""
     size = kernel.shape[0]
     pad = dilation * (size - 1) // 2
     batch, height, width, channels = x.shape
@@ -114,7 +116,7 @@ _depthwise_conv.defvjp(_forward, _backward)
 def _input_gradient(
     shape: tuple[int, ...], kernel: Array, gradient: Array, stride: int, dilation: int
 ) -> Array:
-    """The gradient, spread out to the input's pixels, filtered by the mirrored kernel."""
+    """Spreads the gradient to the input's pixels and filters it by the mirrored kernel."""
     spread = [(0, 0, 0)]
     for size, samples in zip(shape[1:3], gradient.shape[1:3], strict=True):
         spread.append((0, size - 1 - (samples - 1) * stride, stride - 1))
@@ -123,7 +125,7 @@ def _input_gradient(
 
 
 def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, dilation: int) -> Array:
-    """Sum over all pixels of gradient times shifted input, for every tap.
+    """Sums gradient times shifted input over all pixels, for every tap.
 
     A reduction fused with its product would be a scalar loop on the CPU. So a loop goes over
     short stretches of image rows and adds to one set of sums per pixel of the stretch.

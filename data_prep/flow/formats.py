@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 from PIL import Image
 
 from data_prep.sources.layout import NOT_AN_IMAGE, read_bytes
@@ -147,7 +147,7 @@ def _write_kitti(flow: FlowField) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-def _read_npz(data: bytes) -> FlowField:
+def _read_npz(data: bytes) -> Float[np.ndarray, "h w 2"]:
     if not data.startswith(b"PK"):
         raise ValueError(f"begins with {data[:4]!r}; an npz file is a zip and begins with b'PK'")
     try:
@@ -160,7 +160,7 @@ def _read_npz(data: bytes) -> FlowField:
     return _as_field(flow)
 
 
-def _read_npy(data: bytes) -> FlowField:
+def _read_npy(data: bytes) -> Float[np.ndarray, "h w 2"]:
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except (EOFError, MemoryError) as error:

@@ -6,9 +6,10 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from data_prep.flow.kernels import winograd
+from dystab_jax.array_types import Array
 
 Maps = Float[Array, "B _h _w _C"]
 """Feature maps; layers may change all but the batch."""

@@ -81,7 +81,7 @@ def _every(maps: Array, count: int, axis: int) -> list[Array]:
     return [cut(i, i + reach) for i in range(_SIDE)]
 
 
-def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
+def _combine(matrix: np.ndarray, parts: Sequence[Array] | Array) -> list[Array]:
     """Matrix times a vector of arrays; as sums, which XLA fuses with what is around them."""
     rows = []
     for row in matrix:

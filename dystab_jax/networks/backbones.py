@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import flax.linen as nn
-import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from dystab_jax.array_types import Array
@@ -33,7 +33,7 @@ class Small(nn.Module):
     width: int
     output_stride: int
     norm: Norm
-    dtype: jnp.dtype
+    dtype: DTypeLike
     remat: bool = False
 
     @nn.compact

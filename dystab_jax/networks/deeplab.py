@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from dystab_jax.array_types import Array, Flow, Image
@@ -98,7 +99,7 @@ class AtrousHeads(nn.Module):
     features: int
     rates: tuple[int, ...]
     scale: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w D"]:

@@ -3,7 +3,7 @@
 from functools import partial
 
 import flax.linen as nn
-import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from dystab_jax.array_types import Array
@@ -33,7 +33,7 @@ class DepthwiseConv(nn.Module):
     kernel: int
     stride: int
     dilation: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
@@ -65,7 +65,7 @@ class InvertedResidual(nn.Module):
     expansion: int
     shortcut: bool
     norm: Norm
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w D"]:
@@ -101,7 +101,7 @@ class EfficientNetLite0(nn.Module):
 
     output_stride: int
     norm: Norm
-    dtype: jnp.dtype
+    dtype: DTypeLike
     remat: bool = False
 
     @nn.compact

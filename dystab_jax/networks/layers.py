@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from dystab_jax.array_types import Array
@@ -41,7 +42,7 @@ class Conv(nn.Module):
     kernel: int
     stride: int = 1
     dilation: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w D"]:
@@ -61,7 +62,7 @@ class GroupNorm(nn.Module):
     """
 
     epsilon: float = 1e-5
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -71,7 +72,7 @@ class GroupNorm(nn.Module):
         return nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="group")(x)
 
 
-def make_norm(norm: str, *, train: bool, axis_name: str | None, dtype: jnp.dtype) -> Norm:
+def make_norm(norm: str, *, train: bool, axis_name: str | None, dtype: DTypeLike) -> Norm:
     """Returns the constructor of normalisation layers that ``norm`` names.
 
     Args:

@@ -1,7 +1,7 @@
 """ResNet-18, -34 and -50 as published weights expect them, dilated to a chosen output stride."""
 
 import flax.linen as nn
-import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from dystab_jax.array_types import Array
@@ -29,7 +29,7 @@ class Block(nn.Module):
     dilations: tuple[int, int]
     project: bool
     norm: Norm
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w D"]:
@@ -82,7 +82,7 @@ class ResNet(nn.Module):
     bottleneck: bool
     output_stride: int
     norm: Norm
-    dtype: jnp.dtype
+    dtype: DTypeLike
     remat: bool = False
 
     @nn.compact

@@ -1,4 +1,4 @@
-"""DeepLab and its backbones: sizes, strides, normalisations, and formulations that must agree."""
+"""DeepLab: sizes, normalisations, what it sees of flow, and formulations that must agree."""
 
 from functools import partial
 
@@ -7,46 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dystab_jax.networks.backbones import Small
 from dystab_jax.networks.deeplab import (
     DeepLab,
     standardise_flow,
-    sum_of_convolutions,
     with_length,
     without_camera,
 )
-from dystab_jax.networks.efficientnet import EfficientNetLite0
-from dystab_jax.networks.kernels.depthwise import depthwise_conv, grouped_conv, shifted_products
-from dystab_jax.networks.kernels.sum_of_shifts import sum_of_shifts
-from dystab_jax.networks.layers import Conv, make_norm, upsample
 from dystab_jax.networks.motion_models import parametric_motion
-from dystab_jax.networks.resnet import ResNet
 from tests.support.tiny_motion import BOX, motion
-
-
-def _draw(*shape, seed=0):
-    # NumPy's generator: JAX would compile one more program for every shape.
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
-
-
-def _fill(module, x):
-    """Random variables without compiling the initialisation, which takes long."""
-    generator = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        values = generator.standard_normal(leaf.shape).astype(np.float32)
-        if path[-1].key == "kernel":
-            return values * (2 / np.prod(leaf.shape[:-1])) ** 0.5
-        return 0.1 * values + (path[-1].key in ("scale", "var"))
-
-    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+from tests.support.tiny_networks import draw, fill_variables
 
 
 def _flow_and_small(norm="batch", **kwargs):
     module = DeepLab("small", "flow", norm=norm, width=32, **kwargs)
-    x = 3 * _draw(2, 40, 56, 2)
-    return module, _fill(module, x), x
+    x = 3 * draw(2, 40, 56, 2)
+    return module, fill_variables(module, x), x
 
 
 def _parameters(**kwargs):
@@ -81,127 +56,15 @@ def test_small_has_a_quarter_of_a_million_parameters():
 )
 def test_logits_have_the_size_of_the_input(kwargs, height, width):
     module = DeepLab(inputs="image", **kwargs)
-    x = jax.nn.sigmoid(_draw(1, height, width, 3))
-    logits = jax.jit(module.apply)(_fill(module, x), x)
+    x = jax.nn.sigmoid(draw(1, height, width, 3))
+    logits = jax.jit(module.apply)(fill_variables(module, x), x)
     assert logits.shape == (1, height, width, 2)
     assert logits.dtype == jnp.float32
     assert np.isfinite(logits).all()
 
 
-def _backbone(kind, output_stride):
-    norm = make_norm("batch", train=False, axis_name=None, dtype=jnp.float32)
-    common = {"output_stride": output_stride, "norm": norm, "dtype": jnp.float32}
-    if kind == "basic":
-        return ResNet(blocks=(1, 1, 2, 2), bottleneck=False, **common)
-    if kind == "bottleneck":
-        return ResNet(blocks=(1, 1, 2, 2), bottleneck=True, **common)
-    if kind == "small":
-        return Small(width=16, **common)
-    return EfficientNetLite0(**common)
-
-
-@pytest.mark.parametrize(
-    ("kind", "coarse", "fine"),
-    [
-        ("basic", 32, 8),
-        ("basic", 32, 16),
-        ("bottleneck", 32, 8),
-        ("efficientnet", 32, 8),
-        ("small", 16, 4),
-    ],
-)
-def test_dilation_computes_the_same_features_more_densely(kind, coarse, fine):
-    x = _draw(1, 71, 96, 3)
-    variables = _fill(_backbone(kind, coarse), x)
-    sparse = jax.jit(_backbone(kind, coarse).apply)(variables, x).deep
-    dense = jax.jit(_backbone(kind, fine).apply)(variables, x).deep
-    assert dense.shape[1:3] == (-(-71 // fine), -(-96 // fine))
-    step = coarse // fine
-    np.testing.assert_allclose(dense[:, ::step, ::step], sparse, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize(("stride", "product"), [(1, True), (2, False)])
-def test_pointwise_convolutions(stride, product):
-    module, x = Conv(5, 1, stride=stride), _draw(2, 7, 9, 3)
-    kernel = _draw(1, 1, 3, 5, seed=1)
-    apply = partial(module.apply, {"params": {"kernel": kernel}})
-    expected = x[:, ::stride, ::stride] @ kernel[0, 0]
-    np.testing.assert_allclose(apply(x), expected, rtol=1e-5, atol=1e-5)
-    # XLA's GPU compiler aborts on some products of every other pixel.
-    assert ("dot_general" in str(jax.make_jaxpr(apply)(x))) == product
-
-
-@pytest.mark.parametrize(
-    ("size", "stride", "dilation", "width"),
-    [(3, 1, 1, 13), (3, 2, 1, 13), (5, 2, 1, 14), (5, 1, 2, 14), (3, 1, 4, 13)],
-)
-def test_depthwise_agrees_with_the_grouped_convolution(size, stride, dilation, width):
-    x, kernel = _draw(2, 9, width, 6), _draw(size, size, 1, 6, seed=1)
-    expected, pull = jax.vjp(partial(grouped_conv, stride=stride, dilation=dilation), x, kernel)
-    shifted = shifted_products(x, kernel, stride, dilation)
-    np.testing.assert_allclose(shifted, expected, rtol=1e-5, atol=1e-5)
-    result, pull_back = jax.vjp(lambda x, k: depthwise_conv(x, k, stride, dilation), x, kernel)
-    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
-    gradient = _draw(*expected.shape, seed=2)
-    for ours, theirs in zip(pull_back(gradient), pull(gradient), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-
-
-def test_depthwise_kernel_gradient_adds_up_over_many_stretches():
-    # 9 · 4096 entries a pixel: stretches of one pixel, each row in several.
-    x, kernel, gradient = _draw(1, 3, 5, 4096), _draw(3, 3, 1, 4096), _draw(1, 3, 5, 4096, seed=3)
-    expected = jax.vjp(lambda k: grouped_conv(x, k, 1, 1), kernel)[1](gradient)[0]
-    result = jax.vjp(lambda k: depthwise_conv(x, k, 1, 1), kernel)[1](gradient)[0]
-    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_depthwise_gradients_pass_shard_map_with_its_checks():
-    x, kernel = _draw(2, 6, 7, 4), _draw(3, 3, 1, 4, seed=1)
-
-    def gradient(conv):
-        return jax.grad(lambda kernel, x: jnp.square(conv(x, kernel, 1, 1)).sum())
-
-    mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
-    spec = jax.sharding.PartitionSpec
-    mapped = jax.shard_map(
-        gradient(depthwise_conv), mesh=mesh, in_specs=(spec(), spec("data")), out_specs=spec()
-    )
-    expected = gradient(grouped_conv)(kernel, x)
-    np.testing.assert_allclose(jax.jit(mapped)(kernel, x), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_depthwise_lowers_to_shifts_on_cpu_and_to_a_convolution_elsewhere():
-    def text(platform):
-        x, kernel = _draw(1, 8, 8, 4), _draw(3, 3, 1, 4)
-        traced = jax.jit(lambda x, k: depthwise_conv(x, k, 1, 1)).trace(x, kernel)
-        return traced.lower(lowering_platforms=(platform,)).as_text()
-
-    assert "stablehlo.convolution" not in text("cpu")
-    assert "stablehlo.convolution" in text("tpu")
-
-
-def test_atrous_heads_as_shifts_agree_with_convolutions():
-    x, kernels = _draw(2, 7, 9, 5), _draw(3, 3, 3, 5, 2, seed=1)
-    rates = (1, 3, 8)  # 8 reaches past seven rows and not past nine columns.
-    expected = sum_of_convolutions(x, kernels, rates)
-    np.testing.assert_allclose(sum_of_shifts(x, kernels, rates), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_upsampling_puts_samples_on_the_pixels_they_came_from():
-    pixels = np.arange(17, dtype=np.float32)
-    ramp = jnp.asarray(pixels[None, :, None, None] + 10 * pixels[None, None, :, None])
-    result = upsample(ramp[:, ::8, ::8], 17, 17, 8)
-    np.testing.assert_allclose(result, ramp, rtol=1e-6, atol=1e-5)
-
-
-def test_upsampling_repeats_the_last_sample_at_the_far_border():
-    x = jnp.asarray([1.0, 3.0])[None, None, :, None]
-    result = upsample(x, 1, 7, 4)[0, 0, :, 0]
-    np.testing.assert_allclose(result, [1.0, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0], rtol=1e-6)
-
-
 def test_flow_is_standardised_per_sample():
-    flow = jnp.concatenate([5 + 2 * _draw(1, 20, 30, 2), 0.1 * _draw(1, 20, 30, 2, seed=4)])
+    flow = jnp.concatenate([5 + 2 * draw(1, 20, 30, 2), 0.1 * draw(1, 20, 30, 2, seed=4)])
     # 40 times the motion, plus a camera pan, is the same picture.
     other = 40 * flow + jnp.asarray([7.0, -3.0])[None, None, None, :]
     result = standardise_flow(flow, noise=1e-6)
@@ -214,20 +77,20 @@ def test_standardising_a_still_field_keeps_noise_small_and_gradients_finite():
     still = jnp.zeros((1, 8, 8, 2))
     gradient = jax.grad(lambda flow: jnp.square(standardise_flow(flow)).sum())(still)
     assert np.isfinite(gradient).all()
-    noise = standardise_flow(0.01 * _draw(1, 32, 32, 2))
+    noise = standardise_flow(0.01 * draw(1, 32, 32, 2))
     assert float(jnp.std(noise)) < 0.25
 
 
 def test_a_network_that_shrinks_sees_means_of_cells():
     module = DeepLab("small", "flow", norm="group", width=32)
-    flow = _draw(2, 64, 96, 2)
-    variables = _fill(module, flow)
+    flow = draw(2, 64, 96, 2)
+    variables = fill_variables(module, flow)
     cells = np.asarray(flow).reshape(2, 32, 2, 48, 2, 2).mean((2, 4))
     expected = jax.image.resize(module.apply(variables, cells), (2, 64, 96, 2), "bilinear")
     shrinking = module.clone(shrink=2)
     np.testing.assert_allclose(shrinking.apply(variables, flow), expected, atol=1e-5)
     with pytest.raises(ValueError, match="64x97 pixels does not divide into cells of shrink=2"):
-        shrinking.apply(variables, _draw(1, 64, 97, 2))
+        shrinking.apply(variables, draw(1, 64, 97, 2))
     with pytest.raises(ValueError, match="at least 64 pixels"):
         shrinking.apply(variables, flow[:, :48])
     with pytest.raises(ValueError, match="shrink is 0"):
@@ -256,8 +119,8 @@ def test_a_still_field_without_its_camera_is_zero():
 
 def test_a_network_without_the_camera_does_not_see_it():
     module = DeepLab("small", "flow", camera="quadratic", norm="group", width=32)
-    flow = 0.1 * _draw(4, 32, 48, 2) + 2 * BOX
-    variables = _fill(module, flow)
+    flow = 0.1 * draw(4, 32, 48, 2) + 2 * BOX
+    variables = fill_variables(module, flow)
     still, moving = (module.apply(variables, flow + extra) for extra in (0, motion(6, seed=1)))
     plain = DeepLab("small", "flow", norm="group", width=32)
     seen = [plain.apply(variables, flow + extra) for extra in (0, motion(6, seed=1))]
@@ -311,7 +174,7 @@ def test_frozen_normalisation_reads_the_stored_statistics_while_training():
 def test_batch_moments_are_those_of_all_devices_together():
     whole, variables, _ = _flow_and_small("batch")
     shards = DeepLab("small", "flow", width=32, axis_name="data")
-    x = jnp.concatenate([2 * _draw(2, 32, 40, 2), jnp.square(_draw(2, 32, 40, 2, seed=5))])
+    x = jnp.concatenate([2 * draw(2, 32, 40, 2), jnp.square(draw(2, 32, 40, 2, seed=5))])
     x = x * jnp.arange(1.0, 5.0)[:, None, None, None]
 
     def train(module, x):

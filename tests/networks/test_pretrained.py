@@ -1,8 +1,4 @@
-"""Published weights: files read without torch, converted, and proved by the numbers they give."""
-
-import os
-import pickle
-import zipfile
+"""Published weights: converted, and proved by the numbers they give."""
 
 import cv2
 import jax
@@ -15,150 +11,7 @@ from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.layers import make_norm
 from dystab_jax.networks.pretrained import load_backbone
 from dystab_jax.networks.torch_files import read_checkpoint
-
-# --- checkpoint files, written by hand -----------------------------------------------------------
-
-_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-_STORAGE_NAMES = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage"}
-
-
-def _opcodes(value):
-    """Pickle opcodes of a plain value; bytes are taken as opcodes already."""
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, bool):
-        return b"\x88" if value else b"\x89"
-    if isinstance(value, int):
-        return b"L%dL\n" % value
-    if isinstance(value, str):
-        text = value.encode()
-        return b"X" + len(text).to_bytes(4, "little") + text
-    if isinstance(value, tuple | list):
-        inside = b"".join(_opcodes(item) for item in value)
-        return b"(" + inside + (b"t" if isinstance(value, tuple) else b"l")
-    items = b"".join(_opcodes(key) + _opcodes(item) for key, item in value.items())
-    return b"}(" + items + b"u"
-
-
-def _pickle(value):
-    return b"\x80\x02" + _opcodes(value) + b"."
-
-
-def _tensor(key, array, view=None, legacy=False, steps=None):
-    storage = ("storage", b"ctorch\n%s\n" % _STORAGE_NAMES[str(array.dtype)].encode(), key, "cpu")
-    storage += (array.size, b"N") if legacy else (array.size,)
-    shape = array.shape if view is None else view
-    if steps is None:
-        steps = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
-    hooks = b"ccollections\nOrderedDict\n)R"
-    arguments = (_opcodes(storage) + b"Q", 0, tuple(shape), tuple(steps), False, hooks)
-    return b"ctorch._utils\n_rebuild_tensor_v2\n" + _opcodes(arguments) + b"R"
-
-
-def _write(path, arrays, *, legacy=False, wrap=None, content=None, **tensor_kwargs):
-    if content is None:
-        content = {
-            name: _tensor(str(i), array, legacy=legacy, **tensor_kwargs)
-            for i, (name, array) in enumerate(arrays.items())
-        }
-    content = _pickle({wrap: content} if wrap else content)
-    if legacy:
-        with open(path, "wb") as file:
-            file.write(_pickle(_MAGIC) + _pickle(_PROTOCOL) + _pickle({"little_endian": True}))
-            file.write(content + _pickle([str(i) for i in range(len(arrays))]))
-            for array in arrays.values():
-                file.write(array.size.to_bytes(8, "little") + array.tobytes())
-    else:
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", content)
-            for i, array in enumerate(arrays.values()):
-                archive.writestr(f"archive/data/{i}", array.tobytes())
-    return path
-
-
-SAMPLE = {
-    "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7,
-    "a.half": np.asarray([0.5, -2.0], np.float16),
-    "a.num_batches_tracked": np.asarray(3, np.int64),
-}
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("wrap", [None, "state_dict"])
-def test_both_layouts_are_read_exactly(tmp_path, legacy, wrap):
-    named = {f"module.{name}": array for name, array in SAMPLE.items()} if wrap else SAMPLE
-    arrays = read_checkpoint(_write(tmp_path / "x.pth", named, legacy=legacy, wrap=wrap))
-    assert list(arrays) == list(SAMPLE)
-    for name, array in SAMPLE.items():
-        assert arrays[name].dtype == array.dtype
-        np.testing.assert_array_equal(arrays[name], array)
-
-
-def test_transposed_storages_are_read_by_their_steps(tmp_path):
-    stored = np.arange(6, dtype=np.float32).reshape(2, 3)
-    path = _write(tmp_path / "x.pth", {"w": stored}, view=(3, 2), steps=(1, 3))
-    np.testing.assert_array_equal(read_checkpoint(path)["w"], stored.T)
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-def test_a_tensor_beyond_its_storage_is_refused(tmp_path, legacy):
-    path = _write(tmp_path / "x.pth", {"w": np.zeros(6, np.float32)}, legacy=legacy, view=(7,))
-    with pytest.raises(ValueError, match=r"x\.pth.*'w' reaches to entry 6 of a storage of 6"):
-        read_checkpoint(path)
-
-
-class _Malicious:
-    def __init__(self, command):
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
-@pytest.mark.parametrize("layout", ["bare", "legacy", "zip"])
-def test_a_pickle_that_wants_to_run_code_is_refused_and_not_run(tmp_path, layout):
-    marker = tmp_path / "executed"
-    attack = pickle.dumps(_Malicious(f"touch {marker}"), protocol=2)
-    path = tmp_path / "x.pth"
-    if layout == "bare":
-        path.write_bytes(attack)
-    else:
-        # Without its protocol header and its stop, a pickle is a value inside another.
-        _write(path, {}, legacy=layout == "legacy", content={"w": attack[2:-1]})
-    with pytest.raises(ValueError, match=r"it asks for (posix|nt)\.system"):
-        read_checkpoint(path)
-    assert not marker.exists()
-    # The attack is real: an ordinary unpickler runs it.
-    pickle.loads(attack)
-    assert marker.exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not a checkpoint"),
-        (b"\x89PNG\r\n", "not a checkpoint"),
-        (pickle.dumps({"w": 1}), "does not start as torch.save"),
-    ],
-)
-def test_other_files_are_refused_by_name(tmp_path, content, message):
-    path = tmp_path / "picture.pth"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"picture.pth.*{message}|{message}"):
-        read_checkpoint(path)
-
-
-def test_a_zip_file_cut_short_is_refused(tmp_path):
-    path = _write(tmp_path / "x.pth", SAMPLE)
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"x\.pth is not a checkpoint"):
-        read_checkpoint(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*nowhere\.pth"):
-        read_checkpoint(tmp_path / "nowhere.pth")
-
+from tests.support.torch_checkpoints import write_checkpoint
 
 # --- ResNet by numbers ---------------------------------------------------------------------------
 
@@ -223,7 +76,7 @@ def drawn(request, tmp_path_factory):
     """Name, weights, and the file that holds them."""
     arrays = _draw_weights(request.param)
     path = tmp_path_factory.mktemp("weights") / f"{request.param}.pth"
-    return request.param, arrays, _write(path, arrays)
+    return request.param, arrays, write_checkpoint(path, arrays)
 
 
 def _loaded(name, path, inputs="image"):
@@ -375,7 +228,7 @@ def _changed(arrays, **changes):
     ],
 )
 def test_a_checkpoint_that_does_not_fit_names_the_first_difference(tmp_path, changes, message):
-    path = _write(tmp_path / "x.pth", _changed(_draw_weights("resnet18"), **changes))
+    path = write_checkpoint(tmp_path / "x.pth", _changed(_draw_weights("resnet18"), **changes))
     with pytest.raises(ValueError, match=r"x\.pth.*" + message):
         _loaded("resnet18", path)
 

@@ -43,6 +43,25 @@ def tiny_steps(norm="group", average_decay=0.9, optimizer=None, **options) -> St
     return Steps(**trained, options=LossOptions(**defaults | options))
 
 
+def draw(*shape, seed=0):
+    """Draws float32 numbers by NumPy: JAX would compile one more program for every shape."""
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def fill_variables(module, x):
+    """Draws all variables, biases and moments too, without compiling the initialisation."""
+    generator = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        values = generator.standard_normal(leaf.shape).astype(np.float32)
+        if path[-1].key == "kernel":
+            return values * (2 / np.prod(leaf.shape[:-1])) ** 0.5
+        return 0.1 * values + (path[-1].key in ("scale", "var"))
+
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
 def draw_variables(module, *inputs, seed=0):
     """Draws by NumPy what ``module.init`` gives: compiling Flax's own takes ten times as long."""
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What every test shares: strict JAX settings, four CPU devices, tiny data and a config for it."""
+"""Shared by every test: strict JAX settings, four CPU devices, tiny data and a config for it."""
 
 import os
 
@@ -16,17 +16,33 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import jax
+import jaxtyping
 import pytest
 from absl import flags
 from ml_collections import ConfigDict
 
 from configs import demo
 
+ROOT = Path(__file__).resolve().parents[1]
+
+# In modules whose annotations carry shapes, each call is compared with its function's annotations,
+# and each dataclass with its fields'. Works on what is imported from here on; configs import none.
+jaxtyping.install_import_hook(
+    [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for package in ("dystab_jax", "data_prep")
+        for path in (ROOT / package).rglob("*.py")
+        if re.search("jaxtyping|array_types", path.read_text())
+    ],
+    # An int passes for a float, as type checkers have it.
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # tensorflow_datasets registers absl flags when imported and reads them later.
 flags.FLAGS.mark_as_parsed()
@@ -34,16 +50,22 @@ flags.FLAGS.mark_as_parsed()
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Reference data beside the checkout; tests that need it skip where it is absent."""
-    path = Path(__file__).resolve().parents[1].parent / "shared"
+    """Returns the reference data beside the checkout; skips where it is absent."""
+    path = ROOT.parent / "shared"
     if not path.is_dir():
         pytest.skip("the reference data (../shared beside the checkout) is absent")
     return path
 
 
+@pytest.fixture
+def unchecked(monkeypatch) -> None:
+    """Lets wrong shapes and types through to our functions, for tests of their own refusals."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Path:
-    """A data_dir with folder/tiny: splits train and val, three videos of four 48x64 frames."""
+    """Prepares folder/tiny: splits train and val, three videos of four 48x64 frames."""
     from data_prep.datasets.drawing import draw_video
     from data_prep.prepare import prepare
 
@@ -96,5 +118,5 @@ def new_tiny_config(tiny_data) -> Callable[[], ConfigDict]:
 
 @pytest.fixture
 def tiny_config(new_tiny_config) -> ConfigDict:
-    """One config of ``new_tiny_config``, to be changed at will."""
+    """Returns one config of ``new_tiny_config``, to be changed at will."""
     return new_tiny_config()

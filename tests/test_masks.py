@@ -154,7 +154,7 @@ def test_chi_alone_where_its_masks_are_harder_to_inpaint(library):
         np.testing.assert_array_equal(masks.fuse(phi, chi, *losses, mode=mode), alone)
 
 
-def test_fuse_refuses_what_it_cannot_do():
+def test_fuse_refuses_what_it_cannot_do(unchecked):
     with pytest.raises(ValueError, match="mode 'best' is unknown; there are geometric, product"):
         masks.fuse(PHI, CHI, mode="best")
     with pytest.raises(ValueError, match="trust 'truth' is unknown; there are loss_a, none"):

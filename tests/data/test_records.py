@@ -68,7 +68,7 @@ def test_flow_that_cannot_be_stored_is_refused(value):
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 3), (0, 4, 2)])
-def test_flow_of_another_shape_is_refused(shape):
+def test_flow_of_another_shape_is_refused(unchecked, shape):
     with pytest.raises(ValueError, match=r"expected \[height, width, 2\]"):
         encodings.encode_flow(np.zeros(shape, np.float32))
 

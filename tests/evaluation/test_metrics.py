@@ -174,7 +174,7 @@ def test_decay_by_hand():
 
 
 @pytest.mark.parametrize("score", [metrics.jaccard, metrics.boundary_f, metrics.f_beta])
-def test_bad_masks_are_refused(score):
+def test_bad_masks_are_refused(unchecked, score):
     with pytest.raises(ValueError, match=r"\(2, 2\) and truth \(2, 3\) differ in size"):
         score(LEFT, np.zeros((2, 3), np.uint8))
     with pytest.raises(ValueError, match=r"shape \(2, 2, 1\), expected \(height, width\)"):
@@ -183,7 +183,7 @@ def test_bad_masks_are_refused(score):
         score(LEFT, LEFT * 0.5)
 
 
-def test_soft_predictions_are_refused_where_hard_ones_are_meant():
+def test_soft_predictions_are_refused_where_hard_ones_are_meant(unchecked):
     with pytest.raises(ValueError, match="prediction has type float64.*threshold"):
         metrics.jaccard(LEFT * 0.5, LEFT)
 

@@ -429,7 +429,7 @@ def test_strips_are_of_some_frames_of_long_videos():
     assert spread("ab", 5) == ["a", "b"]
 
 
-def test_pictures_say_which_masks_went_through_a_crf(session, monkeypatch):
+def test_pictures_say_which_masks_went_through_a_crf(unchecked, session, monkeypatch):
     one = sample()
     assert [one.title(name) for name in ("phi", "truth")] == ["phi", "truth"]
     drawn = []

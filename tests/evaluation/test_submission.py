@@ -63,7 +63,7 @@ def test_palette_is_that_of_davis(shared):
     np.testing.assert_array_equal(colours[: len(used)], used)
 
 
-def test_what_is_no_map_or_no_data_set_is_refused(tmp_path):
+def test_what_is_no_map_or_no_data_set_is_refused(unchecked, tmp_path):
     for bad in (SOFT * 255, SOFT - 0.1, np.where(SOFT, SOFT, np.nan), SOFT[..., None]):
         message = re.escape(f"video cat, frame 7: a map of shape {bad.shape}, expected")
         with pytest.raises(ValueError, match=message):

@@ -254,13 +254,13 @@ def test_guided_filter_equals_a_fit_in_every_window():
         (dict(backend="torch"), "backend 'torch'.*numpy, jax"),
     ],
 )
-def test_bad_input(change, message):
+def test_bad_input(unchecked, change, message):
     image, soft = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32)
     with pytest.raises(ValueError, match=message):
         refine(**{"image": image, "soft": soft, "preset": "cis", **change})
 
 
-def test_bad_frames():
+def test_bad_frames(unchecked):
     with pytest.raises(ValueError, match="preset 'sis'"):
         refine_frames([], "sis")
     with pytest.raises(ValueError, match="jobs is 0"):

@@ -192,7 +192,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_what_cannot_be_written_leaves_no_file(tmp_path, ending):
+def test_what_cannot_be_written_leaves_no_file(unchecked, tmp_path, ending):
     path = tmp_path / f"a{ending}"
     with pytest.raises(ValueError, match=rf"a{ending}: flow has shape \(3, 4\); expected"):
         write_flow(path, np.zeros((3, 4), np.float32))

@@ -90,7 +90,7 @@ def test_s_measure_cannot_fall_below_zero():
 
 
 @pytest.mark.parametrize("score", [saliency.curve, saliency.adaptive_f, saliency.s_measure])
-def test_maps_outside_the_unit_interval_are_refused(score):
+def test_maps_outside_the_unit_interval_are_refused(unchecked, score):
     with pytest.raises(ValueError, match=r"expected probabilities in \[0, 1\]"):
         score(SOFT * 255, TRUTH)
     with pytest.raises(ValueError, match="differ in size"):

@@ -38,13 +38,14 @@ import numpy as np
 
 from benchmarks.settings import load_config
 from dystab_jax import masks
-from dystab_jax.bootstrap import Bootstrap, Phase, map_phase
+from dystab_jax.bootstrap import map_phase
 from dystab_jax.build import NETWORKS, Run, unpack
 from dystab_jax.commands import train_and_score
 from dystab_jax.commands.compile_ahead import training_batch
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.cores import use_cores
 from dystab_jax.runtime.huge_pages import restart_with_huge_pages
+from dystab_jax.schedule import Bootstrap, Phase
 
 UPDATES = {
     "phi": ("dynamic", (1, 0)),

@@ -14,14 +14,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from dystab_jax.inference import Predictor
+from dystab_jax.losses import LossOptions
 from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.inpainter import Inpainter
+from dystab_jax.networks.optimizers import make_optimizer
 from dystab_jax.networks.pretrained import check_pretrained, load_backbone
-from dystab_jax.optimizers import make_optimizer
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.parallel import AXIS
-from dystab_jax.state import State, Trained, Variables
-from dystab_jax.steps import LossOptions, Steps
+from dystab_jax.state import State, Trainable, Variables
+from dystab_jax.steps import Steps
 
 NETWORKS = ("phi", "psi", "chi")
 
@@ -73,7 +74,7 @@ def make_steps(config: ConfigDict) -> Steps:
                 given = f"pretrained={section.pretrained!r}"
                 raise ValueError(f"config.{name}: {given}: {error}") from error
         optimizer = unpack(make_optimizer, section.optimizer, f"{name}.optimizer")
-        trained[name] = Trained(module, optimizer, section.average_decay)
+        trained[name] = Trainable(module, optimizer, section.average_decay)
     return Steps(**trained, options=unpack(LossOptions, config.loss, "loss"))
 
 

@@ -109,3 +109,12 @@ def occlusion(flow: Flow, returned: Flow, relative: float = 0.01, absolute: floa
     outside = (y < 0) | (y > height - 1) | (x < 0) | (x > width - 1)
     occluded = (mismatch > relative * lengths + absolute) | outside
     return occluded[..., None].astype(flow.dtype)
+
+
+def normalise_flow(flow: Flow, slowest: float) -> Flow:
+    """Flow in units of its own mean length, so that ε means the same for slow and fast videos.
+
+    The mean motion is kept: without it the denominators of Eq. (3) shrink and half images win.
+    """
+    length = jnp.mean(jnp.linalg.norm(flow, axis=-1), (1, 2))[:, None, None, None]
+    return flow / jnp.maximum(length, slowest)

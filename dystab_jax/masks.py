@@ -6,6 +6,7 @@ on NumPy arrays at test time, and return the kind they got; `upsample` is for te
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
@@ -195,3 +196,20 @@ def _select(chosen: Choice, where_true: Masks, where_false: Masks) -> Masks:
     """Whole samples of one array or the other, in the array library of `where_true`."""
     library = where_true.__array_namespace__()
     return library.where(chosen[:, None, None, None], where_true, where_false)
+
+
+def draw_ellipses(
+    ellipse: Float[jax.Array, "B 5"], height: int, width: int
+) -> Float[jax.Array, "B H W 1"]:
+    """Draws filled ellipses, masks of 0 and 1.
+
+    Args:
+      ellipse: centre row and column and two radii, as shares of the image's sides, and the angle.
+      height, width: pixels.
+    """
+    row, column, radius1, radius2, angle = (ellipse[:, i, None, None] for i in range(5))
+    y = jnp.linspace(0, 1, height)[None, :, None] - row
+    x = jnp.linspace(0, 1, width)[None, None, :] - column
+    along = (x * jnp.cos(angle) + y * jnp.sin(angle)) / radius1
+    across = (y * jnp.cos(angle) - x * jnp.sin(angle)) / radius2
+    return (along**2 + across**2 < 1).astype(jnp.float32)[..., None]

@@ -59,7 +59,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Trained:
+class Trainable:
     """A network with what trains it; closed over by the steps, never saved.
 
     Attributes:

@@ -19,7 +19,7 @@ PAPER = {
     "inference",
     "losses",
     "masks",
-    "optimizers",
+    "schedule",
     "pseudo_labels",
     "state",
     "steps",

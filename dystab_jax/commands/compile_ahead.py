@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,40 +17,15 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
-from dystab_jax.bootstrap import Bootstrap, Phase, schedule, step_of
 from dystab_jax.build import Run, unpack
+from dystab_jax.commands.runs import open_runs
+from dystab_jax.commands.tpu_chips import device_of, roofline
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.parallel import AXIS
-from dystab_jax.steps import ARRAYS, USES
-
-
-@dataclass(frozen=True)
-class Chip:
-    """What Google's documentation says of one chip.
-
-    Attributes:
-      flops: peak of bfloat16, operations per second.
-      bandwidth: of its memory, bytes per second.
-      memory: bytes.
-    """
-
-    flops: float
-    bandwidth: float
-    memory: float
-
-
-CHIPS = {
-    "TPU v4": Chip(275e12, 1228e9, 32 * 2**30),
-    "TPU v5 lite": Chip(197e12, 819e9, 16 * 2**30),
-    "TPU v5": Chip(459e12, 2765e9, 95 * 2**30),
-    "TPU v6 lite": Chip(918e12, 1640e9, 32 * 2**30),
-}
-"""By JAX's ``device_kind``."""
-
-CORES = {"TPU v4": 2, "TPU v5": 2}
-"""Cores of a chip, where a topology counts each as a device."""
+from dystab_jax.schedule import KINDS, REFINEMENTS, Bootstrap, Phase, schedule, step_of
 
 EXAMPLES = "v5e:4x4, v5e:16x16, v4:2x2x2, v5p:2x2x2, v6e:4x4"
 
@@ -154,9 +129,7 @@ def programs(run: Run) -> Iterator[Program]:
     config, mesh = run.config, run.mesh
     state = run.abstract_state()
     options = unpack(Bootstrap, config.bootstrap, "bootstrap")
-    refinements = [
-        (kind, kind, 1e9) for kind in ("self_training", "supervised") if config[kind].data
-    ]
+    refinements = [(kind, kind, 1e9) for kind in REFINEMENTS if config[kind].data]
     seen = set()
     # How many frames there are does not matter here: enough for no phase to be left out.
     for phase in schedule(options, 10**9, config.data.batch_size, refinements):
@@ -164,7 +137,7 @@ def programs(run: Run) -> Iterator[Program]:
             seen.add((phase.kind, phase.first))
             step = parallel.map_step(step_of(phase, run.steps, options), mesh)
             name = f"{phase.kind}, first" if phase.first else phase.kind
-            own, others = state.split(USES[phase.kind])
+            own, others = state.split(KINDS[phase.kind].networks)
             yield Program(name, step, (own, training_batch(phase, run)), _size(others))
     averages = run.averages(state)
     height, width = config.data.image_size
@@ -200,7 +173,7 @@ def training_batch(phase: Phase, run: Run) -> dict[str, jax.ShapeDtypeStruct]:
     known |= dict.fromkeys(("flow_forward", "flow_backward"), flow)
     known |= dict.fromkeys(("motion_mask", "static_mask", "target", "truth"), mask)
     known |= dict.fromkeys(("confidence_phi", "confidence_chi"), number)
-    return {name: known[name] for name in ARRAYS[phase.kind]}
+    return {name: known[name] for name in KINDS[phase.kind].reads}
 
 
 class _Shapes:
@@ -244,21 +217,6 @@ def measure(
         collectives=collectives(compiled.as_text()),
         compile_seconds=seconds,
     )
-
-
-def device_of(kind: str) -> Chip | None:
-    """What is known of a device, which may be half a chip."""
-    if kind not in CHIPS:
-        return None
-    chip, cores = CHIPS[kind], CORES.get(kind, 1)
-    return Chip(chip.flops / cores, chip.bandwidth / cores, chip.memory / cores)
-
-
-def roofline(device: Chip, flops: float, accessed: float) -> tuple[float, float]:
-    """The least seconds that a step takes, and the share of the peak that it then reaches."""
-    arithmetic = flops / device.flops
-    seconds = max(arithmetic, accessed / device.bandwidth)
-    return seconds, arithmetic / seconds if seconds else 0.0
 
 
 _COLLECTIVE = re.compile(
@@ -354,3 +312,20 @@ def compile_run(run: Run, topology: str) -> Path:
         facts["steps"].append(asdict(one) | {"memory": one.memory})
         write_whole(path, json.dumps(facts, indent=1) + "\n")
     return path
+
+
+def compile_config(
+    config: ConfigDict | None, workdir: Path, topology: str, only: Sequence[str] = ()
+) -> None:
+    """Compiles every step of a config for a TPU slice; needs no TPU and trains nothing.
+
+    Args:
+      config: None: the one that the workdir has.
+      workdir: gets compile/TOPOLOGY.json; it need not hold a run.
+      topology: such as "v5e:4x4".
+      only: names of the runs to do; default: all.
+    """
+    mesh = parallel.make_mesh(devices_of(topology))
+    for run in open_runs(config, workdir, "compile", only):
+        path = compile_run(Run.of(run.config, run.workdir, mesh), topology)
+        print(f"saved   {path}")

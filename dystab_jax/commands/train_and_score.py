@@ -10,13 +10,13 @@ from data_prep.flow import FlowOptions
 from data_prep.prepare import prepare
 from dystab_jax import bootstrap
 from dystab_jax.build import Run
-from dystab_jax.commands import compile_ahead, predict
+from dystab_jax.commands import predict
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, selection
 from dystab_jax.report import figures, page, tables
-from dystab_jax.runtime import parallel, processes
+from dystab_jax.runtime import processes
 from dystab_jax.runtime.interruption import Interruption
 from dystab_jax.runtime.monitor import TrainingStopped
 
@@ -89,23 +89,6 @@ def _each_run(
             f"{', '.join(not_done)} could not be done, see above; the other runs are. The same "
             "command goes on with them"
         )
-
-
-def compile_ahead_of_time(
-    config: ConfigDict | None, workdir: Path, topology: str, only: Sequence[str] = ()
-) -> None:
-    """Compiles every step of a config for a TPU slice; needs no TPU and trains nothing.
-
-    Args:
-      config: None: the one that the workdir has.
-      workdir: gets compile/TOPOLOGY.json; it need not hold a run.
-      topology: such as "v5e:4x4".
-      only: names of the runs to do; default: all.
-    """
-    mesh = parallel.make_mesh(compile_ahead.devices_of(topology))
-    for run in open_runs(config, workdir, "compile", only):
-        path = compile_ahead.compile_run(Run.of(run.config, run.workdir, mesh), topology)
-        print(f"saved   {path}")
 
 
 def write_tables(workdir: Path) -> None:

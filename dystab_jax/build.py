@@ -79,7 +79,7 @@ def make_steps(config: ConfigDict) -> Steps:
 
 
 def _devices(config: ConfigDict) -> list[jax.Device]:
-    """All of them; those of a single process on a CPU are but its cores, some of which may rest."""
+    """Returns all devices; on a CPU, where they are its cores, as many as divide the batches."""
     devices = jax.devices()
     if devices[0].platform == "cpu" and processes.count() == 1:
         batches = math.gcd(config.data.batch_size, config.eval.batch_size)
@@ -89,13 +89,13 @@ def _devices(config: ConfigDict) -> list[jax.Device]:
 
 
 def initialise(module, key: jax.Array, *inputs: jax.Array) -> Variables:
-    """Initial variables; "params" is there even where nothing is learned."""
+    """Returns initial variables; "params" is there even where nothing is learned."""
     variables = dict(jax.jit(module.init)(key, *inputs))
     return {"params": variables.pop("params", {}), **variables}
 
 
 def initial_state(config: ConfigDict, steps: Steps, pretrained: bool = True) -> State:
-    """The state before the first step, with the pretrained backbones that the config names.
+    """Returns the state before the first step, with the pretrained backbones that the config names.
 
     ``pretrained=False`` leaves those out: the shapes are the same.
     """
@@ -118,7 +118,7 @@ def initial_state(config: ConfigDict, steps: Steps, pretrained: bool = True) -> 
 
 @dataclass(frozen=True)
 class Run:
-    """What a config stands for, ready to train or to predict.
+    """Holds what a config stands for, ready to train or to predict.
 
     Attributes:
       config: resolved.
@@ -158,11 +158,11 @@ class Run:
         return cls(config, workdir, steps, mesh, Predictor(steps, own, config.eval.batch_size))
 
     def new_state(self) -> State:
-        """The state before the first step, on all devices."""
+        """Returns the state before the first step, on all devices."""
         return parallel.replicate(initial_state(self.config, self.steps), self.mesh)
 
     def abstract_state(self) -> State:
-        """Shapes and places of the state, without values: what a checkpoint is restored into."""
+        """Returns shapes and places of the state, into which a checkpoint is restored."""
         shapes = jax.eval_shape(lambda: initial_state(self.config, self.steps, pretrained=False))
         everywhere = NamedSharding(self.mesh, PartitionSpec())
         return jax.tree.map(
@@ -170,5 +170,5 @@ class Run:
         )
 
     def averages(self, state: State) -> dict[str, Variables]:
-        """What predicts: the averaged variables of each network."""
+        """Returns what predicts: the averaged variables of each network."""
         return {name: getattr(state, name).average for name in NETWORKS}

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class VideoPrediction:
-    """What the networks say of one video, at the networks' resolution.
+    """Holds what the networks predict for one video, at their resolution.
 
     Attributes:
       video: its name.
@@ -61,7 +61,7 @@ class Predictor:
         return parallel.replicate(processes.local(variables), self._mesh)
 
     def static(self, chi: Variables, images: np.ndarray) -> np.ndarray:
-        """χ(I) of images uint8 [N, H, W, 3], float32 [N, H, W, 1]."""
+        """Predicts χ(I) for images uint8 [N, H, W, 3]: float32 [N, H, W, 1]."""
         return self._run(self._static, chi, {"image": images})
 
     def video(
@@ -73,7 +73,7 @@ class Predictor:
         pairs: Sequence[tuple[int, np.ndarray]],
         vote: bool,
     ) -> VideoPrediction:
-        """Both models on one video.
+        """Predicts one video with both models.
 
         Args:
           variables: of "phi", "psi" and "chi".
@@ -115,7 +115,7 @@ class Predictor:
         vote: bool,
         flows_per_frame: int,
     ) -> Iterator[VideoPrediction]:
-        """All videos of a prepared data set, one after the other.
+        """Predicts all videos of a prepared data set, one after the other.
 
         Args:
           variables, vote: see ``video``.
@@ -165,20 +165,20 @@ class Predictor:
 
 
 def own_videos(frames: Sequence[Frame]) -> list[Frame]:
-    """The frames of those videos that fall to this process."""
+    """Returns the frames of those videos that fall to this process."""
     mine = set(processes.mine(list(dict.fromkeys(frame.video for frame in frames))))
     return [frame for frame in frames if frame.video in mine]
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Consecutive parts of at most ``size`` items."""
+    """Cuts into consecutive parts of at most ``size`` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def fuse(
     prediction: VideoPrediction, fusion: str, trust: str, margin: float
 ) -> dict[str, np.ndarray]:
-    """Soft maps [T, h, w, 1] of each of ``eval_options.MODELS``."""
+    """Returns soft maps [T, h, w, 1] of φ, χ and both fused, by the names of the models."""
     fused = masks.fuse(
         prediction.phi,
         prediction.chi,

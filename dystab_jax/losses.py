@@ -16,7 +16,7 @@ PIXEL_AXES = (1, 2, 3)
 
 
 def centre(mask: Mask) -> Mask:
-    """The mask shifted so that the middle between its extremes lies at one half.
+    """Shifts the mask so that the middle between its extremes lies at one half.
 
     m − (max m + min m)/2 + ½ per sample; stays in [0, 1], and changes nothing once a mask reaches
     both 0 and 1. L_A only asks which of two regions a pixel belongs to; this keeps one half the
@@ -28,7 +28,7 @@ def centre(mask: Mask) -> Mask:
 
 
 def straight_through(mask: Mask) -> Mask:
-    """The mask cut at one half, with the gradient of the soft mask.
+    """Cuts the mask at one half, with the gradient of the soft mask.
 
     Forward 1[m > ½], backward identity. Soft masks let ψ read the flow that they should hide; see
     README, "What makes the game converge".
@@ -68,7 +68,7 @@ def separation(
 
 
 def _mean_norm(vectors: Flow) -> PerSample:
-    """Mean over the pixels of the vectors' lengths, with a finite gradient at zero."""
+    """Averages the lengths of the vectors over the pixels, with a finite gradient at zero."""
     # The offset is subtracted again so that a zero field has norm zero.
     lengths = jnp.sqrt(jnp.sum(vectors**2, -1) + 1e-12) - 1e-6
     return jnp.mean(lengths, (1, 2))
@@ -119,7 +119,7 @@ def adversarial(
 def inpainting_error(
     mask: Mask, flow: Flow, inpainted_inside: Flow, inpainted_outside: Flow
 ) -> PerSample:
-    """The numerators of Eq. (3) alone: an un-normalised objective for ψ.
+    """Returns the numerators of Eq. (3) alone: an un-normalised objective for ψ.
 
     Arguments as in ``adversarial``.
     """
@@ -231,7 +231,7 @@ def joint(
 
 
 def disagreement(prediction: Mask, target: Mask, alpha2: float = 1.5) -> PerSample:
-    """1 − F_α of Eq. (6), the loss that Table 2 trains χ by; 0 where the target is empty.
+    """Returns 1 − F_α of Eq. (6), the loss of χ in Table 2; 0 where the target is empty.
 
     Arguments as in ``f_measure``.
     """

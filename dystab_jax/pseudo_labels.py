@@ -14,7 +14,7 @@ from dystab_jax.state import State, Variables
 
 
 class PseudoLabels:
-    """One label for each frame, masks as single bits.
+    """Holds one label for each frame, masks as single bits.
 
     Those of the loop hold ``motion_mask`` (m) and ``static_mask`` (χ′(I)), uint8 [H, W, 1] of 0
     and 1, and their L_A, ``confidence_phi`` and ``confidence_chi``, float32; those of
@@ -137,5 +137,5 @@ def refine_predictions(
 
 
 def _pack(soft: np.ndarray) -> np.ndarray:
-    """Masks [N, H, W, ...] cut at one half, as bits [N, ⌈H·W/8⌉]."""
+    """Packs masks [N, H, W, ...], cut at one half, into bits [N, ⌈H·W/8⌉]."""
     return np.packbits((soft > 0.5).reshape(len(soft), -1), axis=-1)

@@ -25,18 +25,18 @@ Metrics = dict[str, jax.Array]
 
 
 def to_image(array: jax.Array) -> Image:
-    """uint8 to [0, 1]."""
+    """Converts uint8 to [0, 1]."""
     return array.astype(jnp.float32) / 255
 
 
 def object_probability(logits: jax.Array) -> Mask:
-    """Channel 1 of the two-channel softmax."""
+    """Returns channel 1 of the two-channel softmax."""
     return jax.nn.softmax(logits, axis=-1)[..., 1:]
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The updates of Algorithm 1 and the predictions, for given networks and losses.
+    """Holds the updates of Algorithm 1 and the predictions, for given networks and losses.
 
     Attributes:
       phi, psi, chi: the networks and how they learn.
@@ -55,22 +55,22 @@ class Steps:
     # -- predictions ------------------------------------------------------------------------------
 
     def dynamic_mask(self, variables: Variables, flow: Flow) -> Mask:
-        """φ(u), not yet canonical."""
+        """Predicts φ(u), not yet canonical."""
         return self._regions(self.phi.network.apply(variables, flow))
 
     def _regions(self, logits: jax.Array) -> Mask:
-        """The soft masks that φ's logits stand for."""
+        """Returns the soft masks that φ's logits stand for."""
         mask = object_probability(logits)
         return mask if self.options.mask_mode == "soft" else losses.centre(mask)
 
     def static_mask(self, variables: Variables, image: Image) -> Mask:
-        """χ(I)."""
+        """Predicts χ(I)."""
         return object_probability(self.chi.network.apply(variables, image))
 
     def inpaint(
         self, psi: Variables, mask: Mask, flow: Flow, image: Image
     ) -> tuple[Flow, Flow, Flow]:
-        """Scaled flow, ψ's guess inside the mask and ψ's guess outside; one call of ψ for both."""
+        """Returns scaled flow and ψ's guesses inside and outside the mask, by one call of ψ."""
         scaled = normalise_flow(flow, self.options.slowest_flow)
         regions = jnp.concatenate([mask, 1 - mask])
         contexts = jnp.concatenate([(1 - mask) * scaled, mask * scaled])
@@ -78,7 +78,7 @@ class Steps:
         return scaled, inside, outside
 
     def separation(self, psi: Variables, mask: Mask, flow: Flow, image: Image) -> PerSample:
-        """L_A as φ and the confidences see it: Eq. (3), bounded by ``ratio_clip`` where given."""
+        """Returns L_A for φ and the confidences: Eq. (3), bounded by ``ratio_clip`` where given."""
         guesses = self.inpaint(psi, mask, flow, image)
         return self._score(mask, guesses, self.options.ratio_clip)
 
@@ -87,15 +87,15 @@ class Steps:
         return losses.adversarial(mask, *guesses, options.epsilon, clip, options.denominator)
 
     def predict_dynamic(self, phi: Variables, batch: Batch) -> Mask:
-        """φ(u) of ``flow``, not yet canonical."""
+        """Predicts φ(u) of ``flow``, not yet canonical."""
         return self.dynamic_mask(phi, batch["flow"].astype(jnp.float32))
 
     def predict_static(self, chi: Variables, batch: Batch) -> Mask:
-        """χ(I) of ``image``."""
+        """Predicts χ(I) of ``image``."""
         return self.static_mask(chi, to_image(batch["image"]))
 
     def measure_confidence(self, psi: Variables, batch: Batch) -> PerSample:
-        """L_A of the hard ``mask`` with ``flow`` and ``image``: the trust of Eq. (7), in [0, 2].
+        """Returns L_A of the hard ``mask`` by ``flow`` and ``image``: the trust of Eq. (7), in [0, 2].
 
         The same for a mask and its complement.
         """
@@ -105,7 +105,7 @@ class Steps:
     # -- updates ----------------------------------------------------------------------------------
 
     def warm_up_psi(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """ψ learns to fill in random ellipses, before φ has any mask to offer.
+        """Teaches ψ to fill in random ellipses, before φ has any mask to offer.
 
         Args:
           state: only ψ changes.
@@ -116,7 +116,7 @@ class Steps:
         return self._psi_learns(state, mask, flow, image)
 
     def update_psi(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """ψ minimises Eq. (3) on φ's masks.
+        """Updates ψ, which minimises Eq. (3) on φ's masks.
 
         Args:
           state: only ψ changes.
@@ -139,7 +139,7 @@ class Steps:
         return state.replace(psi=psi), metrics
 
     def update_phi(self, state: State, batch: Batch, with_static: bool) -> tuple[State, Metrics]:
-        """φ minimises Eq. (5), or Eq. (8) once χ has learned something.
+        """Updates φ, which minimises Eq. (5), or Eq. (8) once χ has learned something.
 
         Args:
           state: only φ changes.
@@ -179,11 +179,11 @@ class Steps:
         return state.replace(phi=phi), metrics
 
     def _inside_game(self, mask: Mask) -> Mask:
-        """The mask as L_A sees it while φ and ψ learn."""
+        """Returns the mask as L_A sees it while φ and ψ learn."""
         return losses.straight_through(mask) if self.options.mask_mode != "soft" else mask
 
     def update_chi(self, state: State, batch: Batch, first: bool) -> tuple[State, Metrics]:
-        """χ minimises Eq. (7), or 1 − Eq. (6), on cached pseudo-labels.
+        """Updates χ, which minimises Eq. (7), or 1 − Eq. (6), on cached pseudo-labels.
 
         Args:
           state: only χ changes.
@@ -230,7 +230,7 @@ class Steps:
         return state.replace(chi=chi), metrics
 
     def self_train_chi(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """χ learns its own refined predictions, by 1 − Eq. (6) (Sec. 5.6).
+        """Teaches χ its own refined predictions, by 1 − Eq. (6) (Sec. 5.6).
 
         Args:
           state: only χ changes.
@@ -251,7 +251,7 @@ class Steps:
         return state.replace(chi=chi), metrics
 
     def supervise(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """φ and χ learn from annotations: the supervised rows of Table 3, and nothing else.
+        """Teaches φ and χ from annotations: the supervised rows of Table 3, and nothing else.
 
         Args:
           state: φ and χ change.
@@ -284,7 +284,7 @@ class Steps:
     def dynamic_round(
         self, state: State, batch: Batch, phi_updates: int, psi_updates: int, with_static: bool
     ) -> tuple[State, Metrics]:
-        """One round of the game: some updates of φ, then some of ψ, a minibatch each.
+        """Plays one round of the game: updates of φ, then of ψ, a minibatch each.
 
         Args:
           state: φ and ψ change.
@@ -308,7 +308,7 @@ class Steps:
         return state.replace(step=state.step + 1), metrics
 
     def _repeat(self, update: Callable, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """One update after the other on arrays [updates, B, ...]; the metrics of the last."""
+        """Updates once for each part of arrays [updates, B, ...]; returns the last metrics."""
         if not self.unrolled:
             state, measured = jax.lax.scan(update, state, batch)
             return state, jax.tree.map(lambda values: values[-1], measured)
@@ -337,7 +337,7 @@ Loss = Callable[[Variables], tuple[jax.Array, tuple[dict[str, Any], Metrics]]]
 
 
 def _learn(trained: Trainable, learner: Learner, loss: Loss) -> tuple[Learner, Metrics]:
-    """One optimizer step on a loss of the learner's variables; the only place devices meet."""
+    """Takes one optimizer step on a loss of the learner's variables; devices meet only here."""
 
     def of_parameters(parameters):
         return loss({**learner.variables, "params": parameters})

@@ -32,7 +32,7 @@ EXAMPLES = "v5e:4x4, v5e:16x16, v4:2x2x2, v5p:2x2x2, v6e:4x4"
 
 @dataclass(frozen=True)
 class Measured:
-    """What the compiler says of one step on one device; bytes, operations, seconds.
+    """Holds what the compiler says of one step on one device; bytes, operations, seconds.
 
     Attributes:
       step: its name.
@@ -72,7 +72,7 @@ class Measured:
 
 
 def devices_of(topology: str) -> list[jax.Device]:
-    """The devices of a slice, such as "v5e:4x4".
+    """Returns the devices of a slice, such as "v5e:4x4".
 
     Raises:
       ValueError: there is no such slice, or no libtpu.
@@ -89,7 +89,7 @@ def devices_of(topology: str) -> list[jax.Device]:
 
 
 def compile_all(run: Run) -> Iterator[Measured]:
-    """Every step that training takes and every prediction, compiled for the run's mesh.
+    """Compiles every step of training and every prediction for the run's mesh.
 
     Args:
       run: see ``Run.of``, with a mesh of ``devices_of``.
@@ -109,7 +109,7 @@ def compile_all(run: Run) -> Iterator[Measured]:
 
 
 class Program(NamedTuple):
-    """What a run executes on its devices.
+    """Describes something that a run executes on its devices.
 
     Attributes:
       name: of the step or prediction.
@@ -125,7 +125,7 @@ class Program(NamedTuple):
 
 
 def programs(run: Run) -> Iterator[Program]:
-    """All that a run executes on its devices."""
+    """Yields all that a run executes on its devices."""
     config, mesh = run.config, run.mesh
     state = run.abstract_state()
     options = unpack(Bootstrap, config.bootstrap, "bootstrap")
@@ -163,7 +163,7 @@ def _size(tree: Any) -> int:
 
 
 def training_batch(phase: Phase, run: Run) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes, types and places of what a phase's step takes of a batch."""
+    """Returns shapes, types and places of what a phase's step takes of a batch."""
     data = run.config.data
     batch = _Shapes(run.mesh, (phase.updates, data.batch_size), batch_axis=1)
     height, width = data.still_size if phase.kind == "self_training" else data.image_size
@@ -177,7 +177,7 @@ def training_batch(phase: Phase, run: Run) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 class _Shapes:
-    """Abstract arrays whose first axes are given, split along one of them."""
+    """Makes abstract arrays whose first axes are given, split along one of them."""
 
     def __init__(self, mesh: Mesh, leading: tuple[int, ...], batch_axis: int):
         self._leading = leading
@@ -196,7 +196,7 @@ class _Shapes:
 def measure(
     program: Program, compiled: jax.stages.Compiled, device: jax.Device, seconds: float
 ) -> Measured:
-    """What the compiler says of a compiled step."""
+    """Returns what the compiler says of a compiled step."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     flops, accessed = float(cost.get("flops", 0)), float(cost.get("bytes accessed", 0))
     known = device_of(device.device_kind)
@@ -227,7 +227,7 @@ _ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\[([\d,]*)\]")
 
 
 def collectives(program: str) -> dict[str, list[int]]:
-    """What crosses the devices in a compiled program.
+    """Finds what crosses the devices in a compiled program.
 
     Args:
       program: its HLO.
@@ -251,7 +251,7 @@ def _width(kind: str) -> int:
 
 
 def heading(run: Run, topology: str) -> str:
-    """What stands above the rows, sizes of one device; ms and peak are those of the roofline."""
+    """Returns what stands above the rows; sizes of one device, ms and peak of the roofline."""
     kind = run.mesh.devices.flat[0].device_kind
     known = device_of(kind)
     size = f" of {_mega(known.memory)}" if known else ""
@@ -265,7 +265,7 @@ def heading(run: Run, topology: str) -> str:
 
 
 def row(one: Measured) -> str:
-    """One step, below the ``heading``."""
+    """Formats one step, below the ``heading``."""
     reduced = one.collectives.get("all-reduce", [])
     others = sum(len(sizes) for kind, sizes in one.collectives.items() if kind != "all-reduce")
     crossing = f"{len(reduced)} × {_mega(sum(reduced))}" if reduced else "none"

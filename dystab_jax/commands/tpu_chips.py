@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Chip:
-    """What Google's documentation says of one chip.
+    """Holds what Google's documentation says of one chip.
 
     Attributes:
       flops: peak of bfloat16, operations per second.
@@ -31,7 +31,7 @@ CORES = {"TPU v4": 2, "TPU v5": 2}
 
 
 def device_of(kind: str) -> Chip | None:
-    """What is known of a device, which may be half a chip."""
+    """Returns what is known of a device, which may be half a chip."""
     if kind not in CHIPS:
         return None
     chip, cores = CHIPS[kind], CORES.get(kind, 1)
@@ -39,7 +39,7 @@ def device_of(kind: str) -> Chip | None:
 
 
 def roofline(device: Chip, flops: float, accessed: float) -> tuple[float, float]:
-    """The least seconds that a step takes, and the share of the peak that it then reaches."""
+    """Returns the least seconds that a step takes, and the share of the peak that it reaches."""
     arithmetic = flops / device.flops
     seconds = max(arithmetic, accessed / device.bandwidth)
     return seconds, arithmetic / seconds if seconds else 0.0

@@ -22,7 +22,7 @@ from dystab_jax.runtime.monitor import TrainingStopped
 
 
 class RunsNotDoneError(RuntimeError):
-    """Some of several runs could not be done; the others are."""
+    """Signals that some of several runs could not be done; the others are."""
 
 
 USER_ERRORS = (ValueError, OSError, TrainingStopped, RunsNotDoneError)
@@ -92,7 +92,7 @@ def _each_run(
 
 
 def write_tables(workdir: Path) -> None:
-    """Tables 1-7 from all results in the workdir and below it; nothing is computed anew.
+    """Writes Tables 1-7 from all results in the workdir and below; computes nothing anew.
 
     Raises:
       FileNotFoundError: there is no result.
@@ -111,7 +111,7 @@ def predict_masks(
     output: Path,
     flow: FlowOptions = predict.DEFAULT_FLOW,
 ) -> None:
-    """Masks and overlays of an image, a folder of frames or a video."""
+    """Writes masks and overlays of an image, a folder of frames or a video."""
     flow.check()
     (run,) = open_runs(config, workdir, "predict")
     eval_options.check(run.config)
@@ -127,7 +127,7 @@ def predict_masks(
 
 
 def _flow_of_training(config: ConfigDict) -> set[str]:
-    """The estimators behind the training data, as far as these are still there to tell."""
+    """Returns the estimators behind the training data, as far as these are still there."""
     found = set()
     for spec in config.data.train.split("+"):
         dataset, _, name = spec.strip().partition(":")[0].partition("/")
@@ -138,7 +138,7 @@ def _flow_of_training(config: ConfigDict) -> set[str]:
 
 
 def _to_score(run: Run) -> list[str]:
-    """The data sets that the run is scored on; found out before it trains."""
+    """Returns the data sets that the run is scored on; asked before it trains."""
     if not eval_options.data_sets(run.config.eval.data):
         print("eval.data is empty: nothing is scored")
     for spec in eval_options.data_sets(run.config.eval.data):

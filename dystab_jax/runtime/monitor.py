@@ -25,7 +25,7 @@ DISTRUSTED_BATCHES = 5
 
 
 class TrainingStopped(RuntimeError):
-    """Training cannot go on in a useful way; the message says why and what to try."""
+    """Signals that training cannot go on in a useful way; says why and what to try."""
 
 
 class Log:

@@ -95,7 +95,7 @@ class Steps:
         return self.static_mask(chi, to_image(batch["image"]))
 
     def measure_confidence(self, psi: Variables, batch: Batch) -> PerSample:
-        """Returns L_A of the hard ``mask`` by ``flow`` and ``image``: the trust of Eq. (7), in [0, 2].
+        """Returns L_A of the hard ``mask`` by ``flow`` and ``image``: the trust of Eq. (7), 0 to 2.
 
         The same for a mask and its complement.
         """

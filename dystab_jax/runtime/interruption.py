@@ -85,7 +85,7 @@ class Interruption:
             self.end(_GO_ON)
 
     def requested_at(self, step: int) -> bool:
-        """Reports whether to stop after this step; alike in all processes, each of which must ask."""
+        """Reports whether to stop after this step; alike in all processes, and each must ask."""
         if processes.count() > 1 and multihost_utils.reached_preemption_sync_point(step):
             self.requested = signal.SIGTERM
         return self.requested is not None

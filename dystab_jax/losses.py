@@ -31,7 +31,7 @@ def straight_through(mask: Mask) -> Mask:
     """Cuts the mask at one half, with the gradient of the soft mask.
 
     Forward 1[m > ½], backward identity. Soft masks let ψ read the flow that they should hide; see
-    README, "What makes the game converge".
+    docs/method.md.
     """
     hard = (mask > 0.5).astype(mask.dtype)
     return mask + jax.lax.stop_gradient(hard - mask)

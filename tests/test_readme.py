@@ -208,7 +208,7 @@ def flags_of(*files: str) -> set[str]:
 
 
 COMMANDS = {
-    "run.py": flags_of("run.py") | {"config"},
+    "run.py": flags_of("dystab_jax/commands/main.py") | {"config"},
     "-m data_prep.prepare": flags_of("data_prep/prepare.py", "data_prep/arguments.py"),
 }
 

@@ -5,7 +5,7 @@ never lies in memory; the numbers of all videos become one result.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,6 +21,19 @@ Frame = np.ndarray | Callable[[], np.ndarray]
 scores the frame, so that a data set never has to lie in memory at once."""
 Frames = Sequence[Frame] | np.ndarray
 """One entry per frame, or an array [T, H, W]."""
+
+
+MEANINGS = {
+    "mean_j": "region similarity J, averaged per sequence, then over sequences",
+    "recall_j": "share of frames with J over one half",
+    "decay_j": "how much J loses from the first quarter of a sequence to the last",
+    "mean_f": "contour accuracy F, averaged per sequence, then over sequences",
+    "recall_f": "share of frames with F over one half",
+    "decay_f": "how much F loses from the first quarter of a sequence to the last",
+    "f_beta": "F-measure of saliency, β² = 0.3, soft masks cut at one half",
+    "mae": "mean absolute error of the soft masks; smaller is better",
+}
+"""One line on each score that several protocols measure."""
 
 
 class Loaded(NamedTuple):
@@ -140,7 +153,10 @@ class Protocol(ABC):
     Attributes:
       name: by which `protocols.protocol` finds it.
       main: key of the one number that counts, in what `summarise` returns.
+      description: one line on it for readers of a report.
       columns: keys for a table by their titles; in `per_sequence` the keys of `sequence_columns`.
+      meanings: one line on each key of `columns`.
+      smaller_is_better: the keys of scores that are losses.
       prediction: what it scores, by the name of the field of `Video`: "masks"; "objects", if
         predicted objects are told apart; "maps", if they are more than the masks they give.
     """
@@ -148,8 +164,11 @@ class Protocol(ABC):
     name: str
     main: str
     prediction: str = "masks"
+    description: str
     columns: Mapping[str, str]
     sequence_columns: Mapping[str, str]
+    meanings: Mapping[str, str] = MEANINGS
+    smaller_is_better: Container[str] = frozenset({"mae", "decay_j", "decay_f"})
 
     def frames(self, video: Video) -> list[int]:
         """Numbers of the frames that are scored."""

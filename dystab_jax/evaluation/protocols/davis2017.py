@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dystab_jax.evaluation import metrics
-from dystab_jax.evaluation.protocols.base import Loaded, Protocol, Video
+from dystab_jax.evaluation.protocols.base import MEANINGS, Loaded, Protocol, Video
 from dystab_jax.evaluation.protocols.regions import assign, overlap
 
 MAX_PROPOSALS = 20
@@ -30,6 +30,7 @@ class Davis2017(Protocol):
     name = "davis2017"
     main = "j_and_f"
     prediction = "objects"
+    description = "DAVIS-2017 unsupervised: objects matched with proposals"
     columns = {
         "J&F": "j_and_f",
         "J": "mean_j",
@@ -40,6 +41,9 @@ class Davis2017(Protocol):
         "F decay": "decay_f",
     }
     sequence_columns = columns | {"J": "j", "F": "f"}
+    meanings = MEANINGS | {
+        "j_and_f": "mean of J and F over the objects, official unsupervised protocol"
+    }
     _STATISTICS = ("j_and_f", "j", "recall_j", "decay_j", "f", "recall_f", "decay_f")
 
     def score_frame(self, frame: Loaded) -> tuple[np.ndarray, np.ndarray]:

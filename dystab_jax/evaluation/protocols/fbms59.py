@@ -64,11 +64,15 @@ class Fbms59(FrameAverages):
 
     columns = FrameAverages.columns | {"F1": "f1", "Ochs F": "ochs_f"}
     sequence_columns = FrameAverages.sequence_columns | {"F1": "f1", "Ochs F": "ochs_f"}
-
+    meanings = FrameAverages.meanings | {
+        "f1": "F-measure of the pixels with β² = 1",
+        "ochs_f": "F-measure of Ochs et al. over the regions of a sequence",
+    }
     prediction = "objects"
 
     def __init__(self):
-        super().__init__("fbms59", slice(None))
+        description = "FBMS-59: labelled frames, all objects together; Ochs F by objects"
+        super().__init__("fbms59", slice(None), description)
 
     def score_frame(self, frame: Loaded) -> tuple:
         return (

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dystab_jax.evaluation import metrics
-from dystab_jax.evaluation.protocols.base import Loaded, Protocol, Video
+from dystab_jax.evaluation.protocols.base import MEANINGS, Loaded, Protocol, Video
 
 FRAME_SCORES = ("j", "f", "f_beta", "mae")
 STATISTICS = ("j", "recall_j", "decay_j", "f", "recall_f", "decay_f", "f_beta", "mae")
@@ -36,9 +36,11 @@ class FrameAverages(Protocol):
         "MAE": "mae",
     }
     sequence_columns = columns | {"J": "j", "F": "f"}
+    meanings = MEANINGS | {"frame_mean_j": "region similarity J, averaged over all frames"}
 
-    def __init__(self, name: str, scored: slice):
+    def __init__(self, name: str, scored: slice, description: str):
         self.name = name
+        self.description = description
         self._scored = scored
 
     def frames(self, video: Video) -> list[int]:

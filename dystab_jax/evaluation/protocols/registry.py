@@ -23,10 +23,12 @@ __all__ = [
     "saliency",
 ]
 
-davis2016 = FrameAverages("davis2016", slice(1, -1))
+davis2016 = FrameAverages(
+    "davis2016", slice(1, -1), "DAVIS-2016: all frames but the first and last of a sequence"
+)
 """DAVIS-2016: all but the first and last frame; means per sequence, then over sequences."""
 
-all_frames = FrameAverages("all_frames", slice(None))
+all_frames = FrameAverages("all_frames", slice(None), "all frames with truth, all objects together")
 """Every frame with truth counts; averages and result as for `davis2016`."""
 
 davis2017 = Davis2017()

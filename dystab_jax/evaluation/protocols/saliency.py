@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from dystab_jax.evaluation import metrics
 from dystab_jax.evaluation.metrics import HardMask, SoftMap
-from dystab_jax.evaluation.protocols.base import Loaded, Protocol, Video
+from dystab_jax.evaluation.protocols.base import MEANINGS, Loaded, Protocol, Video
 
 LEVELS = 256
 """Thresholds of a curve: object is where floor(255 · map) reaches 255, 254, ... 0."""
@@ -131,6 +131,7 @@ class Saliency(Protocol):
     name = "saliency"
     main = "f_beta"
     prediction = "maps"
+    description = "saliency: every image counts the same"
     columns = {
         "F beta": "f_beta",
         "max F": "max_f",
@@ -147,6 +148,13 @@ class Saliency(Protocol):
         "MAE": "mae",
         "S": "s_measure",
         "J": "j",
+    }
+    meanings = MEANINGS | {
+        "max_f": "largest F of mean precision and mean recall over all thresholds",
+        "max_mean_f": "largest mean F over all thresholds",
+        "adaptive_f": "F at twice the mean of each map",
+        "curve_mean_f": "mean F over all thresholds",
+        "s_measure": "structure measure",
     }
     _SCORES = ("mae", "s_measure", "adaptive_f")
 

@@ -197,6 +197,15 @@ def test_unknown_protocol():
         registry.protocol("davis")
 
 
+@pytest.mark.parametrize("protocol", registry.PROTOCOLS.values(), ids=registry.PROTOCOLS)
+def test_readers_of_a_report_learn_what_each_score_means(protocol):
+    assert protocol.description
+    assert set(protocol.columns.values()) <= protocol.meanings.keys()
+    for key, meaning in protocol.meanings.items():
+        smaller = "smaller" in meaning or "loses" in meaning
+        assert (key in protocol.smaller_is_better) == smaller, key
+
+
 def test_missing_prediction_is_named_unless_its_frame_is_dropped():
     with_gap = video(None, FULL, FULL, None, frame_names=["f0", "f1", "f2", "f3"])
     assert registry.davis2016({"a": with_gap})["mean_j"] == 1

@@ -16,7 +16,7 @@ import pytest
 
 from dystab_jax.commands import runs, score_masks, train_and_score
 from dystab_jax.evaluation import options as eval_options
-from dystab_jax.evaluation import score_run, selection, snapshots, submission
+from dystab_jax.evaluation import score_run, selection, snapshots, soft_maps, submission
 from dystab_jax.evaluation.samples import Sample, spread
 from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.inference import VideoPrediction
@@ -59,13 +59,13 @@ def session(new_tiny_config, tiny_data, tmp_path_factory):
 @pytest.fixture
 def scored(session, monkeypatch):
     """Which (phase, data set) are scored from here on."""
-    calls, own = [], score_run.evaluate
+    calls, own = [], score_run.score
 
     def record(run, snapshot, spec):
         calls.append((snapshot.phase, spec))
         return own(run, snapshot, spec)
 
-    monkeypatch.setattr(score_run, "evaluate", record)
+    monkeypatch.setattr(score_run, "score", record)
     return calls
 
 
@@ -305,7 +305,7 @@ def test_the_oracle_takes_the_better_region():
         "a", ("0",), ("",), phi, phi, np.ones(1), np.ones(1),
         images=np.zeros((1, 8, 8, 3), np.uint8), flows=np.zeros((1, 8, 8, 2)),
     )  # fmt: skip
-    asked = score_run._ask_the_truth(prediction, SimpleNamespace(mask=lambda t: truth))
+    asked = soft_maps._ask_the_truth(prediction, SimpleNamespace(mask=lambda t: truth))
     np.testing.assert_allclose(asked.phi, 1 - phi)
     assert asked.chi is prediction.chi
 

@@ -59,6 +59,7 @@ class _Group:
     j: list[float]
 
     def is_best(self, j: float) -> bool:
+        """Returns whether no row has a higher J, as it is printed."""
         return round(j, 3) == max(round(value, 3) for value in self.j)
 
 
@@ -73,16 +74,18 @@ class _Scores:
 
     @classmethod
     def of(cls, report: Mapping[str, Any]) -> "_Scores":
+        """Takes what the page shows from the content of an eval/*.json file."""
         protocol = registry.protocol(report["protocol"])
         return cls(protocol, report["oracle"], columns_of(report), report["rows"])
 
     def is_best(self, row: Mapping[str, Any], key: str) -> bool:
+        """Returns whether no row has a better score, as it is printed."""
         best = min if key in self.protocol.smaller_is_better else max
         return round(row[key], 3) == best(round(other[key], 3) for other in self.rows)
 
     @property
     def groups(self) -> list[_Group]:
-        """J by group of frames; none where the data set has no groups."""
+        """Returns J by group of frames; none where the data set has no groups."""
         if not all("per_group" in row for row in self.rows):
             return []
         return [

@@ -1,4 +1,4 @@
-"""The official unsupervised protocol of DAVIS-2017."""
+"""Scores by the official unsupervised protocol of DAVIS-2017."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ MAX_PROPOSALS = 20
 
 
 class Davis2017(Protocol):
-    """DAVIS-2017, unsupervised: J and F of every object, over all frames of a sequence.
+    """Scores J and F of every object, over all frames of a sequence: DAVIS-2017, unsupervised.
 
     The objects of a sequence are the numbers 1 to the largest one in its first frame. Every object
     gets one predicted object (proposal), by the assignment with the largest sum of
@@ -47,7 +47,7 @@ class Davis2017(Protocol):
     _STATISTICS = ("j_and_f", "j", "recall_j", "decay_j", "f", "recall_f", "decay_f")
 
     def score_frame(self, frame: Loaded) -> tuple[np.ndarray, np.ndarray]:
-        """J and F of every pair of proposal and object, [p, n]; number 0 is an empty mask."""
+        """Measures J and F of every pair of proposal and object, [p, n]; 0 is an empty mask."""
         if frame.objects.max() > MAX_PROPOSALS:
             raise ValueError(
                 f"the prediction has an object {frame.objects.max()}; this protocol takes at most "
@@ -66,6 +66,7 @@ class Davis2017(Protocol):
         return j, f
 
     def collect(self, video: Video, frames: Sequence[int], scores: Sequence[Any]) -> dict:
+        """Assigns proposals to objects; keeps J and F per frame of each object."""
         objects = scores[0][0].shape[1] - 1
         if not objects:
             raise ValueError(
@@ -95,6 +96,7 @@ class Davis2017(Protocol):
         }
 
     def summarise(self, scores: Mapping[str, dict]) -> dict:
+        """Averages over objects, see the class."""
         self._require_videos(scores)
         per_sequence, per_object = {}, {}
         for name, one in scores.items():
@@ -124,7 +126,7 @@ class Davis2017(Protocol):
 
 
 def _statistics(scored: Mapping[str, list[float]]) -> dict[str, float]:
-    """Statistics of one object from its J and F per frame."""
+    """Computes the statistics of one object from its J and F per frame."""
     result = {}
     for name in ("j", "f"):
         result[name] = float(np.mean(scored[name]))

@@ -158,8 +158,6 @@ def flow_to_color(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
     Returns:
       RGB uint8 [H, W, 3]; white where nothing moves.
     """
-    import cv2
-
     length = np.linalg.norm(flow, axis=-1)
     if longest is None:
         longest = float(np.percentile(length, 99))

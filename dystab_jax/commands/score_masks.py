@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dystab_jax.evaluation import mask_files
 from dystab_jax.evaluation.protocols import registry
-from dystab_jax.evaluation.truth_source import Truth, from_folder, from_records, read_list
+from dystab_jax.evaluation.truth_source import TruthSet, from_folder, from_records, read_list
 
 HELP = """\
 Score masks against ground truth.
@@ -34,7 +34,7 @@ is void in a sequence whose truth also has numbers, else object. Soft maps are f
 
 
 def load_videos(
-    masks: Path, truth: Truth, prediction: str = "masks"
+    masks: Path, truth: TruthSet, prediction: str = "masks"
 ) -> tuple[dict[str, registry.Video], list[str]]:
     """Pairs truth with predictions; the images are read by the protocol, frame by frame.
 
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _prediction_paths(masks: Path, truth: Truth) -> tuple[dict[str, list[Path]], list[str]]:
+def _prediction_paths(masks: Path, truth: TruthSet) -> tuple[dict[str, list[Path]], list[str]]:
     """Files of the frames of every video, and a line on each thing that is not scored."""
     if not _folders(masks) and any(masks.glob("*.png")):
         paths = {

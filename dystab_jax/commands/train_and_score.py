@@ -164,7 +164,7 @@ def _score(run: Run, specs: Sequence[str], again: bool) -> None:
         results = []
         # The report has a page of each data set, so all of them are scored for it.
         for spec in specs if again or snapshot.last else waiting:
-            results.append(result := score_run.evaluate(run, snapshot, spec))
+            results.append(result := score_run.score(run, snapshot, spec))
             for path, scores in {result.path: result.report, **result.others}.items():
                 print(f"\n{score_run.table(scores)}\nin {path}")
             if snapshot.last:

@@ -1,4 +1,4 @@
-"""Section ``eval`` of a config: what it may say, checked before anything is trained."""
+"""Checks section ``eval`` of a config, before anything is trained."""
 
 from ml_collections import ConfigDict
 
@@ -11,12 +11,12 @@ MODELS = ("phi", "chi", "fused")
 
 
 def data_sets(text: str) -> list[str]:
-    """What ``eval.data`` lists: names such as "davis2016:val" with commas between them."""
+    """Splits an option such as ``eval.data``: names with commas between them."""
     return [spec.strip() for spec in text.split(",") if spec.strip()]
 
 
 def check(config: ConfigDict) -> None:
-    """Whether what section ``eval`` names exists; data sets need not be prepared yet.
+    """Checks that what section ``eval`` names exists; data sets need not be prepared yet.
 
     Raises:
       ValueError: a value is not one of those that there are, or a phase is not of this config.
@@ -68,7 +68,7 @@ def _check_phases(config: ConfigDict) -> None:
 
 
 def prepared(config: ConfigDict) -> list[str]:
-    """The data sets of ``eval.data`` that are prepared; says which are not, where some are.
+    """Returns the data sets of ``eval.data`` that are prepared; prints which others are not.
 
     Raises:
       FileNotFoundError, ValueError: none of them is, or the only one lacks the split.
@@ -95,7 +95,7 @@ def prepared(config: ConfigDict) -> list[str]:
 
 
 def protocols_of(spec: str, chosen: str) -> tuple[str, ...]:
-    """Names of the protocols for a data set: ``chosen``, or its own if that is "default"."""
+    """Returns the protocols of a data set: ``chosen``, or its own ones if that is "default"."""
     if chosen != "default":
         registry.protocol(chosen)
         return (chosen,)

@@ -9,7 +9,7 @@ from typing import Any
 from data_prep.flow import ESTIMATORS, NETWORKS, PRECISIONS, FlowOptions
 from data_prep.flow.precomputed import check_gaps
 from data_prep.video import Recipe
-from data_prep.workers import Run
+from data_prep.workers import Runner
 from dystab_jax.data.records import DATASETS, STILLS
 
 SOURCE_HELP = """the original data. davis2016, davis2016_labelled: the directory that holds
@@ -46,7 +46,7 @@ def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Rec
     return Recipe(flow, max_gap, size)
 
 
-def beam_run(runner: str | None, options: str | None, jobs: int | None) -> Run | None:
+def beam_run(runner: str | None, options: str | None, jobs: int | None) -> Runner | None:
     """How Apache Beam works through the videos, None without a runner.
 
     Raises:

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from data_prep.sources.frames import FrameSource
 from data_prep.tasks import do_task, new_results, write_tasks
 from data_prep.video import Recipe
-from data_prep.workers import HUGE_PAGES, Results, Run, start_worker
+from data_prep.workers import HUGE_PAGES, Results, Runner, start_worker
 
 LOOK_EVERY = 1.0
 """Seconds between looks at the results."""
@@ -38,7 +38,7 @@ LATE = 120.0
 """Seconds that a shared file system may take to show the last results; NFS takes up to 60."""
 
 
-def with_runner(runner: str, options: str) -> Run:
+def with_runner(runner: str, options: str) -> Runner:
     """A way to work through videos, for `data_prep.workers.prepare_videos`.
 
     Args:

@@ -35,7 +35,7 @@ Results = Iterator[tuple[FrameSource, str | None]]
 """Each video as it ends, with what is wrong with it."""
 HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 """Environment of worker processes: RAFT's correlations take half the time in huge pages."""
-Run = Callable[[list[FrameSource], Recipe, dict[str, Path], tqdm], Results]
+Runner = Callable[[list[FrameSource], Recipe, dict[str, Path], tqdm], Results]
 """Works through videos, leaving their intermediate files at these paths, showing the frames."""
 
 
@@ -45,7 +45,7 @@ def prepare_videos(
     work: Path,
     jobs: int | None,
     progress: bool,
-    run: Run | None = None,
+    run: Runner | None = None,
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Prepares those videos that no earlier run has.
 
@@ -78,7 +78,7 @@ def prepare_videos(
     return finished, {name: bad[name] for name in in_order if name in bad}
 
 
-def _choose(recipe: Recipe, jobs: int, videos: int) -> Run:
+def _choose(recipe: Recipe, jobs: int, videos: int) -> Runner:
     if _has_accelerators(recipe):
         return on_accelerators
     # Networks never run here: JAX's sums on a CPU depend on its number of threads, see below.
@@ -140,7 +140,7 @@ def _as_they_end(
 def on_accelerators(
     videos: list[FrameSource], recipe: Recipe, paths: dict[str, Path], bar: tqdm
 ) -> Results:
-    """A `Run` in threads of this process, since processes would fight for a device's memory.
+    """A `Runner` in threads of this process, since processes would fight for a device's memory.
 
     Each device gets two videos at once, so that it computes for one while files of the other are
     read and written.

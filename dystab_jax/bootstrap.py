@@ -229,7 +229,7 @@ class _Data:
     """What a phase visits."""
 
     decoded: pipeline.Decoded
-    frames: list[pipeline.Frame]
+    frames: list[pipeline.TrainingFrame]
 
 
 class Training:

@@ -114,7 +114,7 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Frame:
+class TrainingFrame:
     """A frame and the records that start at it.
 
     Attributes:
@@ -129,19 +129,19 @@ class Frame:
     positions: tuple[int, ...]
 
 
-def frames_of(source: Records) -> list[Frame]:
+def frames_of(source: Records) -> list[TrainingFrame]:
     """All frames of a source in the order of its records."""
     grouped: dict[tuple, list[tuple[int, int]]] = {}
     described = zip(source.keys, source.frame_names, source.groups, strict=True)
     for position, (key, name, group) in enumerate(described):
         grouped.setdefault((key.video, name, group), []).append((abs(key.gap), position))
     return [
-        Frame(*key, tuple(position for _, position in sorted(pairs)))
+        TrainingFrame(*key, tuple(position for _, position in sorted(pairs)))
         for key, pairs in grouped.items()
     ]
 
 
-def choose_videos(frames: Sequence[Frame], count: int, seed: int) -> list[Frame]:
+def choose_videos(frames: Sequence[TrainingFrame], count: int, seed: int) -> list[TrainingFrame]:
     """The frames of ``count`` videos, drawn at random.
 
     For one seed the choices are nested: more videos hold the fewer ones (Table 6).
@@ -215,7 +215,7 @@ def draw_ellipse(rng: np.random.Generator) -> np.ndarray:
 
 def training_batches(
     decoded: Decoded,
-    frames: Sequence[Frame],
+    frames: Sequence[TrainingFrame],
     *,
     seed: int,
     updates: int,

@@ -251,7 +251,7 @@ def _score_videos(
     run: Run,
     snapshot: Snapshot,
     source: pipeline.Records,
-    frames: Sequence[pipeline.Frame],
+    frames: Sequence[pipeline.TrainingFrame],
     out: _Output,
     crf_models: Sequence[str] | None = None,
 ) -> None:
@@ -300,7 +300,7 @@ def _score_images(
     run: Run,
     snapshot: Snapshot,
     source: pipeline.Records,
-    frames: Sequence[pipeline.Frame],
+    frames: Sequence[pipeline.TrainingFrame],
     out: _Output,
 ) -> None:
     """χ alone, at ``data.still_size``."""

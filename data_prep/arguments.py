@@ -10,15 +10,11 @@ from data_prep.flow import ESTIMATORS, NETWORKS, PRECISIONS, FlowOptions
 from data_prep.flow.precomputed import check_gaps
 from data_prep.video import Recipe
 from data_prep.workers import Runner
-from dystab_jax.data.records import DATASETS, STILLS
+from dystab_jax.data.datasets import DATA_SETS, data_set
 
-SOURCE_HELP = """the original data. davis2016, davis2016_labelled: the directory that holds
-JPEGImages, Annotations and ImageSets; davis2017: the same of DAVIS 2017. fbms59: the one that holds
-Trainingset, Testset or both. segtrackv2: JPEGImages and GroundTruth. youtube_vos: train, or train
-itself. msra_b: above all images, truths and lists. ecssd: images and ground_truth_mask. dut_omron:
-DUT-OMRON-image and pixelwiseGT-new-PNG. folder: a directory of video files (mp4, avi, mov, webm)
-and folders of frames (jpg, png, bmp, ppm, webp), or a single one of these. movers: none, it is
-drawn"""
+SOURCE_HELP = "the original data. " + ". ".join(
+    f"{one.name}: {one.source or 'none, it is drawn'}" for one in DATA_SETS.values()
+)
 
 
 def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Recipe:
@@ -28,7 +24,7 @@ def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Rec
       ValueError, FileNotFoundError: an unknown estimator or one without its weights or files, a
         gap below 1 or one that the files lack, or a malformed size.
     """
-    if dataset in STILLS:
+    if data_set(dataset).stills:
         return Recipe(max_gap=0)
     flow.check()
     if max_gap < 1:
@@ -82,11 +78,10 @@ def plan_options(
     Raises:
       ValueError: no such data set, a source missing or out of place, or an option of another set.
     """
-    if dataset not in DATASETS:
-        raise ValueError(f"no data set {dataset!r}; there are: {list(DATASETS)}")
-    if dataset == "movers" and source is not None:
-        raise ValueError(f"movers is drawn, it has no source; got --source={source}")
-    if dataset != "movers" and source is None:
+    drawn = data_set(dataset).source is None
+    if drawn and source is not None:
+        raise ValueError(f"{dataset} is drawn, it has no source; got --source={source}")
+    if not drawn and source is None:
         raise ValueError(f"{dataset} needs --source, the directory of the original data")
     if dataset != "folder" and masks is not None:
         raise ValueError(f"--masks is for --dataset=folder; {dataset} knows where its truth lies")
@@ -145,7 +140,7 @@ def parser(description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = made.add_argument
-    add("--dataset", required=True, choices=DATASETS, help="which data set")
+    add("--dataset", required=True, choices=DATA_SETS, help="which data set")
     add("--data_dir", required=True, help="where prepared data sets lie, e.g. data")
     add("--source", help=SOURCE_HELP)
     add("--name", help="folder only: name of the data set (default: last part of --source)")
@@ -169,8 +164,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         "--flow",
         default="dis",
         choices=sorted(ESTIMATORS),
-        help="estimator (default: dis); still images need no flow, so for msra_b, ecssd and "
-        "dut_omron this, --flow_size and --max_gap mean nothing",
+        help="estimator (default: dis); still images need no flow, so for "
+        f"{', '.join(one.name for one in DATA_SETS.values() if one.stills)} this, --flow_size and "
+        "--max_gap mean nothing",
     )
     add(
         "--flow_size",

@@ -34,22 +34,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from dystab_jax.data.datasets import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
-
-VIDEOS = (
-    "movers",
-    "davis2016",
-    "davis2016_labelled",
-    "davis2017",
-    "fbms59",
-    "segtrackv2",
-    "youtube_vos",
-    "folder",
-)
-"""Data sets of videos that `data_prep.prepare` knows."""
-STILLS = ("msra_b", "ecssd", "dut_omron")
-"""Those of still images."""
-DATASETS = VIDEOS + STILLS
 
 VERSION = "1.0.0"
 FLOW_FIELDS = ("flow_forward", "flow_backward")
@@ -310,9 +296,10 @@ def _open_one(data_dir: Path, spec: str) -> RecordSource:
         )
     directory = dataset_directory(data_dir, dataset, name)
     if not (directory / "dataset_info.json").is_file():
-        if dataset not in DATASETS:
-            raise ValueError(f"{spec}: no data set {dataset!r}; there are: {', '.join(DATASETS)}")
-        options = "" if dataset == "movers" else " --source=DIR"
+        try:
+            options = "" if data_set(dataset).source is None else " --source=DIR"
+        except ValueError as error:
+            raise ValueError(f"{spec}: {error}") from error
         options += f" --name={name}" if name else ""
         raise FileNotFoundError(
             f"{spec}: no prepared data set in {directory}; prepare it first with `python -m "

@@ -29,7 +29,8 @@ from data_prep.prepare import BadVideosError, main, prepare
 from data_prep.sources.frames import Frame, ImageFiles
 from data_prep.sources.truth import IndexFile, MaskFile
 from data_prep.video import Recipe, prepare_video, read_details
-from dystab_jax.data.records import DATASETS, STILLS, decode_record, open_source
+from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.data.records import decode_record, open_source
 from tests.support.tiny_videos import (
     files_of,
     sliding_texture,
@@ -545,7 +546,7 @@ def test_only_networks_use_accelerators(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "davis"}, "no data set 'davis'; there are: .'movers', 'davis2016', "),
+        ({"dataset": "davis"}, "no data set 'davis'; there are: movers, davis2016, "),
         ({"dataset": "movers"}, "movers is drawn, it has no source"),
         ({"source": None}, "folder needs --source"),
         ({"dataset": "davis2016", "masks": "m"}, "--masks is for --dataset=folder"),
@@ -581,11 +582,11 @@ def test_set_of_an_older_format_is_said_to_be_one(videos, tmp_path, monkeypatch)
         prepare_here(videos, tmp_path / "data")
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", DATA_SETS)
 def test_every_data_set_has_a_builder_of_its_name(dataset):
     module = importlib.import_module(f"data_prep.datasets.{dataset}")
     assert module.BUILDER.name == dataset and callable(module.plan)
-    assert issubclass(module.BUILDER, builder.StillsBuilder) == (dataset in STILLS)
+    assert issubclass(module.BUILDER, builder.StillsBuilder) == DATA_SETS[dataset].stills
 
 
 def test_directory_in_the_way(videos, tmp_path):
@@ -619,5 +620,5 @@ def test_help_explains_every_option(capsys):
     for words in ("--masks MASKS", "MASKS/VIDEO/FRAME.png", "--flow_size", "native", "--skip_bad"):
         assert words in text
     assert "python -m data_prep.prepare --dataset=folder --source=my_videos" in text
-    for dataset in DATASETS:
+    for dataset in DATA_SETS:
         assert f"{dataset}:" in text or f"{dataset}," in text

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from dystab_jax.evaluation import mask_files
+from dystab_jax.data import mask_files
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.truth_source import Truth, from_folder, from_records, read_list
 

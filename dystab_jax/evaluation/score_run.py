@@ -16,8 +16,8 @@ from tqdm import tqdm
 from dystab_jax import masks
 from dystab_jax.build import Run
 from dystab_jax.data import pipeline, records, resize
+from dystab_jax.evaluation import mask_layouts, run_facts
 from dystab_jax.evaluation import options as eval_options
-from dystab_jax.evaluation import run_facts, submission
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.protocols.base import scored_frames
 from dystab_jax.evaluation.samples import (
@@ -230,7 +230,7 @@ class _Output:
             folder = self.folder / "-".join(part for part in row if part != "none")
             for frame, soft in zip(video.frame_names, video.maps, strict=True):
                 soft = soft() if callable(soft) else soft
-                submission.write(folder, self.dataset, name, frame, soft)
+                mask_layouts.write(folder, self.dataset, name, frame, soft)
         return frame_j
 
     def gather(self, order: Sequence[str]) -> None:

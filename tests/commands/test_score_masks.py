@@ -12,7 +12,7 @@ from PIL import Image
 
 from dystab_jax.commands import score_masks
 from dystab_jax.data import records
-from dystab_jax.evaluation import metrics, submission
+from dystab_jax.evaluation import mask_layouts, metrics
 from dystab_jax.evaluation.protocols import registry
 from tests.support.mask_encodings import ENCODINGS, coloured, random_masks
 
@@ -247,7 +247,7 @@ def numbers(seed, highest, shape=(4, 24, 36)):
 
 
 def write_numbers(folder, frames):
-    write(folder, frames, lambda frame: coloured(frame, submission.palette().tobytes()))
+    write(folder, frames, lambda frame: coloured(frame, mask_layouts.palette().tobytes()))
 
 
 @pytest.fixture

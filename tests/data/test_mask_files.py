@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dystab_jax.evaluation import mask_files, submission
+from dystab_jax.data import mask_files
+from dystab_jax.evaluation import mask_layouts
 from tests.support.mask_encodings import ENCODINGS, coloured, random_masks, rgb
 
 encodings = pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS.keys())
@@ -51,11 +52,11 @@ def test_read_mask_refuses_what_is_no_mask(tmp_path):
 def test_read_numbers_keeps_indices_of_palettes(tmp_path):
     path = tmp_path / "mask.png"
     numbers = np.array([[0, 1, 2, 7, 255]], np.uint8)
-    coloured(numbers, submission.palette().tobytes()).save(path)
+    coloured(numbers, mask_layouts.palette().tobytes()).save(path)
     np.testing.assert_array_equal(mask_files.read_numbers(path), numbers)
     # Number 7 is grey in this palette; it stays number 7 where it is alone, too.
     alone = np.where(numbers == 1, 7, 0).astype(np.uint8)
-    coloured(alone, submission.palette().tobytes()).save(path)
+    coloured(alone, mask_layouts.palette().tobytes()).save(path)
     np.testing.assert_array_equal(mask_files.read_numbers(path), alone)
 
 
@@ -70,7 +71,7 @@ def test_is_numbered(tmp_path):
     path = tmp_path / "mask.png"
     expected = {(0, 1): True, (0, 3, 255): True, (0, 255): False, (0,): False}
     for numbers, numbered in expected.items():
-        coloured(np.array([numbers], np.uint8), submission.palette().tobytes()).save(path)
+        coloured(np.array([numbers], np.uint8), mask_layouts.palette().tobytes()).save(path)
         assert mask_files.is_numbered(path) is numbered
     Image.fromarray(random_masks(0)[0]).save(path)
     assert mask_files.is_numbered(path) is False

@@ -21,7 +21,8 @@ import numpy as np
 
 from data_prep.flow import FlowOptions, make_estimator, match_both_ways
 from data_prep.sources.frames import Frame, FrameSource
-from dystab_jax.data.encodings import encode_flow, encode_mask, encode_regions
+from dystab_jax.data.encodings import encode_flow
+from dystab_jax.data.mask_files import encode_mask, encode_regions
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from data_prep.builder import Plan, RecordsBuilder
 from data_prep.sources.discover import list_folders, list_images
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
-from data_prep.sources.truth import Truth, foreground, read_grey_mask
+from data_prep.sources.truth import Truth
+from dystab_jax.data.mask_files import foreground, read_bright_truth
 
 SEQUENCES, FRAMES, OBJECTS = 14, 976, 24
 HALF = 127
@@ -47,7 +48,7 @@ class ObjectFiles:
         return self.paths[0]
 
     def read(self, shape: tuple[int, int]) -> Truth:
-        masks = [read_grey_mask(path, HALF) for path in self.paths]
+        masks = [read_bright_truth(path, HALF) for path in self.paths]
         for path, mask in zip(self.paths, masks, strict=True):
             if mask.shape != masks[0].shape:
                 raise ValueError(f"{path}: its size is not that of {self.path}")

@@ -11,7 +11,8 @@ from data_prep.builder import Plan
 from data_prep.sources.discover import list_images
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
-from data_prep.sources.truth import Truth, read_grey_mask
+from data_prep.sources.truth import Truth
+from dystab_jax.data.mask_files import read_bright_truth
 
 THRESHOLD = 128
 """Object is what is brighter."""
@@ -30,7 +31,7 @@ class GreyFile:
     path: Path
 
     def read(self, shape: tuple[int, int]) -> Truth:
-        mask = read_grey_mask(self.path, THRESHOLD)
+        mask = read_bright_truth(self.path, THRESHOLD)
         if mask.shape == shape:
             return Truth(mask)
         (height, width), (rows, columns) = shape, mask.shape

@@ -25,6 +25,7 @@ from data_prep.sources.frames import (
 from data_prep.video import Recipe
 from dystab_jax import inference, masks
 from dystab_jax.build import Run
+from dystab_jax.data import mask_files
 from dystab_jax.data.resize import resize_flow, resize_image
 from dystab_jax.refinement import crf
 from dystab_jax.report import pictures
@@ -141,8 +142,9 @@ def _predict_image(
     native, options = masks.upsample(soft[0], image.shape[:2])[..., 0], run.config.eval
     mask = masks.threshold(crf.refine(image, native, options.still_crf, options.crf_backend))
     with _staging(output) as staging:
-        _write_picture(staging / f"{path.stem}.png", mask * np.uint8(255))
-        _write_picture(staging / f"{path.stem}-overlay.jpg", pictures.overlay(image, mask))
+        _write(staging / f"{path.stem}.png", mask_files.encode_mask(mask))
+        overlay = _as_jpeg(pictures.overlay(image, mask))
+        _write(staging / f"{path.stem}-overlay.jpg", overlay)
         return _publish(staging, output)
 
 
@@ -166,11 +168,11 @@ def _predict_video(
                     piece.names, piece.encoded, refined, strict=True
                 ):
                     image, mask = _decode(encoded), masks.threshold(probability)
-                    _write_picture(staging / "masks" / f"{name}.png", mask * np.uint8(255))
+                    _write(staging / "masks" / f"{name}.png", mask_files.encode_mask(mask))
                     picture = pictures.overlay(image, mask)
                     overlay.write(picture)
                     if not isinstance(video, VideoFile):
-                        _write_picture(staging / "overlays" / f"{name}.jpg", picture)
+                        _write(staging / "overlays" / f"{name}.jpg", _as_jpeg(picture))
         finally:
             overlay.close()
         overlay.check()
@@ -327,9 +329,13 @@ class _OverlayVideo:
             )
 
 
-def _write_picture(path: Path, picture: np.ndarray) -> None:
+def _as_jpeg(picture: np.ndarray) -> bytes:
+    return pictures.encode(picture, ".jpg", quality=92)
+
+
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(pictures.encode(picture, path.suffix, quality=92))
+    path.write_bytes(data)
 
 
 @contextmanager

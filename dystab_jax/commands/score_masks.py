@@ -56,7 +56,8 @@ def load_videos(
         there = [path for row in paths.values() for path in row if path.is_file()]
         read = partial(mask_files.read_map, highest=mask_files.highest_level(there))
     else:
-        read = {"masks": mask_files.read_mask, "objects": _predicted_numbers}[prediction]
+        readers = {"masks": mask_files.read_mask, "objects": mask_files.read_predicted_numbers}
+        read = readers[prediction]
     videos = {}
     for name, row in paths.items():
         true = truth.videos[name]
@@ -160,12 +161,6 @@ def _extra(folder: Path, scored: set[str]) -> list[str]:
     return (
         [f"{folder} has {len(extra)} frames without truth, such as {min(extra)}"] if extra else []
     )
-
-
-def _predicted_numbers(path: Path):
-    numbers = mask_files.read_numbers(path)
-    # A palette image of background and 255 is one object, not the 255th.
-    return numbers if ((numbers > 0) & (numbers < 255)).any() else numbers // 255
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,6 +36,7 @@ import numpy as np
 
 from dystab_jax.data.datasets import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
+from dystab_jax.data.mask_files import decode_mask, decode_regions
 
 VERSION = "1.0.0"
 FLOW_FIELDS = ("flow_forward", "flow_backward")
@@ -100,8 +101,8 @@ _DECODERS = {
     "image": lambda data: decode_image(data, cv2.IMREAD_COLOR_RGB, "image"),
     "flow_forward": decode_flow,
     "flow_backward": decode_flow,
-    "mask": lambda data: decode_image(data, cv2.IMREAD_GRAYSCALE, "mask") >> 7,
-    "regions": lambda data: decode_image(data, cv2.IMREAD_GRAYSCALE, "regions"),
+    "mask": decode_mask,
+    "regions": decode_regions,
 }
 _REPREPARE = "Prepare the data set again with `python -m data_prep.prepare ... --overwrite`."
 

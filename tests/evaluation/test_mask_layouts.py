@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from dystab_jax.commands import score_masks
+from dystab_jax.data import mask_files
+from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.evaluation import mask_layouts
 from dystab_jax.evaluation.protocols import registry
 from tests.support.mask_encodings import random_masks
@@ -17,7 +19,12 @@ SOFT = np.array([[0.0, 0.2, 0.5], [0.51, 0.998, 1.0]], np.float32)
 HARD = [[0, 0, 0], [1, 1, 1]]
 
 
-@pytest.mark.parametrize("dataset", [*mask_layouts.MASKS, "folder/mine"])
+def written_as(pixels):
+    """Names of the data sets whose predictions are masks, numbers or maps."""
+    return [one.name for one in DATA_SETS.values() if one.layout.pixels == pixels]
+
+
+@pytest.mark.parametrize("dataset", [*written_as("mask"), "folder/mine"])
 def test_masks(dataset, tmp_path):
     path = mask_layouts.write(tmp_path, dataset, "cat", "00001", SOFT)
     assert path == tmp_path / "cat" / "00001.png"
@@ -36,7 +43,7 @@ def test_numbers(dataset, inside, tmp_path):
         assert image.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]
 
 
-@pytest.mark.parametrize("dataset", mask_layouts.MAPS)
+@pytest.mark.parametrize("dataset", written_as("map"))
 def test_maps(dataset, tmp_path):
     path = mask_layouts.write(tmp_path, dataset, "0001", "0001", SOFT)
     assert path == tmp_path / "0001.png"
@@ -46,7 +53,7 @@ def test_maps(dataset, tmp_path):
 
 
 def test_palette_is_that_of_davis(shared):
-    colours = mask_layouts.palette()
+    colours = mask_files.davis_palette()
     assert colours.shape == (256, 3) and colours.dtype == np.uint8
     assert colours[[0, 1, 2, 3, 7, 8, 255]].tolist() == [
         [0, 0, 0],
@@ -68,13 +75,13 @@ def test_what_is_no_map_or_no_data_set_is_refused(tmp_path):
         message = re.escape(f"video cat, frame 7: a map of shape {bad.shape}, expected")
         with pytest.raises(ValueError, match=message):
             mask_layouts.write(tmp_path, "ecssd", "cat", "7", bad)
-    with pytest.raises(ValueError, match="'davis' has no submission layout; there are davis2016"):
+    with pytest.raises(ValueError, match="no data set 'davis'; there are: movers, davis2016"):
         mask_layouts.write(tmp_path, "davis", "cat", "7", SOFT)
     assert not list(tmp_path.iterdir())
 
 
 def test_every_data_set_with_a_protocol_has_a_layout():
-    layouts = {*mask_layouts.MASKS, *mask_layouts.NUMBERS, *mask_layouts.MAPS}
+    layouts = {name for pixels in ("mask", "numbers", "map") for name in written_as(pixels)}
     assert set(registry.DEFAULTS) == layouts
 
 
@@ -103,7 +110,7 @@ def test_what_is_written_scores_as_it_was(dataset, protocol, tmp_path):
     soft = random.random((4, 24, 36)).astype(np.float32)
     truth = random_masks(1)
     names = [f"{number:05d}" for number in range(4)]
-    stills = dataset in mask_layouts.MAPS
+    stills = dataset in written_as("map")
     for name, one, true in zip(names, soft, truth, strict=True):
         mask_layouts.write(tmp_path / "masks", dataset, name if stills else "cat", name, one)
         mask_layouts.write(tmp_path / "truth", "ecssd" if stills else "folder", "cat", name, true)

@@ -1,4 +1,4 @@
-"""The arguments of preparing: the command line, and what makes sense of them."""
+"""Defines the command line of preparing, and checks its arguments."""
 
 import argparse
 import hashlib
@@ -18,7 +18,7 @@ SOURCE_HELP = "the original data. " + ". ".join(
 
 
 def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Recipe:
-    """How flow is to be computed; of still images, not at all.
+    """Returns how flow is to be computed; of still images, not at all.
 
     Raises:
       ValueError, FileNotFoundError: an unknown estimator or one without its weights or files, a
@@ -43,7 +43,7 @@ def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Rec
 
 
 def beam_run(runner: str | None, options: str | None, jobs: int | None) -> Runner | None:
-    """How Apache Beam works through the videos, None without a runner.
+    """Returns what works through the videos under Apache Beam, None without a runner.
 
     Raises:
       ValueError: Beam is not installed, has no such runner or option, or arguments exclude others.
@@ -73,7 +73,7 @@ def plan_options(
     sequences: str | Path | None,
     fbms_compatibility: bool,
 ) -> dict[str, Any]:
-    """Arguments for the ``plan`` of the data set's module.
+    """Returns the arguments for the ``plan`` of the data set's module.
 
     Raises:
       ValueError: no such data set, a source missing or out of place, or an option of another set.
@@ -97,7 +97,7 @@ def plan_options(
 
 
 def describe_list(sequences: Path | None) -> dict[str, str] | None:
-    """Name and SHA-256 of a list of sequences, for the record; the file may be gone later.
+    """Returns name and SHA-256 of a list of sequences, since the file may be gone later.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -113,7 +113,7 @@ def describe_list(sequences: Path | None) -> dict[str, str] | None:
 
 
 def folder_name(dataset: str, source: Path | None, name: str | None) -> str | None:
-    """Name of a ``folder`` data set, None for the others, which have their own.
+    """Returns the name of a ``folder`` data set, None for the others, which have their own.
 
     Raises:
       ValueError: not a name, or given to another data set.
@@ -132,7 +132,7 @@ def folder_name(dataset: str, source: Path | None, name: str | None) -> str | No
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The command line; its values are the arguments of `data_prep.prepare.prepare`."""
+    """Makes the command line; its values are the arguments of `data_prep.prepare.prepare`."""
     made = argparse.ArgumentParser(
         prog="python -m data_prep.prepare",
         description=description,

@@ -1,4 +1,4 @@
-"""Preparing under Apache Beam: on the machines that a runner has, rather than on this one alone.
+"""Prepares under Apache Beam: on the machines that a runner has, not on this one alone.
 
 The elements of the pipeline are the numbers of `data_prep.tasks`, and nothing comes out of it.
 """
@@ -39,7 +39,7 @@ LATE = 120.0
 
 
 def with_runner(runner: str, options: str) -> Runner:
-    """A way to work through videos, for `data_prep.workers.prepare_videos`.
+    """Makes the `Runner` of a Beam runner, for `data_prep.workers.prepare_videos`.
 
     Args:
       runner: name of a Beam runner.
@@ -168,12 +168,13 @@ def _check(ended: Future) -> None:
 
 
 class PrepareVideo(beam.DoFn):
-    """Prepares the video of a number."""
+    """Prepares the video of a task's number, see `data_prep.tasks`."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     def setup(self) -> None:
+        """Starts the process that does the work."""
         # A process that does nothing else: JAX computes with the threads, and so to the bits, that
         # it has in the local pool, whatever the runner's own process has done or is doing.
         os.environ.setdefault(*HUGE_PAGES)
@@ -181,6 +182,7 @@ class PrepareVideo(beam.DoFn):
         self._pool = ProcessPoolExecutor(1, context, start_worker, (None,))
 
     def process(self, number: int) -> None:
+        """Prepares one video; RuntimeError where its process died."""
         try:
             self._pool.submit(do_task, self._folder, number).result()
         except BrokenProcessPool as error:
@@ -190,4 +192,5 @@ class PrepareVideo(beam.DoFn):
             ) from error
 
     def teardown(self) -> None:
+        """Ends the process."""
         self._pool.shutdown(cancel_futures=True)

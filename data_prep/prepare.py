@@ -44,7 +44,7 @@ FORMAT = 2
 
 
 class BadVideosError(ValueError):
-    """Some videos could not be prepared; the others are done and kept for the next run."""
+    """Reports videos that could not be prepared; the others are done, kept for the next run."""
 
 
 def prepare(
@@ -259,7 +259,7 @@ def _speaker(progress: bool) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns 0, 1 (some videos cannot be prepared) or 2 (nothing was done)."""
+    """Runs the command line; returns 0, 1 (some videos are bad) or 2 (nothing was done)."""
     try:
         prepare(**vars(parser(__doc__).parse_args(arguments)))
     except BadVideosError as error:

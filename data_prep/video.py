@@ -1,4 +1,4 @@
-"""One video from frames to flow: the unit of work of preparing, and its intermediate file.
+"""Reads one video with its flow, and keeps both in an intermediate file until records are made.
 
 The intermediate is a plain zip: ``image/T``, ``mask/T`` and ``regions/T`` for each frame T,
 ``flow/T_S`` for the flow from frame T to frame S, and ``video.json``. Each flow is estimated and
@@ -28,7 +28,7 @@ from dystab_jax.data.mask_files import encode_mask, encode_regions
 
 @dataclass(frozen=True)
 class Recipe:
-    """How flow is computed.
+    """Describes how flow is computed.
 
     Attributes:
       flow: the estimator.
@@ -41,7 +41,7 @@ class Recipe:
     flow_size: tuple[int, int] | None = (640, 384)
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
-        """Size of the flow of a frame, (width, height): turned for upright frames, never enlarged.
+        """Returns the (width, height) of a frame's flow: turned if upright, never enlarged.
 
         A plain resize: where the proportions differ, so do the two scales.
         """
@@ -207,14 +207,14 @@ def _write_frames(
 
 
 def stamp(source: FrameSource, recipe: Recipe) -> dict[str, Any]:
-    """What must be unchanged for an intermediate file to be used again, as JSON gives it back."""
+    """Returns what must be unchanged for an intermediate file to be used again, as JSON."""
     flow = recipe.flow.fingerprint(source.name, recipe.max_gap)
     made_from = {} if flow is None else {"flow": flow}
     return made_from | {"files": source.fingerprint(), "opencv": cv2.__version__}
 
 
 def read_details(intermediate: Path) -> dict[str, Any]:
-    """The ``video.json`` of an intermediate file.
+    """Reads the ``video.json`` of an intermediate file.
 
     Returns:
       ``video``, ``frame_names``, ``groups``, ``masked`` (frames that have truth), ``numbered``
@@ -226,7 +226,7 @@ def read_details(intermediate: Path) -> dict[str, Any]:
 
 
 def pairs(details: dict[str, Any], frames: Iterator[int] | range) -> Iterator[tuple[int, int]]:
-    """(frame, gap) of the records whose first frame is among ``frames``, in order.
+    """Yields (frame, gap) of the records whose first frame is among ``frames``, in order.
 
     A still image, prepared with ``max_gap`` 0, has the one record (0, 0).
     """
@@ -240,7 +240,7 @@ def pairs(details: dict[str, Any], frames: Iterator[int] | range) -> Iterator[tu
 def read_record(
     archive: zipfile.ZipFile, details: dict[str, Any], t: int, gap: int, truth: bool
 ) -> dict[str, Any]:
-    """One record from an open intermediate file; see `dystab_jax.data.records` for its fields."""
+    """Reads one record from an open intermediate file; `dystab_jax.data.records` has its fields."""
     flow = {}
     if gap:
         flow["flow_forward"] = archive.read(f"flow/{t}_{t + gap}")

@@ -1,4 +1,4 @@
-"""``fbms59``: the Freiburg-Berkeley Motion Segmentation data set (59 sequences), original layout.
+"""Plans ``fbms59``: Freiburg-Berkeley Motion Segmentation (59 sequences), original layout.
 
     SOURCE/Trainingset/NAME/NAME_0001.jpg, ...
     SOURCE/Trainingset/NAME/GroundTruth/NAMEDef.dat and the truth images that it names
@@ -43,7 +43,7 @@ COMPATIBLE_LEVEL, COMPATIBLE_LEVELS = 0.1, {"marple7": 0.05, "marple2": 0.4}
 
 
 class Fbms59(RecordsBuilder):
-    """TFDS name ``fbms59``."""
+    """Writes the records of ``fbms59``."""
 
 
 BUILDER = Fbms59
@@ -51,7 +51,7 @@ BUILDER = Fbms59
 
 @dataclass(frozen=True)
 class Definition:
-    """What a .dat file says.
+    """Holds what a .dat file says.
 
     Attributes:
       scales: colour of each region, in order; the first is the background.
@@ -67,7 +67,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class RegionFile:
-    """A truth image.
+    """Names a truth image, and how its colours are to be read.
 
     Attributes:
       path: the image.
@@ -81,6 +81,7 @@ class RegionFile:
     level: float | None = None
 
     def read(self, shape: tuple[int, int]) -> Truth:
+        """Reads the truth of a frame of that (height, width)."""
         colours, in_colour = mask_files.read_colour_codes(self.path)
         regions = np.full(colours.shape, VOID, np.uint8)
         numbers = {WHITE if in_colour else 0: 0}
@@ -102,6 +103,7 @@ class RegionFile:
         return Truth(mask.astype(np.uint8), regions)
 
     def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the truth do."""
         return [file_stamp(self.path), list(self.scales), self.level]
 
 

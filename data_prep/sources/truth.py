@@ -1,4 +1,4 @@
-"""Truth of a frame, in the encodings of the data sets.
+"""Names the files that hold a frame's truth, in the encodings of the data sets.
 
 A truth file is a small picklable object with
 
@@ -19,7 +19,7 @@ from dystab_jax.data.mask_files import Levels
 
 
 class Truth(NamedTuple):
-    """What is known about the objects of one frame.
+    """Holds what is known about the objects of one frame.
 
     Attributes:
       mask: 1 = object.
@@ -31,13 +31,15 @@ class Truth(NamedTuple):
 
 
 class TruthFile(Protocol):
-    """See the module."""
+    """Describes what every truth file has, see the module."""
 
     path: Path
 
-    def read(self, shape: tuple[int, int]) -> Truth: ...
+    def read(self, shape: tuple[int, int]) -> Truth:
+        """Reads the truth of a frame of that (height, width)."""
 
-    def fingerprint(self) -> list[Any]: ...
+    def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the truth do."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,11 @@ class MaskFile:
     path: Path
 
     def read(self, shape: tuple[int, int]) -> Truth:
+        """Reads the truth of a frame of that (height, width)."""
         return Truth(mask_files.read_truth_mask(self.path))
 
     def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the truth do."""
         return [file_stamp(self.path)]
 
 
@@ -63,8 +67,10 @@ class IndexFile:
     path: Path
 
     def read(self, shape: tuple[int, int]) -> Truth:
+        """Reads the truth of a frame of that (height, width)."""
         regions = mask_files.read_truth_numbers(self.path)
         return Truth(mask_files.foreground(regions), regions)
 
     def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the truth do."""
         return [file_stamp(self.path)]

@@ -1,4 +1,4 @@
-"""The data sets: one table of what preparing, reading, scoring and writing masks ask about them.
+"""Describes the data sets in one table, for preparing, reading, scoring and writing masks.
 
 A new data set is one entry in `DATA_SETS` and one module of its name in ``data_prep/datasets``.
 """
@@ -56,11 +56,11 @@ _ALL = (
         ("all_frames", "davis2017"),
         MaskLayout("numbers"),
     ),
-    DataSet("fbms59", "the one that holds Trainingset, Testset or both", ("fbms59",)),
-    DataSet("segtrackv2", "the one that holds JPEGImages and GroundTruth"),
+    DataSet("fbms59", "the directory that holds Trainingset, Testset or both", ("fbms59",)),
+    DataSet("segtrackv2", "the directory that holds JPEGImages and GroundTruth"),
     DataSet(
         "youtube_vos",
-        "the one that holds train, or train itself",
+        "the directory that holds train, or train itself",
         layout=MaskLayout("numbers", "Annotations/{video}/{frame}.png"),
     ),
     DataSet(
@@ -68,9 +68,11 @@ _ALL = (
         "a directory of video files (mp4, avi, mov, webm) and folders of frames (jpg, png, bmp, "
         "ppm, webp), or a single one of these",
     ),
-    DataSet("msra_b", "the one above all images, truths and lists", **_SALIENCY),
-    DataSet("ecssd", "the one that holds images and ground_truth_mask", **_SALIENCY),
-    DataSet("dut_omron", "the one that holds DUT-OMRON-image and pixelwiseGT-new-PNG", **_SALIENCY),
+    DataSet("msra_b", "the directory above all images, truths and lists", **_SALIENCY),
+    DataSet("ecssd", "the directory that holds images and ground_truth_mask", **_SALIENCY),
+    DataSet(
+        "dut_omron", "the directory that holds DUT-OMRON-image and pixelwiseGT-new-PNG", **_SALIENCY
+    ),
 )
 DATA_SETS: dict[str, DataSet] = {one.name: one for one in _ALL}
 """By name."""

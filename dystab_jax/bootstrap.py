@@ -78,7 +78,7 @@ class _Data:
     """Holds what a kind of phase visits."""
 
     decoded: pipeline.Decoded
-    frames: list[pipeline.Frame]
+    frames: list[pipeline.TrainingFrame]
 
     @classmethod
     def open(cls, config: ConfigDict, spec: str, videos: int = 0, truth: bool = False) -> "_Data":

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dystab_jax import masks
-from dystab_jax.data.pipeline import Decoded, Frame
+from dystab_jax.data.pipeline import Decoded, TrainingFrame
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.state import Variables
 from dystab_jax.steps import Steps
@@ -111,7 +111,7 @@ class Predictor:
         self,
         variables: dict[str, Variables],
         decoded: Decoded,
-        frames: Sequence[Frame],
+        frames: Sequence[TrainingFrame],
         vote: bool,
         flows_per_frame: int,
     ) -> Iterator[VideoPrediction]:
@@ -122,14 +122,16 @@ class Predictor:
           decoded, frames: the data set.
           flows_per_frame: over how many flows φ is averaged, at most; the smallest gaps first.
         """
-        by_video: dict[str, list[Frame]] = {}
+        by_video: dict[str, list[TrainingFrame]] = {}
         for frame in frames:
             by_video.setdefault(frame.video, []).append(frame)
         if not by_video:
             return
         with ThreadPoolExecutor() as pool:
 
-            def load(members: Sequence[Frame]) -> tuple[list[Future], list[tuple[int, Future]]]:
+            def load(
+                members: Sequence[TrainingFrame],
+            ) -> tuple[list[Future], list[tuple[int, Future]]]:
                 images, pairs = [], []
                 for number, frame in enumerate(members):
                     positions = frame.positions[:flows_per_frame]
@@ -164,7 +166,7 @@ class Predictor:
         return np.concatenate([jax.device_get(result) for result in results])[:total]
 
 
-def own_videos(frames: Sequence[Frame]) -> list[Frame]:
+def own_videos(frames: Sequence[TrainingFrame]) -> list[TrainingFrame]:
     """Returns the frames of those videos that fall to this process."""
     mine = set(processes.mine(list(dict.fromkeys(frame.video for frame in frames))))
     return [frame for frame in frames if frame.video in mine]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dystab_jax.data.pipeline import Decoded, Example, Frame
+from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame
 from dystab_jax.inference import Predictor, chunks, own_videos
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
@@ -62,7 +62,7 @@ def make_pseudo_labels(
     predictor: Predictor,
     state: State,
     decoded: Decoded,
-    frames: list[Frame],
+    frames: list[TrainingFrame],
     vote: bool,
     flows_per_frame: int,
 ) -> PseudoLabels:
@@ -109,7 +109,7 @@ def refine_predictions(
     predictor: Predictor,
     chi: Variables,
     decoded: Decoded,
-    frames: Sequence[Frame],
+    frames: Sequence[TrainingFrame],
     refine: Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], Iterator[np.ndarray]],
 ) -> PseudoLabels:
     """Labels of self-training (Sec. 5.6): what a CRF makes of χ's own masks.

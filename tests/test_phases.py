@@ -309,7 +309,7 @@ def test_checks_that_are_not_kept_are_refused(batches, new_config, tmp_path):
 
 def frames(videos, per_video=3):
     return [
-        pipeline.Frame(f"v{number:02d}", f"{t}", "", (t,))
+        pipeline.TrainingFrame(f"v{number:02d}", f"{t}", "", (t,))
         for number in range(videos)
         for t in range(per_video)
     ]

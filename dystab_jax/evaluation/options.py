@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from dystab_jax import masks
 from dystab_jax.data import records
+from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.refinement import crf
 
@@ -42,9 +43,9 @@ def check(config: ConfigDict) -> None:
         if "+" in spec:
             raise ValueError(f"eval.data has {spec!r}; put commas between data sets, not +")
         dataset = spec.partition(":")[0].partition("/")[0]
-        if dataset not in records.DATASETS:
+        if dataset not in DATA_SETS:
             raise ValueError(
-                f"eval.data has {spec!r}; data sets are {', '.join(records.DATASETS)}, each "
+                f"eval.data has {spec!r}; data sets are {', '.join(DATA_SETS)}, each "
                 "followed by a colon and a split, such as davis2016:val"
             )
         protocols_of(spec, options.protocol)

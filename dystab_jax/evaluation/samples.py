@@ -94,7 +94,7 @@ class Reader:
             frame_names=prediction.frames,
         )
 
-    def image_video(self, t: int, frame: pipeline.Frame, soft_map: LazyArray) -> Video:
+    def image_video(self, t: int, frame: pipeline.TrainingFrame, soft_map: LazyArray) -> Video:
         """Returns one record as a video of one frame, with truth and map, for a protocol."""
         return Video(
             truth=[partial(self.mask, t)],

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from dystab_jax.build import Run
 from dystab_jax.data import pipeline, records
+from dystab_jax.evaluation import mask_layouts, run_facts, soft_maps
 from dystab_jax.evaluation import options as eval_options
-from dystab_jax.evaluation import run_facts, soft_maps, submission
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.protocols.base import Video, as_array, scored_frames
 from dystab_jax.evaluation.samples import Row, Sample
@@ -169,7 +169,7 @@ def mean_j(run: Run, snapshot: Snapshot, spec: str) -> float:
     return judge.results()["all_frames"]["fused", "none"]["mean_j"]
 
 
-def _names(frames: Sequence[pipeline.Frame]) -> list[str]:
+def _names(frames: Sequence[pipeline.TrainingFrame]) -> list[str]:
     return list(dict.fromkeys(frame.video for frame in frames))
 
 
@@ -273,7 +273,7 @@ def _write_maps(folder: Path, dataset: str, row: Row, name: str, video: Video) -
     """Writes the maps of one video in the layout of the data set's submissions."""
     folder = folder / "-".join(part for part in row if part != "none")
     for frame, soft in zip(video.frame_names, video.maps, strict=True):
-        submission.write(folder, dataset, name, frame, as_array(soft))
+        mask_layouts.write(folder, dataset, name, frame, as_array(soft))
 
 
 def columns_of(report: Mapping[str, Any]) -> dict[str, str]:

@@ -49,7 +49,7 @@ def of_videos(
     run: Run,
     snapshot: Snapshot,
     source: pipeline.Records,
-    frames: Sequence[pipeline.Frame],
+    frames: Sequence[pipeline.TrainingFrame],
     crf_models: Sequence[str],
     pictured: int,
 ) -> Iterator[Predicted]:
@@ -98,7 +98,7 @@ def of_images(
     run: Run,
     snapshot: Snapshot,
     source: pipeline.Records,
-    frames: Sequence[pipeline.Frame],
+    frames: Sequence[pipeline.TrainingFrame],
     pictured: int,
 ) -> Iterator[Predicted]:
     """Yields χ's map, at ``data.still_size``, of each still image that falls to this process.

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dystab_jax.data import records
-from dystab_jax.evaluation import mask_files
+from dystab_jax.data import mask_files, records
 from dystab_jax.evaluation.protocols.base import LazyArray
 from dystab_jax.evaluation.protocols.registry import default_protocols
 

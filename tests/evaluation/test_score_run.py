@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from dystab_jax.commands import runs, score_masks, train_and_score
+from dystab_jax.evaluation import mask_layouts, score_run, selection, snapshots
 from dystab_jax.evaluation import options as eval_options
-from dystab_jax.evaluation import score_run, selection, snapshots, submission
 from dystab_jax.report import figures, tables
 from tests.support.evaluations import sample
 from tests.support.tiny_runs import Compiled, prepare_stills
@@ -419,4 +419,4 @@ def test_file_names_of_data_sets():
 
 def test_the_layout_of_masks_is_the_submissions(session):
     folder = session.workdir / "masks" / VIDEOS / "fused"
-    assert submission.path(folder, "folder/tiny", "video0", "00000").exists()
+    assert mask_layouts.path(folder, "folder/tiny", "video0", "00000").exists()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.evaluation.protocols.base import Protocol, Video
 from dystab_jax.evaluation.protocols.davis2017 import Davis2017
 from dystab_jax.evaluation.protocols.fbms59 import Fbms59
@@ -39,19 +40,7 @@ PROTOCOLS: dict[str, Protocol] = {
     one.name: one for one in (davis2016, all_frames, davis2017, fbms59, saliency)
 }
 
-DEFAULTS: dict[str, tuple[str, ...]] = {
-    "davis2016": ("davis2016",),
-    "davis2016_labelled": ("all_frames",),
-    "davis2017": ("all_frames", "davis2017"),
-    "fbms59": ("fbms59",),
-    "segtrackv2": ("all_frames",),
-    "youtube_vos": ("all_frames",),
-    "folder": ("all_frames",),
-    "movers": ("all_frames",),
-    "msra_b": ("saliency",),
-    "ecssd": ("saliency",),
-    "dut_omron": ("saliency",),
-}
+DEFAULTS = {one.name: one.protocols for one in DATA_SETS.values()}
 """Protocols of each data set that `data_prep` knows, the main one first."""
 
 

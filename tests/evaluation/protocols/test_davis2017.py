@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax.evaluation import mask_files, metrics
+from dystab_jax.data import mask_files
+from dystab_jax.evaluation import metrics
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.protocols.base import Video
 from tests.support.object_rows import EMPTY, TRUTH, relabelled, row

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from dystab_jax import masks
-from dystab_jax.bootstrap import Bootstrap, Phase, map_phase
+from dystab_jax.bootstrap import map_phase
 from dystab_jax.build import NETWORKS, Run, unpack
 from dystab_jax.commands.compile_ahead import training_batch
 from dystab_jax.runtime import parallel
+from dystab_jax.schedule import Bootstrap, Phase
 
 UPDATES = {
     "phi": ("dynamic", (1, 0)),

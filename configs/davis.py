@@ -8,7 +8,7 @@ The paper reports J 80.0 on the validation set (Table 5, round 3, with CRF).
 
 Variants, named after a colon:
 
-    configs/davis.py:literal   the paper's letter: soft masks, purely convolutional ψ
+    configs/davis.py:literal   the game as published: soft masks, purely convolutional ψ
     configs/davis.py:small     small networks and images; an hour on two cores for 21 videos of 66
                                frames, J .66 with CRF on nine validation sequences
 """
@@ -74,12 +74,12 @@ def get_config(variant: str = "") -> ConfigDict:
         # 23.6 M parameters; the paper's 23 M. Ours: the camera's motion is taken out first
         model=deeplab("resnet50") | dict(camera="quadratic"),
         optimizer=optimizer(1e-4),  # Sec. 4
-        pretrained="",  # a torchvision ResNet-50 .pth; Sec. 4 starts from ImageNet weights
+        pretrained="",  # a torchvision ResNet-50 .pth; Sec. 4 takes the weights "as in [81, 46]"
         average_decay=0.999,  # ours: the game wanders around its solution
     )
     config.psi = dict(
         model=dict(
-            parametric="affine",  # ours: a global view of camera motion, see README
+            parametric="affine",  # ours: a global view of camera motion, see docs/method.md
             widths=(32, 64, 128, 256),  # ours
             reweightings=4,
             shrink=1,
@@ -96,7 +96,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
 
     config.loss = dict(
-        mask_mode="straight_through",  # ours: soft masks leak, see README
+        mask_mode="straight_through",  # ours: soft masks leak, see docs/method.md
         epsilon=1e-2,  # ours: in units of the mean flow length; the paper says 0 < ε ≪ 1
         slowest_flow=1.0,  # ours: pixels; what is slower is mostly the estimator's noise
         denominator="both",  # ours: bounds Eq. (3) whatever ψ says; "observed" in the paper

@@ -1,0 +1,1 @@
+"""Prepares data sets: videos and still images become records, with optical flow both ways."""

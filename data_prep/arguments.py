@@ -1,4 +1,4 @@
-"""The arguments of preparing: the command line, and what makes sense of them."""
+"""Defines the command line of preparing, and checks its arguments."""
 
 import argparse
 import hashlib
@@ -9,26 +9,22 @@ from typing import Any
 from data_prep.flow import ESTIMATORS, NETWORKS, PRECISIONS, FlowOptions
 from data_prep.flow.precomputed import check_gaps
 from data_prep.video import Recipe
-from data_prep.workers import Run
-from dystab_jax.data.records import DATASETS, STILLS
+from data_prep.workers import Runner
+from dystab_jax.data.datasets import DATA_SETS, data_set
 
-SOURCE_HELP = """the original data. davis2016, davis2016_labelled: the directory that holds
-JPEGImages, Annotations and ImageSets; davis2017: the same of DAVIS 2017. fbms59: the one that holds
-Trainingset, Testset or both. segtrackv2: JPEGImages and GroundTruth. youtube_vos: train, or train
-itself. msra_b: above all images, truths and lists. ecssd: images and ground_truth_mask. dut_omron:
-DUT-OMRON-image and pixelwiseGT-new-PNG. folder: a directory of video files (mp4, avi, mov, webm)
-and folders of frames (jpg, png, bmp, ppm, webp), or a single one of these. movers: none, it is
-drawn"""
+SOURCE_HELP = "the original data. " + ". ".join(
+    f"{one.name}: {one.source or 'none, it is drawn'}" for one in DATA_SETS.values()
+)
 
 
 def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Recipe:
-    """How flow is to be computed; of still images, not at all.
+    """Returns how flow is to be computed; of still images, not at all.
 
     Raises:
       ValueError, FileNotFoundError: an unknown estimator or one without its weights or files, a
         gap below 1 or one that the files lack, or a malformed size.
     """
-    if dataset in STILLS:
+    if data_set(dataset).stills:
         return Recipe(max_gap=0)
     flow.check()
     if max_gap < 1:
@@ -46,8 +42,8 @@ def recipe(dataset: str, flow: FlowOptions, max_gap: int, flow_size: str) -> Rec
     return Recipe(flow, max_gap, size)
 
 
-def beam_run(runner: str | None, options: str | None, jobs: int | None) -> Run | None:
-    """How Apache Beam works through the videos, None without a runner.
+def beam_run(runner: str | None, options: str | None, jobs: int | None) -> Runner | None:
+    """Returns what works through the videos under Apache Beam, None without a runner.
 
     Raises:
       ValueError: Beam is not installed, has no such runner or option, or arguments exclude others.
@@ -77,16 +73,15 @@ def plan_options(
     sequences: str | Path | None,
     fbms_compatibility: bool,
 ) -> dict[str, Any]:
-    """Arguments for the ``plan`` of the data set's module.
+    """Returns the arguments for the ``plan`` of the data set's module.
 
     Raises:
       ValueError: no such data set, a source missing or out of place, or an option of another set.
     """
-    if dataset not in DATASETS:
-        raise ValueError(f"no data set {dataset!r}; there are: {list(DATASETS)}")
-    if dataset == "movers" and source is not None:
-        raise ValueError(f"movers is drawn, it has no source; got --source={source}")
-    if dataset != "movers" and source is None:
+    drawn = data_set(dataset).source is None
+    if drawn and source is not None:
+        raise ValueError(f"{dataset} is drawn, it has no source; got --source={source}")
+    if not drawn and source is None:
         raise ValueError(f"{dataset} needs --source, the directory of the original data")
     if dataset != "folder" and masks is not None:
         raise ValueError(f"--masks is for --dataset=folder; {dataset} knows where its truth lies")
@@ -102,7 +97,7 @@ def plan_options(
 
 
 def describe_list(sequences: Path | None) -> dict[str, str] | None:
-    """Name and SHA-256 of a list of sequences, for the record; the file may be gone later.
+    """Returns name and SHA-256 of a list of sequences, since the file may be gone later.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -118,7 +113,7 @@ def describe_list(sequences: Path | None) -> dict[str, str] | None:
 
 
 def folder_name(dataset: str, source: Path | None, name: str | None) -> str | None:
-    """Name of a ``folder`` data set, None for the others, which have their own.
+    """Returns the name of a ``folder`` data set, None for the others, which have their own.
 
     Raises:
       ValueError: not a name, or given to another data set.
@@ -137,7 +132,7 @@ def folder_name(dataset: str, source: Path | None, name: str | None) -> str | No
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The command line; its values are the arguments of `data_prep.prepare.prepare`."""
+    """Makes the command line; its values are the arguments of `data_prep.prepare.prepare`."""
     made = argparse.ArgumentParser(
         prog="python -m data_prep.prepare",
         description=description,
@@ -145,7 +140,7 @@ def parser(description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = made.add_argument
-    add("--dataset", required=True, choices=DATASETS, help="which data set")
+    add("--dataset", required=True, choices=DATA_SETS, help="which data set")
     add("--data_dir", required=True, help="where prepared data sets lie, e.g. data")
     add("--source", help=SOURCE_HELP)
     add("--name", help="folder only: name of the data set (default: last part of --source)")
@@ -169,8 +164,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         "--flow",
         default="dis",
         choices=sorted(ESTIMATORS),
-        help="estimator (default: dis); still images need no flow, so for msra_b, ecssd and "
-        "dut_omron this, --flow_size and --max_gap mean nothing",
+        help="estimator (default: dis); still images need no flow, so for "
+        f"{', '.join(one.name for one in DATA_SETS.values() if one.stills)} this, --flow_size and "
+        "--max_gap mean nothing",
     )
     add(
         "--flow_size",

@@ -1,4 +1,4 @@
-"""Preparing under Apache Beam: on the machines that a runner has, rather than on this one alone.
+"""Prepares under Apache Beam: on the machines that a runner has, not on this one alone.
 
 The elements of the pipeline are the numbers of `data_prep.tasks`, and nothing comes out of it.
 """
@@ -30,7 +30,7 @@ from tqdm import tqdm
 from data_prep.sources.frames import FrameSource
 from data_prep.tasks import do_task, new_results, write_tasks
 from data_prep.video import Recipe
-from data_prep.workers import HUGE_PAGES, Results, Run, start_worker
+from data_prep.workers import HUGE_PAGES, Results, Runner, start_worker
 
 LOOK_EVERY = 1.0
 """Seconds between looks at the results."""
@@ -38,8 +38,8 @@ LATE = 120.0
 """Seconds that a shared file system may take to show the last results; NFS takes up to 60."""
 
 
-def with_runner(runner: str, options: str) -> Run:
-    """A way to work through videos, for `data_prep.workers.prepare_videos`.
+def with_runner(runner: str, options: str) -> Runner:
+    """Makes the `Runner` of a Beam runner, for `data_prep.workers.prepare_videos`.
 
     Args:
       runner: name of a Beam runner.
@@ -168,12 +168,13 @@ def _check(ended: Future) -> None:
 
 
 class PrepareVideo(beam.DoFn):
-    """Prepares the video of a number."""
+    """Prepares the video of a task's number, see `data_prep.tasks`."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     def setup(self) -> None:
+        """Starts the process that does the work."""
         # A process that does nothing else: JAX computes with the threads, and so to the bits, that
         # it has in the local pool, whatever the runner's own process has done or is doing.
         os.environ.setdefault(*HUGE_PAGES)
@@ -181,6 +182,7 @@ class PrepareVideo(beam.DoFn):
         self._pool = ProcessPoolExecutor(1, context, start_worker, (None,))
 
     def process(self, number: int) -> None:
+        """Prepares one video; RuntimeError where its process died."""
         try:
             self._pool.submit(do_task, self._folder, number).result()
         except BrokenProcessPool as error:
@@ -190,4 +192,5 @@ class PrepareVideo(beam.DoFn):
             ) from error
 
     def teardown(self) -> None:
+        """Ends the process."""
         self._pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""The TFDS side: from intermediate files to a data set of records in array_record shards.
+"""Writes intermediate files as a TFDS data set of records in array_record shards.
 
 One builder serves every data set of videos, and `StillsBuilder` those of still images; the modules
 of the data sets subclass them to give them names.
@@ -29,7 +29,7 @@ SHARD_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Plan:
-    """What a data set consists of.
+    """Lists what a data set consists of.
 
     Attributes:
       videos: all of them, each once; of still images, one "video" per image.
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Records of one intermediate file that lie together in a shard."""
+    """Names the records of one intermediate file that lie together in a shard."""
 
     path: Path
     details: dict[str, Any]

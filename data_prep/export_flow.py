@@ -94,14 +94,14 @@ def _claim(output: Path, contents: dict[str, str]) -> None:
 
 
 def _digest(source: RecordSource | JoinedSource) -> str:
-    """Differs when the data set was prepared anew, with another result: by its sizes."""
+    """Returns a digest that differs when the data set was prepared anew, with other sizes."""
     parts = source.parts if isinstance(source, JoinedSource) else [source]
     described = [(part.directory / "dataset_info.json").read_bytes() for part in parts]
     return hashlib.sha256(b"".join(described)).hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns 0, or 2 where something is wrong."""
+    """Runs the command line; returns 0, or 2 where something is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.export_flow",
         description=__doc__,

@@ -35,7 +35,8 @@ from data_prep.arguments import (
 )
 from data_prep.flow import FlowOptions
 from data_prep.workers import alone, prepare_videos
-from dystab_jax.data.records import STILLS, dataset_directory
+from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.data.records import dataset_directory
 from dystab_jax.runtime.huge_pages import restart_with_huge_pages
 
 FORMAT = 2
@@ -43,7 +44,7 @@ FORMAT = 2
 
 
 class BadVideosError(ValueError):
-    """Some videos could not be prepared; the others are done and kept for the next run."""
+    """Reports videos that could not be prepared; the others are done, kept for the next run."""
 
 
 def prepare(
@@ -72,7 +73,7 @@ def prepare(
     """Prepares one data set, or finds it prepared.
 
     Args:
-      dataset: one of `dystab_jax.data.records.DATASETS`.
+      dataset: a name in `dystab_jax.data.datasets.DATA_SETS`.
       data_dir: where prepared data sets lie.
       source: the original data; not for movers.
       name: of a folder data set; default: the last part of source.
@@ -151,7 +152,8 @@ def prepare(
         (written / "preparation.json").write_text(json.dumps(report, indent=2))
         _move_into_place(written, target, work)
         _remove(work)
-    say(f"prepared {len(finished)} {'images' if dataset in STILLS else 'videos'} in {target}")
+    kind = "images" if DATA_SETS[dataset].stills else "videos"
+    say(f"prepared {len(finished)} {kind} in {target}")
     return target
 
 
@@ -257,7 +259,7 @@ def _speaker(progress: bool) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns 0, 1 (some videos cannot be prepared) or 2 (nothing was done)."""
+    """Runs the command line; returns 0, 1 (some videos are bad) or 2 (nothing was done)."""
     try:
         prepare(**vars(parser(__doc__).parse_args(arguments)))
     except BadVideosError as error:

@@ -1,4 +1,4 @@
-"""Videos as numbered tasks in a folder that several machines see, and what came of them.
+"""Hands out videos as numbered tasks in a folder that several machines see.
 
 NUMBER.video is a video to be prepared, NUMBER.result what is wrong with it, as JSON. So a pipeline
 need not hold a list of a million file names, nor return anything to the process that launched it:
@@ -55,7 +55,7 @@ def do_task(folder: Path, number: int) -> None:
 
 
 def new_results(folder: Path, waiting: dict[int, FrameSource], bar: tqdm) -> Results:
-    """Results that are there now; takes their videos from those waiting.
+    """Yields the results that are there now; takes their videos from those waiting.
 
     Args:
       folder: of the tasks.

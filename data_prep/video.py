@@ -1,4 +1,4 @@
-"""One video from frames to flow: the unit of work of preparing, and its intermediate file.
+"""Reads one video with its flow, and keeps both in an intermediate file until records are made.
 
 The intermediate is a plain zip: ``image/T``, ``mask/T`` and ``regions/T`` for each frame T,
 ``flow/T_S`` for the flow from frame T to frame S, and ``video.json``. Each flow is estimated and
@@ -6,6 +6,7 @@ kept once, though two records hold it: u12 of (T, S) is u21 of (S, T). The file 
 name only when complete.
 """
 
+import contextlib
 import json
 import os
 import uuid
@@ -14,19 +15,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from data_prep.flow import FlowOptions, make_estimator, match_both_ways
 from data_prep.sources.frames import Frame, FrameSource
-from dystab_jax.data.encodings import encode_flow, encode_mask, encode_regions
+from dystab_jax.data.encodings import FlowField, encode_flow
+from dystab_jax.data.mask_files import encode_mask, encode_regions
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How flow is computed.
+    """Describes how flow is computed.
 
     Attributes:
       flow: the estimator.
@@ -39,7 +41,7 @@ class Recipe:
     flow_size: tuple[int, int] | None = (640, 384)
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
-        """Size of the flow of a frame, (width, height): turned for upright frames, never enlarged.
+        """Returns the (width, height) of a frame's flow: turned if upright, never enlarged.
 
         A plain resize: where the proportions differ, so do the two scales.
         """
@@ -47,6 +49,94 @@ class Recipe:
             return width, height
         wide, high = self.flow_size if width >= height else self.flow_size[::-1]
         return min(wide, width), min(high, height)
+
+
+class FrameWithFlow(NamedTuple):
+    """Holds a frame and the flow between it and the frames before it.
+
+    Attributes:
+      frame: as the source gives it.
+      flows: gap to (flow from the frame that is ``gap`` frames earlier to this one, flow from this
+        one to that), pixels at the recipe's working size; the smallest gaps first.
+    """
+
+    frame: Frame
+    flows: dict[int, tuple[FlowField, FlowField]]
+
+
+def read_with_flow(
+    source: FrameSource, recipe: Recipe, smallest_side: int = 0
+) -> Iterator[FrameWithFlow]:
+    """Reads a video and estimates its flows, each once.
+
+    Memory does not grow with the length of the video: one frame, and what the estimator keeps of
+    max_gap ones, are held.
+
+    Args:
+      source: the video.
+      recipe: how flow is computed; with ``max_gap`` 0 there is none.
+      smallest_side: pixels; smaller frames are refused.
+
+    Raises:
+      ValueError, FileNotFoundError: something is wrong with the video, or frames differ in size;
+        names the file or frame.
+    """
+    estimator = make_estimator(recipe.flow, source.name) if recipe.max_gap else None
+    recent: deque[Any] = deque(maxlen=recipe.max_gap)  # of the frames before, what is matched
+    first: tuple[str, tuple[int, int]] | None = None
+    for frame in source.read():
+        size = frame.image.shape[:2]
+        first = first or (frame.name, size)
+        _check_size(source, frame.name, size, first, smallest_side)
+        flows = {}
+        if estimator is not None:
+            with _named_flow_errors(source, frame.name):
+                encoded = estimator.encode(_shrink(frame.image, recipe), frame.name, size)
+                flows = dict(enumerate(match_both_ways(estimator, encoded, recent), 1))
+            recent.appendleft(encoded)
+        yield FrameWithFlow(frame, flows)
+
+
+def _shrink(image: np.ndarray, recipe: Recipe) -> np.ndarray:
+    height, width = image.shape[:2]
+    size = recipe.working_size(width, height)
+    if size == (width, height):
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _check_size(
+    source: FrameSource,
+    name: str,
+    size: tuple[int, int],
+    first: tuple[str, tuple[int, int]],
+    smallest_side: int,
+) -> None:
+    first_name, first_size = first
+    if size != first_size:
+        raise ValueError(
+            f"{_place(source)}: frame {name} is {size[1]}x{size[0]}, frame {first_name} is "
+            f"{first_size[1]}x{first_size[0]}; all frames of a video must have the same size. Give "
+            "images that are no video one at a time"
+        )
+    if min(size) < smallest_side:
+        raise ValueError(
+            f"{_place(source)}: frames of {size[1]}x{size[0]} pixels; at least {smallest_side} are "
+            "needed"
+        )
+
+
+@contextlib.contextmanager
+def _named_flow_errors(source: FrameSource, frame_name: str) -> Iterator[None]:
+    """Adds video and frame to the ValueErrors of estimating and storing flow."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{_place(source)}: flow of frame {frame_name}: {error}") from error
+
+
+def _place(source: FrameSource) -> str:
+    return str(getattr(source, "folder", None) or getattr(source, "path", None) or source.name)
 
 
 def prepare_video(
@@ -82,19 +172,16 @@ def prepare_video(
 def _write_frames(
     source: FrameSource, recipe: Recipe, archive: zipfile.ZipFile, on_frame: Callable[[], Any]
 ) -> dict[str, Any]:
-    estimator = make_estimator(recipe.flow, source.name) if recipe.max_gap else None
+    """Writes all frames and flows, and returns the content of ``video.json``."""
     lists = ("frame_names", "groups", "masked", "numbered")
     details: dict[str, Any] = {"video": source.name} | {name: [] for name in lists}
-    recent: deque[Any] = deque(maxlen=recipe.max_gap)  # of the frames before, what is matched
 
     def store(name: str, data: bytes) -> None:
         archive.writestr(zipfile.ZipInfo(name), data)  # a ZipInfo has no date: same bytes each time
 
-    for t, frame in enumerate(source.read()):
-        height, width = frame.image.shape[:2]
+    for t, (frame, flows) in enumerate(read_with_flow(source, recipe)):
         if t == 0:
-            details |= {"height": height, "width": width}
-        _check_size(frame, source, details)
+            details["height"], details["width"] = frame.image.shape[:2]
         details["frame_names"].append(frame.name)
         details["groups"].append(frame.group)
         store(f"image/{t}", frame.encoded)
@@ -104,19 +191,11 @@ def _write_frames(
             if frame.truth.regions is not None:
                 details["numbered"].append(t)
                 store(f"regions/{t}", encode_regions(frame.truth.regions))
-        if estimator is not None:
-            try:
-                image = _shrink(frame.image, recipe)
-                encoded = estimator.encode(image, frame.name, (height, width))
-                for gap, flows in enumerate(match_both_ways(estimator, encoded, recent), 1):
-                    forward, backward = map(encode_flow, flows)
-                    store(f"flow/{t - gap}_{t}", forward)
-                    store(f"flow/{t}_{t - gap}", backward)
-            except ValueError as error:
-                raise ValueError(
-                    f"{_place(source)}: flow of frame {frame.name}: {error}"
-                ) from error
-            recent.appendleft(encoded)
+        for gap, both_ways in flows.items():
+            with _named_flow_errors(source, frame.name):
+                forward, backward = map(encode_flow, both_ways)
+            store(f"flow/{t - gap}_{t}", forward)
+            store(f"flow/{t}_{t - gap}", backward)
         on_frame()
     if recipe.max_gap and len(details["frame_names"]) < 2:
         raise ValueError(f"{_place(source)}: a single frame; flow needs at least two")
@@ -127,23 +206,15 @@ def _write_frames(
     }
 
 
-def _shrink(image: np.ndarray, recipe: Recipe) -> np.ndarray:
-    height, width = image.shape[:2]
-    size = recipe.working_size(width, height)
-    if size == (width, height):
-        return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
 def stamp(source: FrameSource, recipe: Recipe) -> dict[str, Any]:
-    """What must be unchanged for an intermediate file to be used again, as JSON gives it back."""
+    """Returns what must be unchanged for an intermediate file to be used again, as JSON."""
     flow = recipe.flow.fingerprint(source.name, recipe.max_gap)
     made_from = {} if flow is None else {"flow": flow}
     return made_from | {"files": source.fingerprint(), "opencv": cv2.__version__}
 
 
 def read_details(intermediate: Path) -> dict[str, Any]:
-    """The ``video.json`` of an intermediate file.
+    """Reads the ``video.json`` of an intermediate file.
 
     Returns:
       ``video``, ``frame_names``, ``groups``, ``masked`` (frames that have truth), ``numbered``
@@ -155,7 +226,7 @@ def read_details(intermediate: Path) -> dict[str, Any]:
 
 
 def pairs(details: dict[str, Any], frames: Iterator[int] | range) -> Iterator[tuple[int, int]]:
-    """(frame, gap) of the records whose first frame is among ``frames``, in order.
+    """Yields (frame, gap) of the records whose first frame is among ``frames``, in order.
 
     A still image, prepared with ``max_gap`` 0, has the one record (0, 0).
     """
@@ -169,7 +240,7 @@ def pairs(details: dict[str, Any], frames: Iterator[int] | range) -> Iterator[tu
 def read_record(
     archive: zipfile.ZipFile, details: dict[str, Any], t: int, gap: int, truth: bool
 ) -> dict[str, Any]:
-    """One record from an open intermediate file; see `dystab_jax.data.records` for its fields."""
+    """Reads one record from an open intermediate file; `dystab_jax.data.records` has its fields."""
     flow = {}
     if gap:
         flow["flow_forward"] = archive.read(f"flow/{t}_{t + gap}")
@@ -188,17 +259,3 @@ def read_record(
         "estimator": details["estimator"],
         "group": details["groups"][t],
     }
-
-
-def _check_size(frame: Frame, source: FrameSource, details: dict[str, Any]) -> None:
-    height, width = frame.image.shape[:2]
-    if (height, width) != (details["height"], details["width"]):
-        raise ValueError(
-            f"{_place(source)}: frame {frame.name} is {width}x{height}, frame "
-            f"{details['frame_names'][0]} is {details['width']}x{details['height']}; all frames of "
-            "a video must have the same size"
-        )
-
-
-def _place(source: FrameSource) -> str:
-    return str(getattr(source, "folder", None) or getattr(source, "path", None) or source.name)

@@ -1,4 +1,4 @@
-"""Working through the videos of a data set: in parallel, resumable, no bad one harming another."""
+"""Works through the videos of a data set: in parallel, resumable, no bad one harming another."""
 
 import contextlib
 import errno
@@ -35,7 +35,7 @@ Results = Iterator[tuple[FrameSource, str | None]]
 """Each video as it ends, with what is wrong with it."""
 HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 """Environment of worker processes: RAFT's correlations take half the time in huge pages."""
-Run = Callable[[list[FrameSource], Recipe, dict[str, Path], tqdm], Results]
+Runner = Callable[[list[FrameSource], Recipe, dict[str, Path], tqdm], Results]
 """Works through videos, leaving their intermediate files at these paths, showing the frames."""
 
 
@@ -45,7 +45,7 @@ def prepare_videos(
     work: Path,
     jobs: int | None,
     progress: bool,
-    run: Run | None = None,
+    run: Runner | None = None,
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Prepares those videos that no earlier run has.
 
@@ -78,7 +78,7 @@ def prepare_videos(
     return finished, {name: bad[name] for name in in_order if name in bad}
 
 
-def _choose(recipe: Recipe, jobs: int, videos: int) -> Run:
+def _choose(recipe: Recipe, jobs: int, videos: int) -> Runner:
     if _has_accelerators(recipe):
         return on_accelerators
     # Networks never run here: JAX's sums on a CPU depend on its number of threads, see below.
@@ -140,10 +140,10 @@ def _as_they_end(
 def on_accelerators(
     videos: list[FrameSource], recipe: Recipe, paths: dict[str, Path], bar: tqdm
 ) -> Results:
-    """A `Run` in threads of this process, since processes would fight for a device's memory.
+    """Prepares in threads of this process, since processes would fight for a device's memory.
 
-    Each device gets two videos at once, so that it computes for one while files of the other are
-    read and written.
+    This is a `Runner`. Each device gets two videos at once, so that it computes for one while files
+    of the other are read and written.
     """
     import jax
 
@@ -210,7 +210,7 @@ def start_worker(frames_read: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """Else a worker would wait for work for ever when the process that gives it is killed."""
+    """Ends this process with its parent; else it would wait for work for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
@@ -244,7 +244,7 @@ def try_video(
 
 
 def _usable(path: Path, video: FrameSource, recipe: Recipe) -> bool:
-    """Whether an earlier run left this video done, from the same files."""
+    """Checks if an earlier run left this video done, from the same files."""
     try:
         return read_details(path)["stamp"] == stamp(video, recipe)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):

@@ -14,14 +14,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from dystab_jax.inference import Predictor
+from dystab_jax.losses import LossOptions
 from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.inpainter import Inpainter
+from dystab_jax.networks.optimizers import make_optimizer
 from dystab_jax.networks.pretrained import check_pretrained, load_backbone
-from dystab_jax.optimizers import make_optimizer
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.parallel import AXIS
-from dystab_jax.state import State, Trained, Variables
-from dystab_jax.steps import LossOptions, Steps
+from dystab_jax.state import State, Trainable, Variables
+from dystab_jax.steps import Steps
 
 NETWORKS = ("phi", "psi", "chi")
 
@@ -73,12 +74,12 @@ def make_steps(config: ConfigDict) -> Steps:
                 given = f"pretrained={section.pretrained!r}"
                 raise ValueError(f"config.{name}: {given}: {error}") from error
         optimizer = unpack(make_optimizer, section.optimizer, f"{name}.optimizer")
-        trained[name] = Trained(module, optimizer, section.average_decay)
+        trained[name] = Trainable(module, optimizer, section.average_decay)
     return Steps(**trained, options=unpack(LossOptions, config.loss, "loss"))
 
 
 def _devices(config: ConfigDict) -> list[jax.Device]:
-    """All of them; those of a single process on a CPU are but its cores, some of which may rest."""
+    """Returns all devices; on a CPU, where they are its cores, as many as divide the batches."""
     devices = jax.devices()
     if devices[0].platform == "cpu" and processes.count() == 1:
         batches = math.gcd(config.data.batch_size, config.eval.batch_size)
@@ -88,13 +89,13 @@ def _devices(config: ConfigDict) -> list[jax.Device]:
 
 
 def initialise(module, key: jax.Array, *inputs: jax.Array) -> Variables:
-    """Initial variables; "params" is there even where nothing is learned."""
+    """Returns initial variables; "params" is there even where nothing is learned."""
     variables = dict(jax.jit(module.init)(key, *inputs))
     return {"params": variables.pop("params", {}), **variables}
 
 
 def initial_state(config: ConfigDict, steps: Steps, pretrained: bool = True) -> State:
-    """The state before the first step, with the pretrained backbones that the config names.
+    """Returns the state before the first step, with the pretrained backbones that the config names.
 
     ``pretrained=False`` leaves those out: the shapes are the same.
     """
@@ -117,7 +118,7 @@ def initial_state(config: ConfigDict, steps: Steps, pretrained: bool = True) -> 
 
 @dataclass(frozen=True)
 class Run:
-    """What a config stands for, ready to train or to predict.
+    """Holds what a config stands for, ready to train or to predict.
 
     Attributes:
       config: resolved.
@@ -157,11 +158,11 @@ class Run:
         return cls(config, workdir, steps, mesh, Predictor(steps, own, config.eval.batch_size))
 
     def new_state(self) -> State:
-        """The state before the first step, on all devices."""
+        """Returns the state before the first step, on all devices."""
         return parallel.replicate(initial_state(self.config, self.steps), self.mesh)
 
     def abstract_state(self) -> State:
-        """Shapes and places of the state, without values: what a checkpoint is restored into."""
+        """Returns shapes and places of the state, into which a checkpoint is restored."""
         shapes = jax.eval_shape(lambda: initial_state(self.config, self.steps, pretrained=False))
         everywhere = NamedSharding(self.mesh, PartitionSpec())
         return jax.tree.map(
@@ -169,5 +170,5 @@ class Run:
         )
 
     def averages(self, state: State) -> dict[str, Variables]:
-        """What predicts: the averaged variables of each network."""
+        """Returns what predicts: the averaged variables of each network."""
         return {name: getattr(state, name).average for name in NETWORKS}

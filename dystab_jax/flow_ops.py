@@ -12,7 +12,7 @@ from dystab_jax.array_types import Array, Flow, Mask
 
 
 def _targets(flow: Flow) -> tuple[Float[Array, "B H W"], Float[Array, "B H W"]]:
-    """Where each pixel lands: coordinates (y, x) of x + flow(x)."""
+    """Returns where each pixel lands: coordinates (y, x) of x + flow(x)."""
     _, height, width, _ = flow.shape
     rows = jnp.arange(height, dtype=flow.dtype)[None, :, None]
     columns = jnp.arange(width, dtype=flow.dtype)[None, None, :]
@@ -20,7 +20,7 @@ def _targets(flow: Flow) -> tuple[Float[Array, "B H W"], Float[Array, "B H W"]]:
 
 
 def warp(values: Float[Array, "B H W C"], flow: Flow) -> Float[Array, "B H W C"]:
-    """Bilinear samples of ``values`` at x + flow(x); the border is replicated.
+    """Samples ``values`` at x + flow(x), bilinearly; the border is replicated.
 
     Args:
       values: what lies in the second frame.
@@ -35,7 +35,7 @@ def warp(values: Float[Array, "B H W C"], flow: Flow) -> Float[Array, "B H W C"]
 def warp_together(
     values: Float[Array, "B H W C"], constant: Float[Array, "B H W D"], flow: Flow
 ) -> tuple[Float[Array, "B H W C"], Float[Array, "B H W D"]]:
-    """``warp`` of both, in one lookup per pixel; ``constant`` passes no gradient."""
+    """Warps both in one lookup per pixel; ``constant`` passes no gradient."""
     _, height, width, channels = values.shape
     y, x = _targets(flow)
     y, x = jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)
@@ -60,7 +60,7 @@ def _read(values: Array, constant: Array, index: Array) -> Float[Array, "B H W 4
 
 
 def _neighbours(values: Float[Array, "B H W C"]) -> Float[Array, "B H*W 4*C"]:
-    """Each pixel beside those to its right, below and diagonally below; the border repeats."""
+    """Puts each pixel beside those to its right, below and diagonally below; the border repeats."""
     batch, height, width, channels = values.shape
     padded = jnp.pad(values, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
     corners = [padded[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
@@ -109,3 +109,12 @@ def occlusion(flow: Flow, returned: Flow, relative: float = 0.01, absolute: floa
     outside = (y < 0) | (y > height - 1) | (x < 0) | (x > width - 1)
     occluded = (mismatch > relative * lengths + absolute) | outside
     return occluded[..., None].astype(flow.dtype)
+
+
+def normalise_flow(flow: Flow, slowest: float) -> Flow:
+    """Scales flow by its own mean length, so that ε means the same for slow and fast videos.
+
+    The mean motion is kept: without it the denominators of Eq. (3) shrink and half images win.
+    """
+    length = jnp.mean(jnp.linalg.norm(flow, axis=-1), (1, 2))[:, None, None, None]
+    return flow / jnp.maximum(length, slowest)

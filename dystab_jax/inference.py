@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dystab_jax import masks
-from dystab_jax.data.pipeline import Decoded, Frame
+from dystab_jax.data.pipeline import Decoded, TrainingFrame
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.state import Variables
 from dystab_jax.steps import Steps
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class VideoPrediction:
-    """What the networks say of one video, at the networks' resolution.
+    """Holds what the networks predict for one video, at their resolution.
 
     Attributes:
       video: its name.
@@ -61,7 +61,7 @@ class Predictor:
         return parallel.replicate(processes.local(variables), self._mesh)
 
     def static(self, chi: Variables, images: np.ndarray) -> np.ndarray:
-        """χ(I) of images uint8 [N, H, W, 3], float32 [N, H, W, 1]."""
+        """Predicts χ(I) for images uint8 [N, H, W, 3]: float32 [N, H, W, 1]."""
         return self._run(self._static, chi, {"image": images})
 
     def video(
@@ -73,7 +73,7 @@ class Predictor:
         pairs: Sequence[tuple[int, np.ndarray]],
         vote: bool,
     ) -> VideoPrediction:
-        """Both models on one video.
+        """Predicts one video with both models.
 
         Args:
           variables: of "phi", "psi" and "chi".
@@ -111,25 +111,27 @@ class Predictor:
         self,
         variables: dict[str, Variables],
         decoded: Decoded,
-        frames: Sequence[Frame],
+        frames: Sequence[TrainingFrame],
         vote: bool,
         flows_per_frame: int,
     ) -> Iterator[VideoPrediction]:
-        """All videos of a prepared data set, one after the other.
+        """Predicts all videos of a prepared data set, one after the other.
 
         Args:
           variables, vote: see ``video``.
           decoded, frames: the data set.
           flows_per_frame: over how many flows φ is averaged, at most; the smallest gaps first.
         """
-        by_video: dict[str, list[Frame]] = {}
+        by_video: dict[str, list[TrainingFrame]] = {}
         for frame in frames:
             by_video.setdefault(frame.video, []).append(frame)
         if not by_video:
             return
         with ThreadPoolExecutor() as pool:
 
-            def load(members: Sequence[Frame]) -> tuple[list[Future], list[tuple[int, Future]]]:
+            def load(
+                members: Sequence[TrainingFrame],
+            ) -> tuple[list[Future], list[tuple[int, Future]]]:
                 images, pairs = [], []
                 for number, frame in enumerate(members):
                     positions = frame.positions[:flows_per_frame]
@@ -164,21 +166,21 @@ class Predictor:
         return np.concatenate([jax.device_get(result) for result in results])[:total]
 
 
-def own_videos(frames: Sequence[Frame]) -> list[Frame]:
-    """The frames of those videos that fall to this process."""
+def own_videos(frames: Sequence[TrainingFrame]) -> list[TrainingFrame]:
+    """Returns the frames of those videos that fall to this process."""
     mine = set(processes.mine(list(dict.fromkeys(frame.video for frame in frames))))
     return [frame for frame in frames if frame.video in mine]
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Consecutive parts of at most ``size`` items."""
+    """Cuts into consecutive parts of at most ``size`` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def fuse(
     prediction: VideoPrediction, fusion: str, trust: str, margin: float
 ) -> dict[str, np.ndarray]:
-    """Soft maps [T, h, w, 1] of each of ``eval_options.MODELS``."""
+    """Returns soft maps [T, h, w, 1] of φ, χ and both fused, by the names of the models."""
     fused = masks.fuse(
         prediction.phi,
         prediction.chi,

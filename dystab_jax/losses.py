@@ -4,6 +4,8 @@ Each function differentiates its first argument; what plays the part of a target
 What enters as a *score* is maximised in the paper (L_A, F); what is called a *loss* is minimised.
 """
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
@@ -14,7 +16,7 @@ PIXEL_AXES = (1, 2, 3)
 
 
 def centre(mask: Mask) -> Mask:
-    """The mask shifted so that the middle between its extremes lies at one half.
+    """Shifts the mask so that the middle between its extremes lies at one half.
 
     m − (max m + min m)/2 + ½ per sample; stays in [0, 1], and changes nothing once a mask reaches
     both 0 and 1. L_A only asks which of two regions a pixel belongs to; this keeps one half the
@@ -26,10 +28,10 @@ def centre(mask: Mask) -> Mask:
 
 
 def straight_through(mask: Mask) -> Mask:
-    """The mask cut at one half, with the gradient of the soft mask.
+    """Cuts the mask at one half, with the gradient of the soft mask.
 
     Forward 1[m > ½], backward identity. Soft masks let ψ read the flow that they should hide; see
-    README, "What makes the game converge".
+    docs/method.md.
     """
     hard = (mask > 0.5).astype(mask.dtype)
     return mask + jax.lax.stop_gradient(hard - mask)
@@ -66,7 +68,7 @@ def separation(
 
 
 def _mean_norm(vectors: Flow) -> PerSample:
-    """Mean over the pixels of the vectors' lengths, with a finite gradient at zero."""
+    """Averages the lengths of the vectors over the pixels, with a finite gradient at zero."""
     # The offset is subtracted again so that a zero field has norm zero.
     lengths = jnp.sqrt(jnp.sum(vectors**2, -1) + 1e-12) - 1e-6
     return jnp.mean(lengths, (1, 2))
@@ -117,7 +119,7 @@ def adversarial(
 def inpainting_error(
     mask: Mask, flow: Flow, inpainted_inside: Flow, inpainted_outside: Flow
 ) -> PerSample:
-    """The numerators of Eq. (3) alone: an un-normalised objective for ψ.
+    """Returns the numerators of Eq. (3) alone: an un-normalised objective for ψ.
 
     Arguments as in ``adversarial``.
     """
@@ -229,7 +231,7 @@ def joint(
 
 
 def disagreement(prediction: Mask, target: Mask, alpha2: float = 1.5) -> PerSample:
-    """1 − F_α of Eq. (6), the loss that Table 2 trains χ by; 0 where the target is empty.
+    """Returns 1 − F_α of Eq. (6), the loss of χ in Table 2; 0 where the target is empty.
 
     Arguments as in ``f_measure``.
     """
@@ -249,3 +251,54 @@ def supervised(prediction: Mask, truth: Mask, alpha2: float = 1.5) -> PerSample:
     sure = jnp.clip(prediction, 1e-6, 1 - 1e-6)
     entropy = -jnp.mean(truth * jnp.log(sure) + (1 - truth) * jnp.log1p(-sure), PIXEL_AXES)
     return disagreement(prediction, truth, alpha2) + entropy
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Holds section ``loss`` of a config.
+
+    Attributes:
+      mask_mode: "straight_through" or "soft", the masks inside L_A while φ learns.
+      epsilon: ε of Eq. (3), in units of the sample's mean flow length.
+      slowest_flow: pixels; flow is scaled by its mean length, but by no less than this.
+      denominator: "observed" or "both", see ``losses.adversarial``.
+      ratio_clip: bound of each ratio of Eq. (3) for φ and for confidences; None for no bound.
+      psi_objective: "ratio", L_A as in the paper's min max, or "error", the numerators alone.
+      static: what χ learns by: "confidence", Eq. (7), or "f_measure", Eq. (6) with every
+        pseudo-label of φ, whatever its confidence (Table 2).
+      temporal_weight: λ_TC of Eq. (5), positive.
+      alpha2: α² of Eq. (6).
+      margin: δ of Eq. (7).
+      consistency_weight: λ_F of Eq. (7) from the second round on.
+      object_weight: λ_obj of Eq. (8).
+    """
+
+    mask_mode: str
+    epsilon: float
+    slowest_flow: float
+    denominator: str
+    ratio_clip: float | None
+    psi_objective: str
+    static: str
+    temporal_weight: float
+    alpha2: float
+    margin: float
+    consistency_weight: float
+    object_weight: float
+
+    def __post_init__(self):
+        if self.mask_mode not in ("straight_through", "soft"):
+            raise ValueError(
+                f"loss.mask_mode is {self.mask_mode!r}; choose straight_through or soft"
+            )
+        if self.denominator not in ("observed", "both"):
+            raise ValueError(f"loss.denominator is {self.denominator!r}; choose observed or both")
+        if self.psi_objective not in ("ratio", "error"):
+            raise ValueError(f"loss.psi_objective is {self.psi_objective!r}; choose ratio or error")
+        if self.static not in ("confidence", "f_measure"):
+            raise ValueError(f"loss.static is {self.static!r}; choose confidence or f_measure")
+        if self.temporal_weight < 0:
+            raise ValueError(
+                f"loss.temporal_weight is {self.temporal_weight}; it must be ≥ 0 "
+                "(the paper's −0.1 is written 0.1, since losses are minimised here)"
+            )

@@ -6,6 +6,7 @@ on NumPy arrays at test time, and return the kind they got; `upsample` is for te
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
@@ -30,7 +31,7 @@ TRUST = ("loss_a", "none")
 
 
 def border_share(mask: Masks, border: int = 2) -> Shares:
-    """Share of the image border that the mask, cut at one half, covers.
+    """Returns the share of the image border that the mask, cut at one half, covers.
 
     Args:
       mask: soft or hard; object is where it is greater than 0.5.
@@ -47,7 +48,7 @@ def border_share(mask: Masks, border: int = 2) -> Shares:
 
 
 def canonicalise(mask: Masks, border: int = 2) -> tuple[Masks, Flags]:
-    """Label-free border rule: of a region and its complement, the object touches less border.
+    """Chooses, of a region and its complement, the one that touches less of the image border.
 
     The mask is complemented where it covers more than half of the image border; one that covers
     exactly half stays. The decision is a comparison and carries no gradient; the gradient of
@@ -65,7 +66,7 @@ def canonicalise(mask: Masks, border: int = 2) -> tuple[Masks, Flags]:
 
 
 def canonicalise_sequence(masks: Masks, border: int = 2) -> tuple[Masks, Flag]:
-    """The border rule with one decision for all frames, by their summed border shares.
+    """Applies the border rule once for all frames, by their summed border shares.
 
     Args:
       masks: the frames [T, H, W, 1] of one video (and of all its gaps, if there are several).
@@ -87,7 +88,7 @@ def fuse(
     trust: str = "loss_a",
     margin: float = 0.2,
 ) -> Masks:
-    """One mask from what the dynamic and the static model say about the same frames.
+    """Combines what the dynamic and the static model predict for the same frames.
 
     Modes: `weighted` w φ + (1 - w) χ with w = sigmoid((L_A(φ) - L_A(χ) - δ) / δ), so that each
     frame listens to φ where its mask explains the flow better, as in Eq. (7), and to χ where the
@@ -164,7 +165,7 @@ def oracle_channel(
 def upsample(
     maps: Float[np.ndarray, "*frames h w 1"], size: tuple[int, int]
 ) -> Float[np.ndarray, "*frames H W 1"]:
-    """Soft maps at another size, bilinear; to be thresholded afterwards, not before.
+    """Resizes soft maps bilinearly; to be thresholded afterwards, not before.
 
     Pixels are squares with centres at half-integers (output pixel i samples (i + ½)·h/H - ½, edges
     repeated), as in OpenCV and `jax.image.resize`; shrinking does not smooth.
@@ -185,7 +186,7 @@ def upsample(
 
 
 def threshold(maps: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Hard masks {0, 1}: 1 where the map is greater than one half."""
+    """Returns hard masks {0, 1}: 1 where the map is greater than one half."""
     return (maps > 0.5).astype(np.uint8)
 
 
@@ -194,6 +195,23 @@ def _complement_where(mask: Masks, flipped: Choice) -> Masks:
 
 
 def _select(chosen: Choice, where_true: Masks, where_false: Masks) -> Masks:
-    """Whole samples of one array or the other, in the array library of `where_true`."""
+    """Takes whole samples of one array or the other, in the array library of `where_true`."""
     library = where_true.__array_namespace__()
     return library.where(chosen[:, None, None, None], where_true, where_false)
+
+
+def draw_ellipses(
+    ellipse: Float[jax.Array, "B 5"], height: int, width: int
+) -> Float[jax.Array, "B H W 1"]:
+    """Draws filled ellipses, masks of 0 and 1.
+
+    Args:
+      ellipse: centre row and column and two radii, as shares of the image's sides, and the angle.
+      height, width: pixels.
+    """
+    row, column, radius1, radius2, angle = (ellipse[:, i, None, None] for i in range(5))
+    y = jnp.linspace(0, 1, height)[None, :, None] - row
+    x = jnp.linspace(0, 1, width)[None, None, :] - column
+    along = (x * jnp.cos(angle) + y * jnp.sin(angle)) / radius1
+    across = (y * jnp.cos(angle) - x * jnp.sin(angle)) / radius2
+    return (along**2 + across**2 < 1).astype(jnp.float32)[..., None]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dystab_jax.data.pipeline import Decoded, Example, Frame
+from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame
 from dystab_jax.inference import Predictor, chunks, own_videos
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
@@ -14,7 +14,7 @@ from dystab_jax.state import State, Variables
 
 
 class PseudoLabels:
-    """One label for each frame, masks as single bits.
+    """Holds one label for each frame, masks as single bits.
 
     Those of the loop hold ``motion_mask`` (m) and ``static_mask`` (χ′(I)), uint8 [H, W, 1] of 0
     and 1, and their L_A, ``confidence_phi`` and ``confidence_chi``, float32; those of
@@ -62,7 +62,7 @@ def make_pseudo_labels(
     predictor: Predictor,
     state: State,
     decoded: Decoded,
-    frames: list[Frame],
+    frames: list[TrainingFrame],
     vote: bool,
     flows_per_frame: int,
 ) -> PseudoLabels:
@@ -109,7 +109,7 @@ def refine_predictions(
     predictor: Predictor,
     chi: Variables,
     decoded: Decoded,
-    frames: Sequence[Frame],
+    frames: Sequence[TrainingFrame],
     refine: Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], Iterator[np.ndarray]],
 ) -> PseudoLabels:
     """Labels of self-training (Sec. 5.6): what a CRF makes of χ's own masks.
@@ -137,5 +137,5 @@ def refine_predictions(
 
 
 def _pack(soft: np.ndarray) -> np.ndarray:
-    """Masks [N, H, W, ...] cut at one half, as bits [N, ⌈H·W/8⌉]."""
+    """Packs masks [N, H, W, ...], cut at one half, into bits [N, ⌈H·W/8⌉]."""
     return np.packbits((soft > 0.5).reshape(len(soft), -1), axis=-1)

@@ -15,7 +15,7 @@ Variables = dict[str, Any]
 
 
 class Learner(struct.PyTreeNode):
-    """One network in training.
+    """Holds one network in training.
 
     Attributes:
       updates: optimizer steps taken.
@@ -31,7 +31,7 @@ class Learner(struct.PyTreeNode):
 
 
 class State(struct.PyTreeNode):
-    """Everything that changes while training.
+    """Holds everything that changes while training.
 
     Attributes:
       step: optimizer rounds done since the start, over all phases.
@@ -46,7 +46,7 @@ class State(struct.PyTreeNode):
     chi_previous: Variables
 
     def split(self, networks: Sequence[str]) -> tuple["State", dict[str, Any]]:
-        """The state with these networks alone, None in place of the others; and the others.
+        """Returns the state with these networks alone, None in place of the others; and the others.
 
         ``state.replace(**others)`` puts them back.
         """
@@ -59,8 +59,8 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A network with what trains it; closed over by the steps, never saved.
+class Trainable:
+    """Holds a network and what trains it; closed over by the steps, never saved.
 
     Attributes:
       network: the Flax module.
@@ -73,13 +73,13 @@ class Trained:
     average_decay: float
 
     def start(self, variables: Variables) -> Learner:
-        """A learner at the given initial variables."""
+        """Returns a learner at the given initial variables."""
         average = jax.tree.map(jnp.copy, variables)
         optimizer_state = self.optimizer.init(variables["params"])
         return Learner(jnp.zeros((), jnp.int32), variables, optimizer_state, average)
 
     def update(self, learner: Learner, gradients: Any, batch_stats: Any) -> Learner:
-        """One optimizer step, and the average after it."""
+        """Takes one optimizer step, and updates the average."""
         parameters = learner.variables["params"]
         updates, optimizer_state = self.optimizer.update(
             gradients, learner.optimizer_state, parameters
@@ -92,5 +92,5 @@ class Trained:
 
 
 def parameter_count(variables: Variables) -> int:
-    """Number of trained numbers."""
+    """Counts the numbers that are learned."""
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

@@ -11,110 +11,32 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from dystab_jax import losses
-from dystab_jax.array_types import Array, Flow, Image, Mask, PerSample
-from dystab_jax.masks import canonicalise
+from dystab_jax.array_types import Flow, Image, Mask, PerSample
+from dystab_jax.flow_ops import normalise_flow
+from dystab_jax.losses import LossOptions
+from dystab_jax.masks import canonicalise, draw_ellipses
 from dystab_jax.runtime.parallel import AXIS
-from dystab_jax.state import Learner, State, Trained, Variables
+from dystab_jax.state import Learner, State, Trainable, Variables
 
-_LABELS = ("motion_mask", "static_mask", "confidence_phi", "confidence_chi")
-ARRAYS = {
-    "warm_up": ("image", "flow_forward", "ellipse"),
-    "dynamic": ("image", "flow_forward", "flow_backward"),
-    "joint": ("image", "flow_forward", "flow_backward"),
-    "static": ("image", *_LABELS),
-    "self_training": ("image", "target"),
-    "supervised": ("image", "flow_forward", "truth"),
-}
-"""What the step of each kind of phase reads of a batch."""
-USES = {
-    "warm_up": ("psi",),
-    "dynamic": ("phi", "psi"),
-    "joint": ("phi", "psi", "chi"),
-    "static": ("chi",),
-    "self_training": ("chi",),
-    "supervised": ("phi", "chi"),
-}
-"""Which networks it reads or changes; what else the state has stays out of the call."""
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
-@dataclass(frozen=True)
-class LossOptions:
-    """Section ``loss`` of a config.
-
-    Attributes:
-      mask_mode: "straight_through" or "soft", the masks inside L_A while φ learns.
-      epsilon: ε of Eq. (3), in units of the sample's mean flow length.
-      slowest_flow: pixels; flow is scaled by its mean length, but by no less than this.
-      denominator: "observed" or "both", see ``losses.adversarial``.
-      ratio_clip: bound of each ratio of Eq. (3) for φ and for confidences; None for no bound.
-      psi_objective: "ratio", L_A as in the paper's min max, or "error", the numerators alone.
-      static: what χ learns by: "confidence", Eq. (7), or "f_measure", Eq. (6) with every
-        pseudo-label of φ, whatever its confidence (Table 2).
-      temporal_weight: λ_TC of Eq. (5), positive.
-      alpha2: α² of Eq. (6).
-      margin: δ of Eq. (7).
-      consistency_weight: λ_F of Eq. (7) from the second round on.
-      object_weight: λ_obj of Eq. (8).
-    """
-
-    mask_mode: str
-    epsilon: float
-    slowest_flow: float
-    denominator: str
-    ratio_clip: float | None
-    psi_objective: str
-    static: str
-    temporal_weight: float
-    alpha2: float
-    margin: float
-    consistency_weight: float
-    object_weight: float
-
-    def __post_init__(self):
-        if self.mask_mode not in ("straight_through", "soft"):
-            raise ValueError(
-                f"loss.mask_mode is {self.mask_mode!r}; choose straight_through or soft"
-            )
-        if self.denominator not in ("observed", "both"):
-            raise ValueError(f"loss.denominator is {self.denominator!r}; choose observed or both")
-        if self.psi_objective not in ("ratio", "error"):
-            raise ValueError(f"loss.psi_objective is {self.psi_objective!r}; choose ratio or error")
-        if self.static not in ("confidence", "f_measure"):
-            raise ValueError(f"loss.static is {self.static!r}; choose confidence or f_measure")
-        if self.temporal_weight < 0:
-            raise ValueError(
-                f"loss.temporal_weight is {self.temporal_weight}; it must be ≥ 0 "
-                "(the paper's −0.1 is written 0.1, since losses are minimised here)"
-            )
-
-
 def to_image(array: jax.Array) -> Image:
-    """uint8 to [0, 1]."""
+    """Converts uint8 to [0, 1]."""
     return array.astype(jnp.float32) / 255
 
 
 def object_probability(logits: jax.Array) -> Mask:
-    """Channel 1 of the two-channel softmax."""
+    """Returns channel 1 of the two-channel softmax."""
     return jax.nn.softmax(logits, axis=-1)[..., 1:]
-
-
-def normalise_flow(flow: Flow, slowest: float) -> Flow:
-    """Flow in units of its own mean length, so that ε means the same for slow and fast videos.
-
-    The mean motion is kept: without it the denominators of Eq. (3) shrink and half images win.
-    """
-    length = jnp.mean(jnp.linalg.norm(flow, axis=-1), (1, 2))[:, None, None, None]
-    return flow / jnp.maximum(length, slowest)
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The updates of Algorithm 1 and the predictions, for given networks and losses.
+    """Holds the updates of Algorithm 1 and the predictions, for given networks and losses.
 
     Attributes:
       phi, psi, chi: the networks and how they learn.
@@ -124,31 +46,31 @@ class Steps:
         times as slowly.
     """
 
-    phi: Trained
-    psi: Trained
-    chi: Trained
+    phi: Trainable
+    psi: Trainable
+    chi: Trainable
     options: LossOptions
     unrolled: bool = True
 
     # -- predictions ------------------------------------------------------------------------------
 
     def dynamic_mask(self, variables: Variables, flow: Flow) -> Mask:
-        """φ(u), not yet canonical."""
+        """Predicts φ(u), not yet canonical."""
         return self._regions(self.phi.network.apply(variables, flow))
 
     def _regions(self, logits: jax.Array) -> Mask:
-        """The soft masks that φ's logits stand for."""
+        """Returns the soft masks that φ's logits stand for."""
         mask = object_probability(logits)
         return mask if self.options.mask_mode == "soft" else losses.centre(mask)
 
     def static_mask(self, variables: Variables, image: Image) -> Mask:
-        """χ(I)."""
+        """Predicts χ(I)."""
         return object_probability(self.chi.network.apply(variables, image))
 
     def inpaint(
         self, psi: Variables, mask: Mask, flow: Flow, image: Image
     ) -> tuple[Flow, Flow, Flow]:
-        """Scaled flow, ψ's guess inside the mask and ψ's guess outside; one call of ψ for both."""
+        """Returns scaled flow and ψ's guesses inside and outside the mask, by one call of ψ."""
         scaled = normalise_flow(flow, self.options.slowest_flow)
         regions = jnp.concatenate([mask, 1 - mask])
         contexts = jnp.concatenate([(1 - mask) * scaled, mask * scaled])
@@ -156,7 +78,7 @@ class Steps:
         return scaled, inside, outside
 
     def separation(self, psi: Variables, mask: Mask, flow: Flow, image: Image) -> PerSample:
-        """L_A as φ and the confidences see it: Eq. (3), bounded by ``ratio_clip`` where given."""
+        """Returns L_A for φ and the confidences: Eq. (3), bounded by ``ratio_clip`` where given."""
         guesses = self.inpaint(psi, mask, flow, image)
         return self._score(mask, guesses, self.options.ratio_clip)
 
@@ -165,15 +87,15 @@ class Steps:
         return losses.adversarial(mask, *guesses, options.epsilon, clip, options.denominator)
 
     def predict_dynamic(self, phi: Variables, batch: Batch) -> Mask:
-        """φ(u) of ``flow``, not yet canonical."""
+        """Predicts φ(u) of ``flow``, not yet canonical."""
         return self.dynamic_mask(phi, batch["flow"].astype(jnp.float32))
 
     def predict_static(self, chi: Variables, batch: Batch) -> Mask:
-        """χ(I) of ``image``."""
+        """Predicts χ(I) of ``image``."""
         return self.static_mask(chi, to_image(batch["image"]))
 
     def measure_confidence(self, psi: Variables, batch: Batch) -> PerSample:
-        """L_A of the hard ``mask`` with ``flow`` and ``image``: the trust of Eq. (7), in [0, 2].
+        """Returns L_A of the hard ``mask`` by ``flow`` and ``image``: the trust of Eq. (7), 0 to 2.
 
         The same for a mask and its complement.
         """
@@ -183,7 +105,7 @@ class Steps:
     # -- updates ----------------------------------------------------------------------------------
 
     def warm_up_psi(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """ψ learns to fill in random ellipses, before φ has any mask to offer.
+        """Teaches ψ to fill in random ellipses, before φ has any mask to offer.
 
         Args:
           state: only ψ changes.
@@ -194,7 +116,7 @@ class Steps:
         return self._psi_learns(state, mask, flow, image)
 
     def update_psi(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """ψ minimises Eq. (3) on φ's masks.
+        """Updates ψ, which minimises Eq. (3) on φ's masks.
 
         Args:
           state: only ψ changes.
@@ -217,7 +139,7 @@ class Steps:
         return state.replace(psi=psi), metrics
 
     def update_phi(self, state: State, batch: Batch, with_static: bool) -> tuple[State, Metrics]:
-        """φ minimises Eq. (5), or Eq. (8) once χ has learned something.
+        """Updates φ, which minimises Eq. (5), or Eq. (8) once χ has learned something.
 
         Args:
           state: only φ changes.
@@ -257,11 +179,11 @@ class Steps:
         return state.replace(phi=phi), metrics
 
     def _inside_game(self, mask: Mask) -> Mask:
-        """The mask as L_A sees it while φ and ψ learn."""
+        """Returns the mask as L_A sees it while φ and ψ learn."""
         return losses.straight_through(mask) if self.options.mask_mode != "soft" else mask
 
     def update_chi(self, state: State, batch: Batch, first: bool) -> tuple[State, Metrics]:
-        """χ minimises Eq. (7), or 1 − Eq. (6), on cached pseudo-labels.
+        """Updates χ, which minimises Eq. (7), or 1 − Eq. (6), on cached pseudo-labels.
 
         Args:
           state: only χ changes.
@@ -296,7 +218,9 @@ class Steps:
             trusted = batch["confidence_phi"] - previous_confidence > options.margin
             metrics = {
                 "chi/loss": jnp.mean(value),
-                "chi/agreement": jnp.mean(losses.f_measure(prediction, motion_mask)),
+                "chi/agreement": jnp.mean(
+                    losses.f_measure(prediction, motion_mask, options.alpha2)
+                ),
                 "chi/trusted": jnp.mean(trusted),
                 "chi/mask_area": jnp.mean(prediction > 0.5),
             }
@@ -305,8 +229,8 @@ class Steps:
         chi, metrics = _learn(self.chi, state.chi, loss)
         return state.replace(chi=chi), metrics
 
-    def train_chi_on_itself(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """χ learns its own refined predictions, by 1 − Eq. (6) (Sec. 5.6).
+    def self_train_chi(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """Teaches χ its own refined predictions, by 1 − Eq. (6) (Sec. 5.6).
 
         Args:
           state: only χ changes.
@@ -326,8 +250,8 @@ class Steps:
         chi, metrics = _learn(self.chi, state.chi, loss)
         return state.replace(chi=chi), metrics
 
-    def fine_tune(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """φ and χ learn from annotations: the supervised rows of Table 3, and nothing else.
+    def supervise(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """Teaches φ and χ from annotations: the supervised rows of Table 3, and nothing else.
 
         Args:
           state: φ and χ change.
@@ -360,7 +284,7 @@ class Steps:
     def dynamic_round(
         self, state: State, batch: Batch, phi_updates: int, psi_updates: int, with_static: bool
     ) -> tuple[State, Metrics]:
-        """One round of the game: some updates of φ, then some of ψ, a minibatch each.
+        """Plays one round of the game: updates of φ, then of ψ, a minibatch each.
 
         Args:
           state: φ and ψ change.
@@ -383,8 +307,8 @@ class Steps:
                 metrics |= measured
         return state.replace(step=state.step + 1), metrics
 
-    def _repeat(self, update: "Update", state: State, batch: Batch) -> tuple[State, Metrics]:
-        """One update after the other on arrays [updates, B, ...]; the metrics of the last."""
+    def _repeat(self, update: Callable, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """Updates once for each part of arrays [updates, B, ...]; returns the last metrics."""
         if not self.unrolled:
             state, measured = jax.lax.scan(update, state, batch)
             return state, jax.tree.map(lambda values: values[-1], measured)
@@ -393,37 +317,27 @@ class Steps:
             state, measured = update(state, minibatch)
         return state, measured
 
-    def static_round(self, state: State, batch: Batch, first: bool) -> tuple[State, Metrics]:
-        """One update of χ; arrays [1, B, ...]."""
-        return _single(partial(self.update_chi, first=first), state, batch)
+    def single_round(
+        self, state: State, batch: Batch, update: str, **fixed
+    ) -> tuple[State, Metrics]:
+        """Makes one update.
 
-    def warm_up_round(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """One update of ψ on random ellipses; arrays [1, B, ...]."""
-        return _single(self.warm_up_psi, state, batch)
-
-    def self_training_round(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """One update of χ from its own refined predictions; arrays [1, B, ...]."""
-        return _single(self.train_chi_on_itself, state, batch)
-
-    def supervised_round(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """One update of φ and χ from annotations; arrays [1, B, ...]."""
-        return _single(self.fine_tune, state, batch)
-
-
-Update = Callable[[State, Batch], tuple[State, Metrics]]
-
-
-def _single(update: Update, state: State, batch: Batch) -> tuple[State, Metrics]:
-    """A round of one update."""
-    state, metrics = update(state, jax.tree.map(lambda array: array[0], batch))
-    return state.replace(step=state.step + 1), metrics
+        Args:
+          state: what changes is up to the update.
+          batch: arrays [1, B, ...].
+          update: name of the method.
+          **fixed: its further arguments.
+        """
+        minibatch = jax.tree.map(lambda array: array[0], batch)
+        state, metrics = getattr(self, update)(state, minibatch, **fixed)
+        return state.replace(step=state.step + 1), metrics
 
 
 Loss = Callable[[Variables], tuple[jax.Array, tuple[dict[str, Any], Metrics]]]
 
 
-def _learn(trained: Trained, learner: Learner, loss: Loss) -> tuple[Learner, Metrics]:
-    """One optimizer step on a loss of the learner's variables; the only place devices meet."""
+def _learn(trained: Trainable, learner: Learner, loss: Loss) -> tuple[Learner, Metrics]:
+    """Takes one optimizer step on a loss of the learner's variables; devices meet only here."""
 
     def of_parameters(parameters):
         return loss({**learner.variables, "params": parameters})
@@ -432,13 +346,3 @@ def _learn(trained: Trained, learner: Learner, loss: Loss) -> tuple[Learner, Met
     gradients, (batch_stats, metrics) = gradient(learner.variables["params"])
     gradients, metrics = jax.lax.pmean((gradients, metrics), AXIS)
     return trained.update(learner, gradients, batch_stats), metrics
-
-
-def draw_ellipses(ellipse: Float[Array, "B 5"], height: int, width: int) -> Mask:
-    """Filled ellipses: centre row and column, two radii (shares of the image's side), angle."""
-    row, column, radius1, radius2, angle = (ellipse[:, i, None, None] for i in range(5))
-    y = jnp.linspace(0, 1, height)[None, :, None] - row
-    x = jnp.linspace(0, 1, width)[None, None, :] - column
-    along = (x * jnp.cos(angle) + y * jnp.sin(angle)) / radius1
-    across = (y * jnp.cos(angle) - x * jnp.sin(angle)) / radius2
-    return (along**2 + across**2 < 1).astype(jnp.float32)[..., None]

@@ -15,11 +15,12 @@ from ml_collections import ConfigDict
 
 from benchmarks import kills, loop
 from dystab_jax import bootstrap, build
-from dystab_jax.bootstrap import Bootstrap, Phase, schedule, train
+from dystab_jax.bootstrap import train
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.interruption import Interrupted, Interruption
 from dystab_jax.runtime.monitor import ADVICE, Guard, Log, TrainingStopped
+from dystab_jax.schedule import Bootstrap, Phase, schedule
 from dystab_jax.state import State
 from tests.support.tiny_networks import draw_variables
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import configs
-from dystab_jax.bootstrap import Bootstrap, SelfTraining, Supervised, schedule
 from dystab_jax.build import Run, initial_state, make_steps, unpack
 from dystab_jax.commands.runs import expand
 from dystab_jax.data.pipeline import Augmentation
 from dystab_jax.evaluation import options as eval_options
-from dystab_jax.optimizers import make_optimizer
+from dystab_jax.networks.optimizers import make_optimizer
 from dystab_jax.runtime import parallel
+from dystab_jax.schedule import Bootstrap, SelfTraining, Supervised, schedule
 from dystab_jax.state import parameter_count
 
 TABLES = [f"table{number}" for number in range(1, 8)]

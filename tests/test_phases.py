@@ -12,12 +12,12 @@ import optax
 import pytest
 
 from dystab_jax import bootstrap, build, losses
-from dystab_jax.bootstrap import Bootstrap, Phase, SelfTraining, Supervised, schedule
 from dystab_jax.data import pipeline, records
 from dystab_jax.evaluation import snapshots
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.refinement import crf
 from dystab_jax.runtime import parallel
+from dystab_jax.schedule import Bootstrap, Phase, SelfTraining, Supervised, schedule
 from tests.support.tiny_networks import tiny_batch, tiny_state, tiny_steps
 from tests.support.tiny_runs import Compiled, prepare_stills
 
@@ -193,9 +193,8 @@ def batches(monkeypatch, compiled):
     compiled.install(monkeypatch)
 
     def map_step(step, mesh):
-        name = getattr(step, "func", step).__name__
-        if step_options := getattr(step, "keywords", {}):
-            name += "".join(f", {key}" for key, value in step_options.items() if value is True)
+        name = step.keywords.get("update", step.func.__name__)
+        name += "".join(f", {key}" for key, value in step.keywords.items() if value is True)
 
         def count(state, batch):
             taken.setdefault(name, []).append(jax.device_get(batch))
@@ -240,16 +239,16 @@ def test_training_without_labels_never_looks_at_truth(batches, garbage, new_conf
     config.log.update(checkpoint_every=100, keep_phases=False)
     bootstrap.train(build.Run.of(config, tmp_path))
     assert set(batches) == {
-        "warm_up_round", "dynamic_round", "dynamic_round, with_static", "static_round",
-        "static_round, first", "self_training_round",
+        "warm_up_psi", "dynamic_round", "dynamic_round, with_static", "update_chi",
+        "update_chi, first", "self_train_chi",
     }  # fmt: skip
     given = {name: set(taken[0]) for name, taken in batches.items()}
     game = {"image", "flow_forward", "flow_backward"}
     labels = {"motion_mask", "static_mask", "confidence_phi", "confidence_chi"}
-    assert given["warm_up_round"] == {"image", "flow_forward", "ellipse"}
+    assert given["warm_up_psi"] == {"image", "flow_forward", "ellipse"}
     assert given["dynamic_round"] == given["dynamic_round, with_static"] == game
-    assert given["static_round"] == given["static_round, first"] == {"image"} | labels
-    assert given["self_training_round"] == {"image", "target"}
+    assert given["update_chi"] == given["update_chi, first"] == {"image"} | labels
+    assert given["self_train_chi"] == {"image", "target"}
 
 
 def test_garbled_truth_stops_training_with_labels(batches, garbage, new_config, tmp_path):
@@ -265,8 +264,8 @@ def test_labels_go_with_their_images(batches, new_config, tmp_path):
     source = records.open_source(config.data.dir, "folder/tiny:val")
     decoded = [pipeline.decode(raw, (32, 48), ("image", "mask")) for raw in source]
     truths = {one["image"].tobytes(): one["truth"] for one in decoded}
-    assert len(batches["supervised_round"]) == 4
-    for batch in batches["supervised_round"]:
+    assert len(batches["supervise"]) == 4
+    for batch in batches["supervise"]:
         assert batch["truth"].shape == (1, 4, 32, 48, 1)
         for image, truth in zip(batch["image"][0], batch["truth"][0], strict=True):
             np.testing.assert_array_equal(truth, truths[image.tobytes()])
@@ -310,7 +309,7 @@ def test_checks_that_are_not_kept_are_refused(batches, new_config, tmp_path):
 
 def frames(videos, per_video=3):
     return [
-        pipeline.Frame(f"v{number:02d}", f"{t}", "", (t,))
+        pipeline.TrainingFrame(f"v{number:02d}", f"{t}", "", (t,))
         for number in range(videos)
         for t in range(per_video)
     ]
@@ -348,7 +347,7 @@ def test_a_run_trains_on_the_videos_it_has_chosen(batches, new_config, tmp_path,
         pipeline.decode(raw, (32, 48), ("image",))["image"].tobytes(): key.video
         for raw, key in zip(source, source.keys, strict=True)
     }
-    seen = [image for batch in batches["warm_up_round"] for image in batch["image"][0]]
+    seen = [image for batch in batches["warm_up_psi"] for image in batch["image"][0]]
     assert len(seen) == 24
     assert {videos[image.tobytes()] for image in seen} == own
 

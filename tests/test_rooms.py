@@ -19,7 +19,7 @@ PAPER = {
     "inference",
     "losses",
     "masks",
-    "optimizers",
+    "schedule",
     "pseudo_labels",
     "state",
     "steps",
@@ -37,7 +37,9 @@ MAY_IMPORT = {
 """Beside itself; ``commands`` may import everything."""
 GROUND_FLOOR = {
     "dystab_jax.array_types",
+    "dystab_jax.data.datasets",
     "dystab_jax.data.encodings",
+    "dystab_jax.data.mask_files",
     "dystab_jax.data.records",
     "dystab_jax.data.resize",
     "dystab_jax.networks.torch_files",

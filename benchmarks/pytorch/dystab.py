@@ -48,7 +48,7 @@ def make_optimizer(
 ) -> Optimizer:
     """Returns the constructor of what a config section names.
 
-    Arguments as of `dystab_jax.optimizers.make_optimizer`.
+    Arguments as of `dystab_jax.networks.optimizers.make_optimizer`.
 
     Raises:
       ValueError: an optimizer, a schedule or an argument that has no counterpart here.

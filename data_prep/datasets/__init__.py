@@ -1,1 +1,1 @@
-"""One module for each data set, named as --dataset names it."""
+"""Holds one module for each data set, named as --dataset names it."""

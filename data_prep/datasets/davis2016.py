@@ -1,4 +1,4 @@
-"""``davis2016``: the DAVIS 2016 benchmark in its original layout.
+"""Plans ``davis2016``: the DAVIS 2016 benchmark in its original layout.
 
     SOURCE/JPEGImages/480p/SEQUENCE/00000.jpg
     SOURCE/Annotations/480p/SEQUENCE/00000.png
@@ -33,7 +33,7 @@ FRAMES = {"train": 2079, "val": 1376}
 
 
 class Davis2016(RecordsBuilder):
-    """TFDS name ``davis2016``."""
+    """Writes the records of ``davis2016``."""
 
 
 BUILDER = Davis2016
@@ -73,7 +73,7 @@ def plan(source: Path) -> Plan:
 
 
 def read_list(source: Path, path: Path, truth: bool) -> list[ImageFiles]:
-    """The sequences of a list.
+    """Reads the sequences of a list.
 
     Args:
       source: the --source, below which the listed files lie.
@@ -103,7 +103,7 @@ def read_list(source: Path, path: Path, truth: bool) -> list[ImageFiles]:
 
 
 def missing(split: str, videos: list[ImageFiles]) -> list[str]:
-    """A note on what a split lacks of the complete benchmark, if it lacks anything."""
+    """Notes what a split lacks of the complete benchmark, if it lacks anything."""
     frames = sum(len(video.paths) for video in videos)
     if frames == FRAMES[split]:
         return []

@@ -1,4 +1,4 @@
-"""``davis2016_labelled``: the annotated training sequences of DAVIS 2016, for supervised runs only.
+"""Plans ``davis2016_labelled``: annotated training sequences of DAVIS 2016, for supervised runs.
 
 The layout is that of `davis2016`, of which ImageSets/480p/train.txt is read. The truth is
 kept in a data set of its own so that ``davis2016:train`` never holds any.
@@ -18,7 +18,7 @@ SELECT = tuple(sorted(SEQUENCES["train"])[5::6])
 
 
 class Davis2016Labelled(RecordsBuilder):
-    """TFDS name ``davis2016_labelled``."""
+    """Writes the records of ``davis2016_labelled``."""
 
 
 BUILDER = Davis2016Labelled

@@ -1,4 +1,4 @@
-"""``davis2017``: the DAVIS 2017 benchmark in its original layout.
+"""Plans ``davis2017``: the DAVIS 2017 benchmark in its original layout.
 
     SOURCE/JPEGImages/480p/SEQUENCE/00000.jpg       or Full-Resolution instead of 480p
     SOURCE/Annotations/480p/SEQUENCE/00000.png      palette: 1, 2, ... = objects, 255 = void
@@ -23,7 +23,7 @@ RESOLUTIONS = ("480p", "Full-Resolution")
 
 
 class Davis2017(RecordsBuilder):
-    """TFDS name ``davis2017``."""
+    """Writes the records of ``davis2017``."""
 
 
 BUILDER = Davis2017

@@ -1,4 +1,4 @@
-"""The embedded data set `movers`: procedurally drawn videos with exact object masks.
+"""Draws the videos of the embedded data set `movers`, with exact object masks.
 
 A camera pans, turns and zooms over a textured plane on which one or two objects live. Three
 coordinate systems: *world* (pixels of a 192-row frame; the origin is where the camera looks half
@@ -9,7 +9,7 @@ motion is smooth below a pixel and what rests on the plane moves exactly with th
 Groups of frames:
   moving       the object moves on the plane
   paused       the object rests for now, and looks so in every flow of gap ±1..±3 from this frame
-  never        the object rests in the whole video: flow tells nothing about it
+  never        the object rests in the whole video: flow says nothing about it
   camouflaged  moving, painted with the plane's own texture: colours tell little about it
   unseen       moving, of a family that the training and validation splits do not contain
 """
@@ -51,7 +51,7 @@ Point = tuple[float, float] | Float64[np.ndarray, " 2"]
 
 @dataclass(frozen=True)
 class DrawnVideo:
-    """One drawn video and the truth about it.
+    """Holds one drawn video and the truth about it.
 
     Attributes:
       name: "SPLIT-INDEX-FAMILY", families of several objects joined by "+".
@@ -72,7 +72,7 @@ class DrawnVideo:
 
 
 def _similarity(scale: float, degrees: float, start: Point, end: Point) -> Affine:
-    """Turn and scale about `start`, then carry `start` to `end`."""
+    """Turns and scales about `start`, then carries `start` to `end`."""
     cosine, sine = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
     turn = np.array([[cosine, -sine], [sine, cosine]])
     matrix = np.eye(3)
@@ -84,7 +84,7 @@ def _similarity(scale: float, degrees: float, start: Point, end: Point) -> Affin
 def _curve(
     velocity: tuple[float, float], bend: float, clock: Float64[np.ndarray, " T"]
 ) -> Float64[np.ndarray, "T 2"]:
-    """Offsets along a parabola: `velocity` at clock 0, then an acceleration across it."""
+    """Returns offsets along a parabola: `velocity` at clock 0, then an acceleration across it."""
     velocity = np.asarray(velocity)
     across = np.array([-velocity[1], velocity[0]])
     return clock[:, None] * velocity + bend * clock[:, None] ** 2 * across
@@ -98,7 +98,7 @@ def _heading(rng: np.random.Generator, speed: float) -> tuple[float, float]:
 def _camera(
     rng: np.random.Generator, count: int, height: int, width: int
 ) -> Float64[np.ndarray, "T 3 3"]:
-    """Maps from world to frame: pan up to 4, turn and zoom up to 1 px per frame at the rim."""
+    """Returns maps from world to frame: pan up to 4, turn, zoom up to 1 px/frame at the rim."""
     clock = np.arange(count) - (count - 1) / 2
     liveliness = rng.choice([0.05, 1.0], p=[0.15, 0.85])  # some cameras hardly move
     pan = _curve(_heading(rng, liveliness * rng.uniform(0.5, 3.8)), rng.uniform(-0.03, 0.03), clock)
@@ -110,7 +110,7 @@ def _camera(
 
 
 def _clock(rng: np.random.Generator, group: str, count: int) -> Float64[np.ndarray, " T"]:
-    """The time that passes for an object: its pose depends on nothing else."""
+    """Returns the time that passes for an object: its pose depends on nothing else."""
     clock = np.arange(count, dtype=float)
     if group == "never":
         clock[:] = 0
@@ -123,14 +123,14 @@ def _clock(rng: np.random.Generator, group: str, count: int) -> Float64[np.ndarr
 
 
 class Body(NamedTuple):
-    """A sprite and its maps from unit to frame coordinates, one per frame."""
+    """Holds a sprite and its maps from unit to frame coordinates, one per frame."""
 
     sprite: Sprite
     poses: Float64[np.ndarray, "T 3 3"]
 
 
 def _room(body: Body, others: list[Body], height: int, width: int) -> float:
-    """Frame pixels to spare, at worst, until a body is too far out, too near to others or too fast.
+    """Returns the frame pixels to spare, at worst, until a body is too far, near or fast.
 
     A body may stick out of the frame by a fifth of its reach and overlap others' reach by a tenth.
     """
@@ -180,7 +180,7 @@ def _let_live(
 
 
 def _cast(rng: np.random.Generator, split: str, index: int) -> tuple[str, list[str]]:
-    """Group and families of a video; groups, and in each the first families, take even turns."""
+    """Chooses group and families of a video; groups, and in each the first families, take turns."""
     order = sorted(
         ((rank + 0.5) / count, rank, group)
         for group, count in MIX[split].items()
@@ -196,7 +196,7 @@ def _cast(rng: np.random.Generator, split: str, index: int) -> tuple[str, list[s
 def _ground(
     rng: np.random.Generator, views: Float64[np.ndarray, "T 3 3"], height: int, width: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float64[np.ndarray, "T 3 3"]]:
-    """A plane as large as the camera sees of it, and its maps from canvas to frame pixels."""
+    """Paints a plane as large as the camera sees of it; maps from its canvas to frame pixels."""
     density = DENSITY * height / WORLD_HEIGHT
     corners = np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
     seen = (np.linalg.inv(views) @ corners)[:, :2]
@@ -214,7 +214,7 @@ def _render(
     height: int,
     width: int,
 ) -> tuple[UInt8[np.ndarray, "T H W 3"], UInt8[np.ndarray, "T H W"]]:
-    """Frames, with flickering light and sensor noise, and the truth."""
+    """Renders frames, with flickering light and sensor noise, and the truth."""
     count, size = len(plane_poses), (width, height)
     images = np.empty((count, height, width, 3), np.uint8)
     masks = np.empty((count, height, width), np.uint8)
@@ -236,7 +236,7 @@ def _render(
 
 
 def _labels(group: str, clock: Float64[np.ndarray, " T"]) -> tuple[str, ...]:
-    """Group of each frame; one of a paused video is moving if any of its flows shows motion."""
+    """Groups each frame; one of a paused video is moving if any of its flows shows motion."""
     if group != "paused":
         return (group,) * len(clock)
     near = [clock[max(0, t - MAX_GAP) : t + MAX_GAP + 1] for t in range(len(clock))]

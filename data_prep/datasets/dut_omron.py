@@ -1,4 +1,4 @@
-"""``dut_omron``: the DUT-OMRON saliency data set in its original layout.
+"""Plans ``dut_omron``: the DUT-OMRON saliency data set in its original layout.
 
     SOURCE/DUT-OMRON-image/NAME.jpg
     SOURCE/pixelwiseGT-new-PNG/NAME.png
@@ -16,7 +16,7 @@ from data_prep.datasets.stills import plan_test_set
 
 
 class DutOmron(StillsBuilder):
-    """TFDS name ``dut_omron``."""
+    """Writes the records of ``dut_omron``."""
 
 
 BUILDER = DutOmron

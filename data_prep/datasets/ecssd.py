@@ -1,4 +1,4 @@
-"""``ecssd``: the Extended Complex Scene Saliency Dataset in its original layout.
+"""Plans ``ecssd``: the Extended Complex Scene Saliency Dataset in its original layout.
 
     SOURCE/images/0001.jpg
     SOURCE/ground_truth_mask/0001.png
@@ -16,7 +16,7 @@ from data_prep.datasets.stills import plan_test_set
 
 
 class Ecssd(StillsBuilder):
-    """TFDS name ``ecssd``."""
+    """Writes the records of ``ecssd``."""
 
 
 BUILDER = Ecssd

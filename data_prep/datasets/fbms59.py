@@ -1,4 +1,4 @@
-"""``fbms59``: the Freiburg-Berkeley Motion Segmentation data set (59 sequences), original layout.
+"""Plans ``fbms59``: Freiburg-Berkeley Motion Segmentation (59 sequences), original layout.
 
     SOURCE/Trainingset/NAME/NAME_0001.jpg, ...
     SOURCE/Trainingset/NAME/GroundTruth/NAMEDef.dat and the truth images that it names
@@ -27,8 +27,9 @@ from data_prep.builder import Plan, RecordsBuilder
 from data_prep.sources.discover import list_folders, list_images
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
-from data_prep.sources.truth import Truth, foreground, open_image
-from dystab_jax.data.encodings import VOID
+from data_prep.sources.truth import Truth
+from dystab_jax.data import mask_files
+from dystab_jax.data.mask_files import VOID
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 SEQUENCES = {"train": 29, "test": 30}
@@ -42,7 +43,7 @@ COMPATIBLE_LEVEL, COMPATIBLE_LEVELS = 0.1, {"marple7": 0.05, "marple2": 0.4}
 
 
 class Fbms59(RecordsBuilder):
-    """TFDS name ``fbms59``."""
+    """Writes the records of ``fbms59``."""
 
 
 BUILDER = Fbms59
@@ -50,7 +51,7 @@ BUILDER = Fbms59
 
 @dataclass(frozen=True)
 class Definition:
-    """What a .dat file says.
+    """Holds what a .dat file says.
 
     Attributes:
       scales: colour of each region, in order; the first is the background.
@@ -66,7 +67,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class RegionFile:
-    """A truth image.
+    """Names a truth image, and how its colours are to be read.
 
     Attributes:
       path: the image.
@@ -80,14 +81,10 @@ class RegionFile:
     level: float | None = None
 
     def read(self, shape: tuple[int, int]) -> Truth:
-        with open_image(self.path) as image:
-            colours = np.asarray(image).astype(np.int32)
-            grey = np.asarray(image.convert("L")) / 255
-        colour = colours.ndim == 3
-        if colour:
-            colours = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
+        """Reads the truth of a frame of that (height, width)."""
+        colours, in_colour = mask_files.read_colour_codes(self.path)
         regions = np.full(colours.shape, VOID, np.uint8)
-        numbers = {WHITE if colour else 0: 0}
+        numbers = {WHITE if in_colour else 0: 0}
         numbers |= {scale: number for number, scale in enumerate(self.scales)}
         for scale, number in numbers.items():
             regions[colours == scale] = number
@@ -98,13 +95,15 @@ class RegionFile:
                 f"as {colours[strange][0]}; the .dat file beside it lists {list(self.scales)}"
             )
         if self.level is None:
-            return Truth(foreground(regions), regions)
+            return Truth(mask_files.foreground(regions), regions)
+        grey = mask_files.read_grey_levels(self.path) / 255
         mask = grey > self.level
-        if colour:
+        if in_colour:
             mask &= grey <= 0.99
         return Truth(mask.astype(np.uint8), regions)
 
     def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the truth do."""
         return [file_stamp(self.path), list(self.scales), self.level]
 
 

@@ -1,4 +1,4 @@
-"""``folder``: anybody's videos, as folders of frames or as video files; masks optional.
+"""Plans ``folder``: any videos, as folders of frames or as video files; masks optional.
 
 Splits: train (all videos, never masks) and, where masks are given, val (the frames that have one).
 """
@@ -10,7 +10,7 @@ from data_prep.sources.discover import list_videos
 
 
 class Folder(RecordsBuilder):
-    """TFDS name ``folder``, one configuration per prepared directory."""
+    """Writes the records of ``folder``, one configuration per prepared directory."""
 
 
 BUILDER = Folder

@@ -1,4 +1,4 @@
-"""``movers``: the embedded data set, drawn when it is prepared (see `data_prep.datasets.drawing`).
+"""Plans ``movers``: the embedded data set, drawn when prepared (see `data_prep.datasets.drawing`).
 
 Splits: train (no masks), val and test (masks and groups).
 """
@@ -9,14 +9,14 @@ from data_prep.sources.frames import DrawnFrames
 
 
 class Movers(RecordsBuilder):
-    """TFDS name ``movers``."""
+    """Writes the records of ``movers``."""
 
 
 BUILDER = Movers
 
 
 def plan() -> Plan:
-    """All videos of all splits."""
+    """Lists all videos of all splits."""
     videos = {
         split: tuple(DrawnFrames(split, i, truth=split != "train") for i in range(count))
         for split, count in VIDEOS.items()

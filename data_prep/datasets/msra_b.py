@@ -1,4 +1,4 @@
-"""``msra_b``: the MSRA-B saliency data set with pixel-accurate truth, in its original layouts.
+"""Plans ``msra_b``: the MSRA-B saliency data set with pixel-accurate truth, original layouts.
 
     SOURCE/.../NAME.jpg                             images, in one or several folders
     SOURCE/.../NAME.png|bmp                         their truths, beside them or in other folders
@@ -25,7 +25,7 @@ LISTS = {"train": r"train", "val": r"val(id)?", "test": r"test"}
 
 
 class MsraB(StillsBuilder):
-    """TFDS name ``msra_b``."""
+    """Writes the records of ``msra_b``."""
 
 
 BUILDER = MsraB

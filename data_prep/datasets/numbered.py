@@ -1,4 +1,4 @@
-"""Sequences with one palette image per frame, the layout of DAVIS-2017 and YouTube-VOS."""
+"""Finds sequences with one palette image per frame, as in DAVIS-2017 and YouTube-VOS."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from data_prep.sources.truth import IndexFile
 
 
 def numbered_video(name: str, images: Path, annotations: Path, stray: list[str]) -> ImageFiles:
-    """One sequence with its truth.
+    """Lists the files of one sequence with its truth.
 
     Args:
       name: of the sequence.
@@ -26,5 +26,5 @@ def numbered_video(name: str, images: Path, annotations: Path, stray: list[str])
 
 
 def stray_note(dataset: str, stray: list[str]) -> list[str]:
-    """What to say about annotations that have no image, if there are any."""
+    """Notes annotations that have no image, if there are any."""
     return [f"{dataset}: no image for {len(stray)} annotations: {some(stray)}"] if stray else []

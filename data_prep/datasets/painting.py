@@ -20,7 +20,7 @@ Grid = Float64[np.ndarray, "S S"]
 
 
 class Look(NamedTuple):
-    """A painted unit square: outside > 0 > inside, and the second colour's sign pattern (> 0)."""
+    """Holds a painted unit square: outside > 0 > inside, and the second colour's pattern (> 0)."""
 
     distance: Grid
     pattern: Grid
@@ -100,7 +100,7 @@ def _zigzag_kite(x: Grid, y: Grid, rng: np.random.Generator) -> Look:
 
 
 class Family(NamedTuple):
-    """A recurring kind of object: how to paint it and its two hues (turns of the colour wheel)."""
+    """Describes a recurring kind of object: how to paint it, its two hues (turns of the wheel)."""
 
     paint: Callable[[Grid, Grid, np.random.Generator], Look]
     hues: tuple[float, float]
@@ -131,7 +131,7 @@ def _rgb(hue: float, saturation: float, value: float) -> Float64[np.ndarray, " 3
 def _noise(
     rng: np.random.Generator, shape: tuple[int, int], grains: tuple[float, ...], decay: float = 1.0
 ) -> Float32[np.ndarray, "h w"]:
-    """Smooth noises, one per grain size (pixels), each `decay` times as strong as the one before.
+    """Sums smooth noises, one per grain size (pixels), each `decay` times as strong as the last.
 
     Their sum has mean about 0 and variance 1.
     """
@@ -148,7 +148,7 @@ def _noise(
 def paint_plane(
     rng: np.random.Generator, shape: tuple[int, int], density: float
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Ground with stones and twigs in muted colours, textured everywhere.
+    """Paints ground with stones and twigs in muted colours, textured everywhere.
 
     `shape` is in canvas pixels, `density` in canvas pixels per world pixel.
     """
@@ -185,7 +185,7 @@ def paint_plane(
 
 @dataclass(frozen=True)
 class Sprite:
-    """A painted unit square.
+    """Holds a painted unit square.
 
     Attributes:
       paint: red, green, blue (0..255, premultiplied) and coverage (0..1).
@@ -206,7 +206,7 @@ def paint_object(
     density: float,
     plane: UInt8[np.ndarray, "h w 3"] | None,
 ) -> Sprite:
-    """One individual in its family's colours or, given a plane, in a mirrored piece of that plane.
+    """Paints an individual in its family's colours or, given a plane, in a mirrored piece of it.
 
     It covers `area` world pixels², less where it would reach farther than `largest_reach` world
     pixels; `density` is in canvas pixels per world pixel.

@@ -1,4 +1,4 @@
-"""``segtrackv2``: the SegTrack v2 benchmark in its original layout.
+"""Plans ``segtrackv2``: the SegTrack v2 benchmark in its original layout.
 
     SOURCE/JPEGImages/NAME/*.bmp|png|jpg
     SOURCE/GroundTruth/NAME/*.bmp|png|jpg           one object
@@ -23,14 +23,15 @@ from data_prep.builder import Plan, RecordsBuilder
 from data_prep.sources.discover import list_folders, list_images
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
-from data_prep.sources.truth import Truth, foreground, read_grey_mask
+from data_prep.sources.truth import Truth
+from dystab_jax.data.mask_files import foreground, read_bright_truth
 
 SEQUENCES, FRAMES, OBJECTS = 14, 976, 24
 HALF = 127
 
 
 class Segtrackv2(RecordsBuilder):
-    """TFDS name ``segtrackv2``."""
+    """Writes the records of ``segtrackv2``."""
 
 
 BUILDER = Segtrackv2
@@ -38,16 +39,18 @@ BUILDER = Segtrackv2
 
 @dataclass(frozen=True)
 class ObjectFiles:
-    """The masks of all objects in one frame; where they overlap, the later object counts."""
+    """Names the masks of all objects in one frame; where they overlap, the later one counts."""
 
     paths: tuple[Path, ...]
 
     @property
     def path(self) -> Path:
+        """Returns the first file, for messages."""
         return self.paths[0]
 
     def read(self, shape: tuple[int, int]) -> Truth:
-        masks = [read_grey_mask(path, HALF) for path in self.paths]
+        """Reads the truth of a frame of that (height, width)."""
+        masks = [read_bright_truth(path, HALF) for path in self.paths]
         for path, mask in zip(self.paths, masks, strict=True):
             if mask.shape != masks[0].shape:
                 raise ValueError(f"{path}: its size is not that of {self.path}")
@@ -59,6 +62,7 @@ class ObjectFiles:
         return Truth(foreground(regions), regions)
 
     def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the truth do."""
         return [file_stamp(path) for path in self.paths]
 
 
@@ -67,7 +71,7 @@ def plan(source: Path) -> Plan:
 
     Raises:
       FileNotFoundError: SOURCE does not hold JPEGImages and GroundTruth.
-      ValueError: no sequence in it, or masks that cannot be told to which frames they belong.
+      ValueError: no sequence in it, or masks of which it is not clear to which frames they belong.
     """
     check_layout(source, ("JPEGImages", "GroundTruth"))
     notes: list[str] = []
@@ -103,7 +107,7 @@ def plan(source: Path) -> Plan:
 
 
 def _masks_of(images: tuple[Path, ...], folder: Path, notes: list[str]) -> dict[str, Path]:
-    """The masks in a folder by the names of their frames."""
+    """Returns the masks in a folder by the names of their frames."""
     masks, names = list_images(folder), {path.stem for path in images}
     if all(path.stem in names for path in masks):
         return {path.stem: path for path in masks}

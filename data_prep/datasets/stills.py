@@ -1,4 +1,4 @@
-"""What the data sets of still images share: pairing images with truth, and reading the truth."""
+"""Pairs still images with their truth, and reads it, for all data sets of still images."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from data_prep.builder import Plan
 from data_prep.sources.discover import list_images
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
-from data_prep.sources.truth import Truth, read_grey_mask
+from data_prep.sources.truth import Truth
+from dystab_jax.data.mask_files import read_bright_truth
 
 THRESHOLD = 128
 """Object is what is brighter."""
@@ -21,7 +22,7 @@ ASPECT_TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class GreyFile:
-    """The truth of one image: object where its grey level is above `THRESHOLD`.
+    """Names the truth of one image: object where its grey level is above `THRESHOLD`.
 
     Some truths have another size than their image. If the proportions agree, the truth is brought
     to the size of the image by nearest neighbour; otherwise it cannot belong to it.
@@ -30,7 +31,8 @@ class GreyFile:
     path: Path
 
     def read(self, shape: tuple[int, int]) -> Truth:
-        mask = read_grey_mask(self.path, THRESHOLD)
+        """Reads the truth of a frame of that (height, width)."""
+        mask = read_bright_truth(self.path, THRESHOLD)
         if mask.shape == shape:
             return Truth(mask)
         (height, width), (rows, columns) = shape, mask.shape
@@ -42,13 +44,14 @@ class GreyFile:
         return Truth(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
 
     def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the truth do."""
         return [file_stamp(self.path)]
 
 
 def pair(
     dataset: str, images: Iterable[Path], truths: Iterable[Path]
 ) -> tuple[list[ImageFiles], list[str]]:
-    """Images with the truths of the same name.
+    """Pairs images with the truths of the same name.
 
     Args:
       dataset: for messages.
@@ -85,12 +88,12 @@ def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def count_note(spec: str, found: int, complete: int) -> list[str]:
-    """What to say where a split has not as many images as it should."""
+    """Notes that a split has not as many images as it should, if so."""
     return [] if found == complete else [f"{spec} is not complete: {found} of {complete} images"]
 
 
 def plan_test_set(dataset: str, source: Path, folders: Sequence[str], complete: int) -> Plan:
-    """A set that is used for testing as a whole.
+    """Plans a set that is used for testing as a whole.
 
     Args:
       dataset: its name.

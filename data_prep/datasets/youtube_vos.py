@@ -1,4 +1,4 @@
-"""``youtube_vos``: the training videos of YouTube-VOS (2018, 2019) in their original layout.
+"""Plans ``youtube_vos``: the training videos of YouTube-VOS (2018, 2019) in their original layout.
 
     SOURCE/train/JPEGImages/ID/00000.jpg
     SOURCE/train/Annotations/ID/00000.png           palette: 1, 2, ... = objects
@@ -26,7 +26,7 @@ VIDEOS = 3471
 
 
 class YoutubeVos(RecordsBuilder):
-    """TFDS name ``youtube_vos``."""
+    """Writes the records of ``youtube_vos``."""
 
 
 BUILDER = YoutubeVos

@@ -1,4 +1,4 @@
-"""Optical-flow estimators by the name that ``--flow`` takes."""
+"""Names the optical-flow estimators, and makes the one that ``--flow`` chooses."""
 
 import hashlib
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Estimator(Protocol):
     def encode(
         self, image: UInt8[np.ndarray, "h w 3"], frame_name: str, frame_size: tuple[int, int]
     ) -> Any:
-        """What `match` needs of one frame.
+        """Returns what `match` needs of one frame.
 
         Args:
           image: RGB, at the size of the flow.
@@ -43,7 +43,7 @@ class Estimator(Protocol):
     def match(
         self, firsts: Sequence[Any], seconds: Sequence[Any]
     ) -> Float32[np.ndarray, "n h w 2"]:
-        """Flow of n pairs, u with image1(x) ≈ image2(x + u(x)).
+        """Estimates the flow of n pairs, u with image1(x) ≈ image2(x + u(x)).
 
         Args:
           firsts, seconds: what `encode` gave for the frames of each pair.
@@ -58,7 +58,7 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class FlowOptions:
-    """Which estimator, and what it is made from.
+    """Names an estimator, and what it is made from.
 
     Attributes:
       estimator: a key of `ESTIMATORS`.
@@ -106,13 +106,13 @@ class FlowOptions:
             raise FileNotFoundError(f"{self.weights}: no such file; check --flow_weights")
 
     def fingerprint(self, video: str, max_gap: int) -> str | None:
-        """What changes when the flow files of a video do; None where flow is estimated."""
+        """Returns what changes when the flow files of a video do; None where flow is estimated."""
         if self.estimator != "precomputed":
             return None
         return import_module(ESTIMATORS[self.estimator]).fingerprint(self.source, video, max_gap)
 
     def describe_network(self) -> dict[str, Any] | None:
-        """What a network's flow depends on, as JSON: the checkpoint by its digest; else None."""
+        """Returns what a network's flow depends on, its checkpoint by the digest; else None."""
         if self.estimator not in NETWORKS:
             return None
         described = {
@@ -125,7 +125,7 @@ class FlowOptions:
 
 
 def make_estimator(options: FlowOptions, video: str) -> Estimator:
-    """The estimator for one video.
+    """Makes the estimator for one video.
 
     Args:
       options: checked.
@@ -140,7 +140,7 @@ def make_estimator(options: FlowOptions, video: str) -> Estimator:
 def match_both_ways(
     estimator: Estimator, encoded: Any, recent: Sequence[Any]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Flow between a frame and each of those before it, in one call.
+    """Estimates flow between a frame and each of those before it, in one call.
 
     Args:
       estimator: has encoded all of them.

@@ -31,7 +31,7 @@ than rounding makes, less than exchanged colours do (on RubberWhale with RAFT sm
 
 
 class Difference(NamedTuple):
-    """How far a flow is from its reference, over the pixels where the reference is known.
+    """Holds how far a flow is from its reference, over the pixels where that is known.
 
     Attributes:
       mean, high: mean and 99th percentile of the end-point differences, pixels.
@@ -47,7 +47,7 @@ class Difference(NamedTuple):
 
 
 def compare(flow: FlowField, reference: FlowField) -> Difference:
-    """The difference of two fields.
+    """Returns the difference of two fields.
 
     Args:
       flow: pixels.
@@ -76,7 +76,7 @@ def compare(flow: FlowField, reference: FlowField) -> Difference:
 def check(
     options: FlowOptions, frames: tuple[Path, Path], reference: Path
 ) -> dict[str, Difference]:
-    """Estimates and compares.
+    """Estimates flow between two frames and compares it with the reference.
 
     Args:
       options: the estimator.
@@ -111,7 +111,7 @@ def check(
 
 
 def _read_reference(path: Path) -> dict[str, FlowField]:
-    """Fields by direction, NaN where unknown; a file of one field is forward."""
+    """Reads fields by direction, NaN where unknown; a file of one field is forward."""
     fields = {}
     if path.suffix == ".npz" and path.is_file():
         try:
@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns 0, 1 (the flow differs) or 2 (something is wrong with the input)."""
+    """Runs the command line; returns 0, 1 (the flow differs) or 2 (the input is wrong)."""
     given = _parser().parse_args(arguments)
     options = FlowOptions(
         given.flow, given.flow_weights, given.flow_iterations, given.flow_precision

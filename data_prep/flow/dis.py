@@ -1,4 +1,4 @@
-"""Optical flow by dense inverse search (Kroeger et al., ECCV 2016), as OpenCV has it."""
+"""Estimates flow by dense inverse search (Kroeger et al., ECCV 2016), as OpenCV has it."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ Grey = UInt8[np.ndarray, "h w"]
 
 
 class Dis:
-    """DIS, medium preset, continued down to full resolution (finest scale 0).
+    """Runs DIS, medium preset, continued down to full resolution (finest scale 0).
 
     That last step halves the end-point error of the preset (0.12 against 0.22 px on RubberWhale)
     for four times its time: 0.16 s for a 640x384 field on one core. See
@@ -29,18 +29,18 @@ class Dis:
         frame_name: str = "",
         frame_size: tuple[int, int] | None = None,
     ) -> Grey:
-        """Grey levels; ValueError for an image below 12x12 pixels."""
+        """Returns grey levels; ValueError for an image below 12x12 pixels."""
         if min(image.shape[:2]) < 12:
             height, width = image.shape[:2]
             raise ValueError(f"an image of {width}x{height} pixels; DIS needs at least 12x12")
         return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
     def match(self, firsts: Sequence[Grey], seconds: Sequence[Grey]) -> FlowFields:
-        """One pair after another."""
+        """Estimates one pair after another."""
         pairs = zip(firsts, seconds, strict=True)
         return np.stack([self._search.calc(first, second, None) for first, second in pairs])
 
 
 def make(options: FlowOptions, video: str) -> Dis:
-    """DIS has no options."""
+    """Returns the estimator; DIS has no options."""
     return Dis()

@@ -1,4 +1,4 @@
-"""Optical flow in the file formats of other tools, by a file's ending.
+"""Reads and writes optical flow in the file formats of other tools, by a file's ending.
 
 ==============  ====================================================================================
 ``.flo``        Middlebury: the float32 202021.25 ("PIEH"), width and height as int32, then dx and
@@ -45,7 +45,7 @@ def read_flow(path: Path) -> FlowField:
     """Reads a flow field.
 
     Args:
-      path: its ending, one of `ENDINGS`, tells the format.
+      path: its ending, one of `ENDINGS`, decides the format.
 
     Returns:
       [h, w, 2], pixels of this array, NaN where unknown.
@@ -70,7 +70,7 @@ def write_flow(path: Path, flow: FlowField) -> None:
     """Writes a flow field, whole or not at all; folders above it are made where absent.
 
     Args:
-      path: its ending, one of `ENDINGS`, tells the format.
+      path: its ending, one of `ENDINGS`, decides the format.
       flow: [h, w, 2], pixels, NaN where unknown. KITTI's format rounds to 1/64 px.
 
     Raises:
@@ -169,7 +169,7 @@ def _read_npy(data: bytes) -> Float[np.ndarray, "h w 2"]:
 
 
 def _as_field(array: np.ndarray) -> np.ndarray:
-    """[h, w, 2] from that or [2, h, w]; where both would do, it is taken for the first."""
+    """Returns [h, w, 2] from that or [2, h, w]; where both would do, from the first."""
     if array.dtype.kind != "f" or array.itemsize > 8:
         raise ValueError(f"flow is {array.dtype}; expected float16, float32 or float64")
     if array.ndim != 3 or 2 not in (array.shape[0], array.shape[2]) or 0 in array.shape:
@@ -196,7 +196,7 @@ def _unknown(flow: FlowField) -> Bool[np.ndarray, "h w"]:
 
 
 class Form(NamedTuple):
-    """A file format, in memory.
+    """Describes a file format, in memory.
 
     Attributes:
       decode: from bytes to numbers as they are; ValueError where these are no flow.

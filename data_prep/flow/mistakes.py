@@ -1,10 +1,10 @@
-"""Telling from the frames that flow files hold something else than they should.
+"""Finds out from the frames that flow files hold something else than they should.
 
 Along the true flow two frames are alike: image1(x) ≈ image2(x + u(x)). Where the vectors of a file
 are those of a common mistake, undoing the mistake makes the frames clearly more alike: more than
 the vectors as given do, and more than no motion. Only pixels count where undoing it moves the other
 end of a vector by `LEAST_CHANGE` or more, so a still background hides nothing; where too few do, or
-there is too little texture, nothing can be told.
+there is too little texture, nothing can be found.
 """
 
 import math
@@ -32,11 +32,11 @@ Bilinear sampling alone may leave 0.79 of it, where frames hold nothing but nois
 _LARGEST_DIFFERENCE = 40.0
 """Grey levels; what differs more, being hidden in one of the frames, counts as this."""
 _SAMPLES = 20_000
-"""Pixels of a pair that are compared, about; more would tell no more."""
+"""Pixels of a pair that are compared, about; more would add nothing."""
 
 
 class Mistake(NamedTuple):
-    """One way in which vectors can be wrong.
+    """Describes one way in which vectors can be wrong.
 
     Attributes:
       looks_like: what they are then.
@@ -50,7 +50,7 @@ class Mistake(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The mistake that explains the frames, and mean differences between them in grey levels.
+    """Holds the mistake that explains the frames, and their mean differences in grey levels.
 
     Attributes:
       mistake: which.
@@ -64,7 +64,7 @@ class Verdict(NamedTuple):
 
 
 def list_mistakes(gap: int, size: tuple[int, int]) -> tuple[Mistake, ...]:
-    """The mistakes that are looked for.
+    """Lists the mistakes that are looked for.
 
     Args:
       gap: frames from the first frame to the second, signed.
@@ -111,13 +111,13 @@ def list_mistakes(gap: int, size: tuple[int, int]) -> tuple[Mistake, ...]:
 
 
 def grey_levels(image: UInt8[np.ndarray, "h w 3"]) -> GreyLevels:
-    """What `Evidence` compares: RGB as grey levels, smoothed against noise."""
+    """Returns what `Evidence` compares: RGB as grey levels, smoothed against noise."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return cv2.GaussianBlur(grey, (0, 0), 1.0)
 
 
 class Evidence:
-    """What the pairs of one video over one gap say about each mistake."""
+    """Collects what the pairs of one video over one gap say about each mistake."""
 
     def __init__(self, mistakes: Sequence[Mistake]):
         self._mistakes = mistakes
@@ -154,7 +154,7 @@ class Evidence:
             sums += np.array(totals) / counts.size
 
     def verdict(self) -> Verdict | None:
-        """The mistake that explains the pairs best; None where the vectors as given will do."""
+        """Returns the mistake that explains the pairs best; None where the vectors will do."""
         found = []
         for mistake, (share, given, undone, still) in zip(self._mistakes, self._sums, strict=True):
             # An estimator that sees motion where there is none is wrong, but not by a mistake.

@@ -20,7 +20,7 @@ PAIRS_ON_ACCELERATOR = 6
 
 
 class NetworkEstimator:
-    """An `Estimator` from a Flax module with two methods.
+    """Makes an `Estimator` of a Flax module with two methods.
 
     ``module.encode(images)`` takes [B, H, W, 3] RGB as float32 0 to 255, H and W multiples of
     ``multiple``, and returns a pytree of arrays that begin with B. ``module.match(firsts,
@@ -61,7 +61,7 @@ class NetworkEstimator:
         self._encode, self._match = encode, match
 
     def _variables_here(self) -> Mapping[str, Any]:
-        """The variables, on the device that this thread uses."""
+        """Returns the variables, on the device that this thread uses."""
         device = jax.config.jax_default_device
         if device not in self._placed:
             self._placed[device] = jax.device_put(self._variables, device)
@@ -73,7 +73,7 @@ class NetworkEstimator:
         frame_name: str = "",
         frame_size: tuple[int, int] | None = None,
     ) -> tuple[tuple[int, int], Any]:
-        """The image's size, and its features on the device."""
+        """Returns the image's size, and its features on the device."""
         height, width = image.shape[:2]
         rows, columns = (-(-side // self._multiple) * self._multiple for side in (height, width))
         if self._fit == "resize":
@@ -85,7 +85,7 @@ class NetworkEstimator:
         return (height, width), self._encode(self._variables_here(), image)
 
     def match(self, firsts: Sequence[Any], seconds: Sequence[Any]) -> FlowFields:
-        """See `data_prep.flow.Estimator.match`; frames of one size."""
+        """Estimates as `data_prep.flow.Estimator.match` says; frames of one size."""
         (height, width), _ = firsts[0]
         ones, others = ([features for _, features in each] for each in (firsts, seconds))
         fields = []
@@ -105,7 +105,7 @@ class NetworkEstimator:
 
 
 def variable_shapes(module: nn.Module) -> Mapping[str, Any]:
-    """Shapes of the variables of a network that is called with two images."""
+    """Returns the shapes of the variables of a network that is called with two images."""
     image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     return jax.eval_shape(module.init, jax.random.key(0), image, image)
 

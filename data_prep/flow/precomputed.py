@@ -1,4 +1,4 @@
-"""Optical flow that other tools have computed: ``--flow=precomputed --flow_source=DIR``.
+"""Reads flow that other tools have computed: ``--flow=precomputed --flow_source=DIR``.
 
     DIR/gap1/VIDEO/FRAME.flo       flow from FRAME to the next frame
     DIR/gap-1/VIDEO/FRAME.flo      from FRAME to the frame before
@@ -42,7 +42,7 @@ PROPORTIONS = 0.01
 
 
 class NumberedFrame(NamedTuple):
-    """One frame as `Precomputed` encodes it.
+    """Holds one frame as `Precomputed` encodes it.
 
     Attributes:
       number: of the frame in the video, from 0.
@@ -79,7 +79,7 @@ class Precomputed:
         frame_name: str,
         frame_size: tuple[int, int],
     ) -> NumberedFrame:
-        """Must be called once for each frame of the video, in order."""
+        """Numbers the frame; to be called once for each frame of the video, in order."""
         number, self._frames = self._frames, self._frames + 1
         return NumberedFrame(number, frame_name, frame_size, grey_levels(image))
 
@@ -147,7 +147,7 @@ class Precomputed:
 
 
 def make(options: FlowOptions, video: str) -> Precomputed:
-    """Reader of the flow of one video."""
+    """Makes the reader of the flow of one video."""
     return Precomputed(options.source, video)
 
 
@@ -169,7 +169,7 @@ def check_gaps(source: Path, max_gap: int) -> None:
 
 
 def find_folder(source: Path, video: str, gap: int) -> Path | None:
-    """The folder that holds the flow of a video over a signed gap; None where there is none.
+    """Finds the folder of a video's flow over a signed gap; None where there is none.
 
     Where pictures of the flow lie beside it as PNG, it is the folder with other files.
 
@@ -196,7 +196,7 @@ def find_folder(source: Path, video: str, gap: int) -> Path | None:
 
 
 def fingerprint(source: Path, video: str, max_gap: int) -> str:
-    """A digest that changes when the flow files of a video do."""
+    """Returns a digest that changes when the flow files of a video do."""
     gaps = [gap for gap in range(-max_gap, max_gap + 1) if gap]
     folders = [find_folder(source, video, gap) for gap in gaps]
     paths = [path for folder in folders if folder for path in sorted(folder.iterdir())]
@@ -204,7 +204,7 @@ def fingerprint(source: Path, video: str, max_gap: int) -> str:
 
 
 def _gap_folder(source: Path, gap: int) -> Path:
-    """Where the videos of a gap lie, or should."""
+    """Returns where the videos of a gap lie, or should."""
     found = (folder for folder in list_folders(source) if _gap_of(folder) == gap)
     return next(found, source / f"gap{gap}")
 
@@ -219,7 +219,7 @@ def _holds_more_than_pictures(folder: Path) -> bool:
 
 
 def _advise(reach: int) -> str:
-    """Ending of a message: what can be done with flow over gaps up to ``reach`` only."""
+    """Returns a message's ending: what can be done with flow over gaps up to ``reach``."""
     if reach:
         return f"With what is there, --max_gap={reach} would do"
     return "No --max_gap will do: flow to the next frame and to the one before is always needed"

@@ -1,4 +1,4 @@
-"""Published parameters of flow networks into the variables of the Flax ones."""
+"""Puts published parameters of flow networks into the variables of the Flax ones."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Frames, truth and folders as they lie on disk."""
+"""Reads frames, truth and folders as they lie on disk."""

@@ -1,4 +1,4 @@
-"""Finding the videos in a directory, as `data_prep.sources.frames` sources."""
+"""Finds the videos in a directory, as `data_prep.sources.frames` sources."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from data_prep.sources.truth import MaskFile
 
 
 def list_videos(source: Path, masks: Path | None = None) -> list[FrameSource]:
-    """The videos in a directory, which may also be a single frame folder or a single video file.
+    """Lists the videos in a directory, which may also be one frame folder or one video file.
 
     Args:
       source: holds video files and folders of frames, mixed at will; or is one of these itself.
@@ -72,12 +72,12 @@ def list_videos(source: Path, masks: Path | None = None) -> list[FrameSource]:
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:
-    """The image files of a folder in natural order (2 before 10)."""
+    """Lists the image files of a folder in natural order (2 before 10)."""
     return tuple(path for path in _visible(folder) if path.suffix.lower() in IMAGE_ENDINGS)
 
 
 def natural_order(path: Path) -> list[Any]:
-    """Sorting key under which frame2 comes before frame10."""
+    """Returns a sorting key under which frame2 comes before frame10."""
     parts = re.split(r"(\d+)", path.name)
     return [int(part) if part.isdecimal() else part for part in parts] + [path.name]
 
@@ -99,5 +99,5 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """The folders in a folder in natural order, without hidden ones."""
+    """Lists the folders in a folder in natural order, without hidden ones."""
     return [path for path in _visible(folder) if path.is_dir()]

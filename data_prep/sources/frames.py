@@ -1,4 +1,4 @@
-"""Frames of any video, one at a time: folders of images, video files, drawn videos.
+"""Reads the frames of any video, one at a time: folders of images, video files, drawn videos.
 
 A source is a small picklable object with a ``name`` and
 
@@ -32,7 +32,7 @@ DRAWN_FRAMES = 10
 
 
 class Frame(NamedTuple):
-    """One frame, and what is known about it.
+    """Holds one frame, and what is known about it.
 
     Attributes:
       name: file name without ending; five digits for video files.
@@ -51,7 +51,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """A video kept as one image file per frame.
+    """Reads a video kept as one image file per frame.
 
     Attributes:
       name: of the video.
@@ -66,6 +66,7 @@ class ImageFiles:
     masks: dict[str, TruthFile] = field(default_factory=dict)
 
     def read(self) -> Iterator[Frame]:
+        """Yields the frames in order; see the module for errors."""
         if not self.paths:
             raise ValueError(f"{self.folder}: no images in it ({' '.join(IMAGE_ENDINGS)})")
         names = [path.stem for path in self.paths]
@@ -78,15 +79,17 @@ class ImageFiles:
             yield Frame(path.stem, image, encoded, _truth_of(path.stem, image, self.masks, path))
 
     def length(self) -> int:
+        """Returns about how many frames there are; 0 where it is unknown."""
         return len(self.paths)
 
     def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the video do."""
         return [*map(file_stamp, self.paths), *_stamps(self.masks)]
 
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A video file that OpenCV can read; its frames are named 00000, 00001, ...
+    """Reads a video file with OpenCV; its frames are named 00000, 00001, ...
 
     They are stored as JPEG of quality 95: the file holds no bytes of single frames to keep.
     """
@@ -96,6 +99,7 @@ class VideoFile:
     masks: dict[str, TruthFile] = field(default_factory=dict)
 
     def read(self) -> Iterator[Frame]:
+        """Yields the frames in order; see the module for errors."""
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no such file")
         capture = cv2.VideoCapture(str(self.path))
@@ -121,6 +125,7 @@ class VideoFile:
         _check_mask_names(self.masks, names, self.path)
 
     def length(self) -> int:
+        """Returns about how many frames there are; 0 where it is unknown."""
         capture = cv2.VideoCapture(str(self.path))
         try:
             return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
@@ -128,12 +133,13 @@ class VideoFile:
             capture.release()
 
     def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the video do."""
         return [file_stamp(self.path), *_stamps(self.masks)]
 
 
 @dataclass(frozen=True)
 class DrawnFrames:
-    """A video of the ``movers`` set, drawn when it is read; stored as JPEG of quality 95.
+    """Draws a video of the ``movers`` set when it is read; stored as JPEG of quality 95.
 
     Attributes:
       split, index: which one, see `data_prep.datasets.drawing`.
@@ -146,9 +152,11 @@ class DrawnFrames:
 
     @property
     def name(self) -> str:
+        """Returns SPLIT-INDEX, such as train-007."""
         return f"{self.split}-{self.index:03d}"
 
     def read(self) -> Iterator[Frame]:
+        """Yields the frames in order; see the module for errors."""
         from data_prep.datasets import drawing
 
         video = drawing.draw_video(self.split, self.index, frames=DRAWN_FRAMES)
@@ -160,9 +168,11 @@ class DrawnFrames:
             yield Frame(f"{t:05d}", image, encoded, truth, group)
 
     def length(self) -> int:
+        """Returns about how many frames there are; 0 where it is unknown."""
         return DRAWN_FRAMES
 
     def fingerprint(self) -> list[Any]:
+        """Returns what changes when the files behind the video do."""
         return [self.split, self.index]
 
 
@@ -170,7 +180,7 @@ FrameSource = ImageFiles | VideoFile | DrawnFrames
 
 
 def read_image(path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], bytes]:
-    """An image file as RGB, and bytes to store: its own for JPEG and PNG, else a lossless PNG.
+    """Reads an image file as RGB, and bytes to store: its own (JPEG, PNG) or a lossless PNG.
 
     Raises:
       FileNotFoundError, ValueError: missing; not an image, or cut off.

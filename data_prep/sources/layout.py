@@ -1,4 +1,4 @@
-"""Files of a data set: reading them, noticing that they changed, finding them where they lie."""
+"""Reads files of a data set, notices that they changed, and checks where they lie."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ NOT_AN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file; FileNotFoundError naming it where there is none."""
+    """Reads the content of a file; FileNotFoundError naming it where there is none."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     return path.read_bytes()
 
 
 def file_stamp(path: Path) -> list[Any]:
-    """Path, size and time of change; differs when the file does."""
+    """Returns path, size and time of change; differs when the file does."""
     if not path.is_file():
         return [str(path), None, None]
     state = path.stat()
@@ -50,7 +50,7 @@ def check_layout(source: Path, needed: Sequence[str], every: bool = True) -> Non
 
 
 def hint(source: Path, needed: Sequence[str], every: bool = True) -> str:
-    """Ending of a message: the directory near SOURCE that holds what `check_layout` needs."""
+    """Returns a message's ending: the directory near SOURCE that `check_layout` would accept."""
     enough = all if every else any
     near = [*source.parents[:3], *sorted(source.glob("*/")), *sorted(source.glob("*/*/"))]
     right = (path for path in near if enough((path / name).exists() for name in needed))
@@ -63,6 +63,6 @@ def _listed(names: Sequence[str], word: str) -> str:
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """A few names for a message: "a b c and 7 more"."""
+    """Returns a few names for a message: "a b c and 7 more"."""
     shown = " ".join(names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

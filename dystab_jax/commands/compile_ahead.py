@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,47 +17,22 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
-from dystab_jax.bootstrap import Bootstrap, Phase, schedule, step_of
 from dystab_jax.build import Run, unpack
+from dystab_jax.commands.runs import open_runs
+from dystab_jax.commands.tpu_chips import device_of, roofline
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.parallel import AXIS
-from dystab_jax.steps import ARRAYS, USES
-
-
-@dataclass(frozen=True)
-class Chip:
-    """What Google's documentation says of one chip.
-
-    Attributes:
-      flops: peak of bfloat16, operations per second.
-      bandwidth: of its memory, bytes per second.
-      memory: bytes.
-    """
-
-    flops: float
-    bandwidth: float
-    memory: float
-
-
-CHIPS = {
-    "TPU v4": Chip(275e12, 1228e9, 32 * 2**30),
-    "TPU v5 lite": Chip(197e12, 819e9, 16 * 2**30),
-    "TPU v5": Chip(459e12, 2765e9, 95 * 2**30),
-    "TPU v6 lite": Chip(918e12, 1640e9, 32 * 2**30),
-}
-"""By JAX's ``device_kind``."""
-
-CORES = {"TPU v4": 2, "TPU v5": 2}
-"""Cores of a chip, where a topology counts each as a device."""
+from dystab_jax.schedule import KINDS, REFINEMENTS, Bootstrap, Phase, schedule, step_of
 
 EXAMPLES = "v5e:4x4, v5e:16x16, v4:2x2x2, v5p:2x2x2, v6e:4x4"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the compiler says of one step on one device; bytes, operations, seconds.
+    """Holds what the compiler says of one step on one device; bytes, operations, seconds.
 
     Attributes:
       step: its name.
@@ -97,7 +72,7 @@ class Measured:
 
 
 def devices_of(topology: str) -> list[jax.Device]:
-    """The devices of a slice, such as "v5e:4x4".
+    """Returns the devices of a slice, such as "v5e:4x4".
 
     Raises:
       ValueError: there is no such slice, or no libtpu.
@@ -114,7 +89,7 @@ def devices_of(topology: str) -> list[jax.Device]:
 
 
 def compile_all(run: Run) -> Iterator[Measured]:
-    """Every step that training takes and every prediction, compiled for the run's mesh.
+    """Compiles every step of training and every prediction for the run's mesh.
 
     Args:
       run: see ``Run.of``, with a mesh of ``devices_of``.
@@ -134,7 +109,7 @@ def compile_all(run: Run) -> Iterator[Measured]:
 
 
 class Program(NamedTuple):
-    """What a run executes on its devices.
+    """Describes something that a run executes on its devices.
 
     Attributes:
       name: of the step or prediction.
@@ -150,13 +125,11 @@ class Program(NamedTuple):
 
 
 def programs(run: Run) -> Iterator[Program]:
-    """All that a run executes on its devices."""
+    """Yields all that a run executes on its devices."""
     config, mesh = run.config, run.mesh
     state = run.abstract_state()
     options = unpack(Bootstrap, config.bootstrap, "bootstrap")
-    refinements = [
-        (kind, kind, 1e9) for kind in ("self_training", "supervised") if config[kind].data
-    ]
+    refinements = [(kind, kind, 1e9) for kind in REFINEMENTS if config[kind].data]
     seen = set()
     # How many frames there are does not matter here: enough for no phase to be left out.
     for phase in schedule(options, 10**9, config.data.batch_size, refinements):
@@ -164,7 +137,7 @@ def programs(run: Run) -> Iterator[Program]:
             seen.add((phase.kind, phase.first))
             step = parallel.map_step(step_of(phase, run.steps, options), mesh)
             name = f"{phase.kind}, first" if phase.first else phase.kind
-            own, others = state.split(USES[phase.kind])
+            own, others = state.split(KINDS[phase.kind].networks)
             yield Program(name, step, (own, training_batch(phase, run)), _size(others))
     averages = run.averages(state)
     height, width = config.data.image_size
@@ -190,7 +163,7 @@ def _size(tree: Any) -> int:
 
 
 def training_batch(phase: Phase, run: Run) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes, types and places of what a phase's step takes of a batch."""
+    """Returns shapes, types and places of what a phase's step takes of a batch."""
     data = run.config.data
     batch = _Shapes(run.mesh, (phase.updates, data.batch_size), batch_axis=1)
     height, width = data.still_size if phase.kind == "self_training" else data.image_size
@@ -200,11 +173,11 @@ def training_batch(phase: Phase, run: Run) -> dict[str, jax.ShapeDtypeStruct]:
     known |= dict.fromkeys(("flow_forward", "flow_backward"), flow)
     known |= dict.fromkeys(("motion_mask", "static_mask", "target", "truth"), mask)
     known |= dict.fromkeys(("confidence_phi", "confidence_chi"), number)
-    return {name: known[name] for name in ARRAYS[phase.kind]}
+    return {name: known[name] for name in KINDS[phase.kind].reads}
 
 
 class _Shapes:
-    """Abstract arrays whose first axes are given, split along one of them."""
+    """Makes abstract arrays whose first axes are given, split along one of them."""
 
     def __init__(self, mesh: Mesh, leading: tuple[int, ...], batch_axis: int):
         self._leading = leading
@@ -223,7 +196,7 @@ class _Shapes:
 def measure(
     program: Program, compiled: jax.stages.Compiled, device: jax.Device, seconds: float
 ) -> Measured:
-    """What the compiler says of a compiled step."""
+    """Returns what the compiler says of a compiled step."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     flops, accessed = float(cost.get("flops", 0)), float(cost.get("bytes accessed", 0))
     known = device_of(device.device_kind)
@@ -246,21 +219,6 @@ def measure(
     )
 
 
-def device_of(kind: str) -> Chip | None:
-    """What is known of a device, which may be half a chip."""
-    if kind not in CHIPS:
-        return None
-    chip, cores = CHIPS[kind], CORES.get(kind, 1)
-    return Chip(chip.flops / cores, chip.bandwidth / cores, chip.memory / cores)
-
-
-def roofline(device: Chip, flops: float, accessed: float) -> tuple[float, float]:
-    """The least seconds that a step takes, and the share of the peak that it then reaches."""
-    arithmetic = flops / device.flops
-    seconds = max(arithmetic, accessed / device.bandwidth)
-    return seconds, arithmetic / seconds if seconds else 0.0
-
-
 _COLLECTIVE = re.compile(
     r"= (?P<type>\(.*?\)|\S+) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
     r"collective-permute)(?:-start)?\("
@@ -269,7 +227,7 @@ _ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\[([\d,]*)\]")
 
 
 def collectives(program: str) -> dict[str, list[int]]:
-    """What crosses the devices in a compiled program.
+    """Finds what crosses the devices in a compiled program.
 
     Args:
       program: its HLO.
@@ -293,7 +251,7 @@ def _width(kind: str) -> int:
 
 
 def heading(run: Run, topology: str) -> str:
-    """What stands above the rows, sizes of one device; ms and peak are those of the roofline."""
+    """Returns what stands above the rows; sizes of one device, ms and peak of the roofline."""
     kind = run.mesh.devices.flat[0].device_kind
     known = device_of(kind)
     size = f" of {_mega(known.memory)}" if known else ""
@@ -307,7 +265,7 @@ def heading(run: Run, topology: str) -> str:
 
 
 def row(one: Measured) -> str:
-    """One step, below the ``heading``."""
+    """Formats one step, below the ``heading``."""
     reduced = one.collectives.get("all-reduce", [])
     others = sum(len(sizes) for kind, sizes in one.collectives.items() if kind != "all-reduce")
     crossing = f"{len(reduced)} × {_mega(sum(reduced))}" if reduced else "none"
@@ -354,3 +312,20 @@ def compile_run(run: Run, topology: str) -> Path:
         facts["steps"].append(asdict(one) | {"memory": one.memory})
         write_whole(path, json.dumps(facts, indent=1) + "\n")
     return path
+
+
+def compile_config(
+    config: ConfigDict | None, workdir: Path, topology: str, only: Sequence[str] = ()
+) -> None:
+    """Compiles every step of a config for a TPU slice; needs no TPU and trains nothing.
+
+    Args:
+      config: None: the one that the workdir has.
+      workdir: gets compile/TOPOLOGY.json; it need not hold a run.
+      topology: such as "v5e:4x4".
+      only: names of the runs to do; default: all.
+    """
+    mesh = parallel.make_mesh(devices_of(topology))
+    for run in open_runs(config, workdir, "compile", only):
+        path = compile_run(Run.of(run.config, run.workdir, mesh), topology)
+        print(f"saved   {path}")

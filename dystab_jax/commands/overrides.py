@@ -19,7 +19,7 @@ def name_saved_config(argv: list[str]) -> list[str]:
 
 
 def check_config(argv: list[str]) -> None:
-    """Whether the config file on the command line, and its variant, can be had.
+    """Checks that the config file on the command line, and its variant, exist.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -40,7 +40,7 @@ def check_config(argv: list[str]) -> None:
 
 
 def explain_override(argv: list[str], error: Exception) -> str:
-    """Which of the overrides on the command line names a field that the config does not have.
+    """Names the override on the command line whose field the config does not have.
 
     Args:
       argv: the command line.
@@ -64,14 +64,14 @@ def explain_override(argv: list[str], error: Exception) -> str:
 
 
 def _config_arguments(argv: list[str]) -> tuple[str | None, list[str]]:
-    """FILE[:VARIANT] of --config, and its overrides SECTION.FIELD[=VALUE]."""
+    """Returns FILE[:VARIANT] of --config, and its overrides SECTION.FIELD[=VALUE]."""
     prefix = re.compile("--?config[.]")
     overrides = [prefix.sub("", word, count=1) for word in argv if prefix.match(word)]
     return _argument(argv, "config"), overrides
 
 
 def _argument(argv: list[str], name: str) -> str | None:
-    """The value of a flag, before absl has read it."""
+    """Returns the value of a flag, before absl has read it."""
     value = None
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         flag, equals, written = word.partition("=")

@@ -1,8 +1,7 @@
-"""Masks for anybody's image, folder of frames or video, by a trained run."""
+"""Predicts the masks of any image, folder of frames or video, by a trained run."""
 
 import math
 import tempfile
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,19 +11,20 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.flow import FlowOptions, make_estimator, match_both_ways
+from data_prep.flow import FlowOptions
 from data_prep.sources.discover import list_images, list_videos
 from data_prep.sources.frames import (
     IMAGE_ENDINGS,
     VIDEO_ENDINGS,
-    Frame,
     FrameSource,
     VideoFile,
     read_image,
 )
-from data_prep.video import Recipe
+from data_prep.video import Recipe, read_with_flow
 from dystab_jax import inference, masks
 from dystab_jax.build import Run
+from dystab_jax.commands.overlay_video import OverlayVideo, frames_per_second
+from dystab_jax.data import mask_files
 from dystab_jax.data.resize import resize_flow, resize_image
 from dystab_jax.refinement import crf
 from dystab_jax.report import pictures
@@ -36,12 +36,10 @@ MAX_GAP = 3
 PIECE = 60
 """Frames that a long video is cut into; see `predict`."""
 
-DEFAULT_FPS = 24.0
-"""Of overlays of frame folders, and of videos that do not say."""
-
 DEFAULT_FLOW = FlowOptions()
 
-SMALLEST_SIDE = 12  # pixels, what DIS needs
+SMALLEST_SIDE = 12
+"""Pixels, what DIS needs."""
 
 
 def predict(
@@ -113,7 +111,11 @@ def predict(
 
 
 def _make_output(output: Path, source: Path) -> None:
-    """Makes the folder; refuses places where results and input would mix."""
+    """Makes the folder.
+
+    Raises:
+      ValueError, OSError: results and input would mix, or it cannot be written.
+    """
     whole, place = source.resolve(), output.resolve()
     if whole in (place, *place.parents) and source.is_dir():
         raise ValueError(
@@ -141,8 +143,9 @@ def _predict_image(
     native, options = masks.upsample(soft[0], image.shape[:2])[..., 0], run.config.eval
     mask = masks.threshold(crf.refine(image, native, options.still_crf, options.crf_backend))
     with _staging(output) as staging:
-        _write_picture(staging / f"{path.stem}.png", mask * np.uint8(255))
-        _write_picture(staging / f"{path.stem}-overlay.jpg", pictures.overlay(image, mask))
+        _write(staging / f"{path.stem}.png", mask_files.encode_mask(mask))
+        overlay = _as_jpeg(pictures.overlay(image, mask))
+        _write(staging / f"{path.stem}-overlay.jpg", overlay)
         return _publish(staging, output)
 
 
@@ -157,20 +160,20 @@ def _predict_video(
     size = tuple(run.config.data.image_size)
     reach = min(MAX_GAP, math.ceil(run.config.eval.flows_per_frame / 2))
     with _staging(output) as staging:
-        overlay = _OverlayVideo(staging / "overlay.mp4", _frames_per_second(video))
+        overlay = OverlayVideo(staging / "overlay.mp4", frames_per_second(video))
         try:
-            for piece in _pieces(video, Recipe(flow), size, reach):
+            for piece in _pieces(video, Recipe(flow, reach), size):
                 soft = _fused(run, variables, video.name, piece)
                 refined = _refine(run, piece.encoded, soft)
                 for name, encoded, probability in zip(
                     piece.names, piece.encoded, refined, strict=True
                 ):
                     image, mask = _decode(encoded), masks.threshold(probability)
-                    _write_picture(staging / "masks" / f"{name}.png", mask * np.uint8(255))
+                    _write(staging / "masks" / f"{name}.png", mask_files.encode_mask(mask))
                     picture = pictures.overlay(image, mask)
                     overlay.write(picture)
                     if not isinstance(video, VideoFile):
-                        _write_picture(staging / "overlays" / f"{name}.jpg", picture)
+                        _write(staging / "overlays" / f"{name}.jpg", _as_jpeg(picture))
         finally:
             overlay.close()
         overlay.check()
@@ -178,7 +181,7 @@ def _predict_video(
 
 
 def _refine(run: Run, encoded: Sequence[bytes], soft: np.ndarray) -> Iterator[np.ndarray]:
-    """Soft maps [H, W] at native size, after the CRF that ``eval.crf`` names."""
+    """Yields soft maps [H, W] at native size, after the CRF that ``eval.crf`` names."""
     options = run.config.eval
     pairs = (
         (image, masks.upsample(soft_map, image.shape[:2])[..., 0])
@@ -193,7 +196,7 @@ def _decode(encoded: bytes) -> np.ndarray:
 
 @dataclass
 class _Piece:
-    """Consecutive frames of a video and their flows.
+    """Holds consecutive frames of a video and their flows.
 
     Attributes:
       names, encoded: of each frame; encoded at native size.
@@ -217,29 +220,19 @@ class _Piece:
         return taken
 
 
-def _pieces(
-    video: FrameSource, recipe: Recipe, size: tuple[int, int], reach: int
-) -> Iterator[_Piece]:
-    """Reads a video and estimates flows up to ``reach`` frames; every frame is in one piece."""
-    estimator = make_estimator(recipe.flow, video.name)
-    waiting, recent, shape = _Piece(), deque(maxlen=reach), None
+def _pieces(video: FrameSource, recipe: Recipe, size: tuple[int, int]) -> Iterator[_Piece]:
+    """Reads a video with its flows at the networks' resolution; every frame is in one piece."""
+    waiting = _Piece()
     with tqdm(total=video.length() or None, desc=video.name, unit="frame") as bar:
-        for frame in video.read():
-            shape = shape or frame.image.shape
-            _check_shape(frame, shape, video)
-            wide, high = recipe.working_size(shape[1], shape[0])
-            working = resize_image(frame.image, (high, wide))
+        for frame, flows in read_with_flow(video, recipe, SMALLEST_SIDE):
             waiting.names.append(frame.name)
             waiting.encoded.append(frame.encoded)
             waiting.images.append(resize_image(frame.image, size))
             waiting.flows.append([])
-            encoded = estimator.encode(working, frame.name, shape[:2])
-            flows = match_both_ways(estimator, encoded, recent)
-            for gap, (forward, backward) in enumerate(flows, 1):
+            for gap, (forward, backward) in flows.items():
                 for owner, flow in ((-1, backward), (-1 - gap, forward)):
                     small = resize_flow(flow, size).astype(np.float16)
                     waiting.flows[owner].append((gap, small))
-            recent.appendleft(encoded)
             bar.update()
             # Not as soon as they have all their flows: the last piece would be a short one, and
             # its frames decide together which region is the object.
@@ -248,23 +241,8 @@ def _pieces(
     yield waiting
 
 
-def _check_shape(frame: Frame, shape: tuple[int, ...], video: FrameSource) -> None:
-    place = getattr(video, "folder", None) or getattr(video, "path", video.name)
-    height, width = frame.image.shape[:2]
-    if frame.image.shape != shape:
-        raise ValueError(
-            f"{place}: frame {frame.name} is {width}x{height}, the first one {shape[1]}x{shape[0]};"
-            " all frames of a video must have the same size. Give images that are no video one at "
-            "a time"
-        )
-    if min(height, width) < SMALLEST_SIDE:
-        raise ValueError(
-            f"{place}: frames of {width}x{height} pixels; at least {SMALLEST_SIDE} are needed"
-        )
-
-
 def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) -> np.ndarray:
-    """Soft maps [T, H, W, 1] at the networks' resolution."""
+    """Returns soft maps [T, H, W, 1] at the networks' resolution."""
     images = np.stack(piece.images)
     if not any(piece.flows):
         tqdm.write(f"{name}: a single frame has no flow, so chi alone makes its mask")
@@ -287,54 +265,18 @@ def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) 
     return inference.fuse(prediction, options.fusion, options.trust, margin)["fused"]
 
 
-def _frames_per_second(video: FrameSource) -> float:
-    if not isinstance(video, VideoFile):
-        return DEFAULT_FPS
-    capture = cv2.VideoCapture(str(video.path))
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    return rate if math.isfinite(rate) and 0 < rate <= 1000 else DEFAULT_FPS
+def _as_jpeg(picture: np.ndarray) -> bytes:
+    return pictures.encode(picture, ".jpg", quality=92)
 
 
-class _OverlayVideo:
-    """An mp4 file, opened at the first frame; OpenCV cuts odd sizes down by one pixel."""
-
-    def __init__(self, path: Path, rate: float):
-        self._path, self._rate = path, rate
-        self._writer, self._frames = None, 0
-
-    def write(self, picture: np.ndarray) -> None:
-        if self._writer is None:
-            code = cv2.VideoWriter_fourcc(*"mp4v")
-            size = picture.shape[1], picture.shape[0]
-            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, size)
-        self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
-        self._frames += 1
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.release()
-
-    def check(self) -> None:
-        """OpenCV says nothing when it cannot write: reads back what there is."""
-        capture = cv2.VideoCapture(str(self._path))
-        found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        capture.release()
-        if found != self._frames:
-            raise OSError(
-                f"{self._path.name} has {max(found, 0)} of {self._frames} frames: OpenCV could not "
-                f"write it below {self._path.parent.parent}; is the disk full?"
-            )
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(pictures.encode(picture, path.suffix, quality=92))
+    path.write_bytes(data)
 
 
 @contextmanager
 def _staging(output: Path) -> Iterator[Path]:
-    """A hidden folder beside the results, gone at the end whatever happens."""
+    """Makes a hidden folder beside the results, gone at the end whatever happens."""
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as name:
         yield Path(name)
 

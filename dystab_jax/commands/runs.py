@@ -22,7 +22,7 @@ FREE_DATA_FIELDS = ("dir", "keep_in_memory", "threads")
 def open_runs(
     config: ConfigDict | None, workdir: Path, mode: str, only: Sequence[str] = ()
 ) -> Iterator[Run]:
-    """The runs of a config, one after the other; new ones where ``mode`` is "train".
+    """Opens the runs of a config, one after the other; new ones where ``mode`` is "train".
 
     Arguments as in ``train``.
 
@@ -65,7 +65,7 @@ def open_runs(
 
 
 def saved_config(workdir: Path) -> ConfigDict:
-    """The config that a workdir was made with.
+    """Reads the config that a workdir was made with.
 
     Raises:
       FileNotFoundError: it holds no run.
@@ -162,7 +162,7 @@ def _make_writable(workdir: Path) -> None:
 
 
 def expand(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
-    """The runs of a config: its own, named "", or those in ``config.runs``.
+    """Yields the runs of a config: its own, named "", or those in ``config.runs``.
 
     ``runs`` holds pairs of a name and the fields that are different in that run, themselves pairs
     of a path such as "loss.temporal_weight" and a value.

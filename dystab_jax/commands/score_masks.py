@@ -1,4 +1,4 @@
-"""Scores anybody's masks against ground truth, from two folders of PNG files.
+"""Scores any masks against ground truth, from two folders of PNG files.
 
     python -m dystab_jax.evaluate --protocol=davis2016 --masks=DIR --truth=DIR --output=FILE.json
     python -m dystab_jax.evaluate --masks=DIR --truth=fbms59:test --data_dir=data --output=FILE.json
@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from dystab_jax.evaluation import mask_files
+from dystab_jax.data import mask_files
 from dystab_jax.evaluation.protocols import registry
-from dystab_jax.evaluation.truth_source import Truth, from_folder, from_records, read_list
+from dystab_jax.evaluation.truth_source import TruthSet, from_folder, from_records, read_list
 
 HELP = """\
 Score masks against ground truth.
@@ -27,14 +27,14 @@ submissions) or, of still images, as DIR/IMAGE.png; so does the truth, with the 
 truth is a prepared data set: --truth=fbms59:test --data_dir=data. The frames scored are those of
 the truth (davis2016: without the first and last of every sequence, which need no prediction
 either). Object is 255 in {0, 255} images, 1 in {0, 1} and 1-bit images, every index but 0 in
-palette images; davis2017 and fbms59 tell objects apart by the indices of palette images. Index 255
+palette images; davis2017 and fbms59 take objects apart by the indices of palette images. Index 255
 is void in a sequence whose truth also has numbers, else object. Soft maps are for saliency alone
 (grey, 255 = certain): threshold them first, after resizing, for the others.
 """
 
 
 def load_videos(
-    masks: Path, truth: Truth, prediction: str = "masks"
+    masks: Path, truth: TruthSet, prediction: str = "masks"
 ) -> tuple[dict[str, registry.Video], list[str]]:
     """Pairs truth with predictions; the images are read by the protocol, frame by frame.
 
@@ -56,7 +56,8 @@ def load_videos(
         there = [path for row in paths.values() for path in row if path.is_file()]
         read = partial(mask_files.read_map, highest=mask_files.highest_level(there))
     else:
-        read = {"masks": mask_files.read_mask, "objects": _predicted_numbers}[prediction]
+        readers = {"masks": mask_files.read_mask, "objects": mask_files.read_predicted_numbers}
+        read = readers[prediction]
     videos = {}
     for name, row in paths.items():
         true = truth.videos[name]
@@ -70,7 +71,7 @@ def load_videos(
 
 
 def table(result: Mapping) -> str:
-    """The scores of every sequence and of all together, as text; of still images all together."""
+    """Returns a table of every sequence's scores and of all together; of stills all together."""
     protocol = registry.protocol(result["protocol"])
     rows = []
     if result["frames"] > result["sequences"]:
@@ -98,7 +99,7 @@ def table(result: Mapping) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, or 2 after printing one line on what failed."""
+    """Runs the command line; returns 0, or 2 after printing one line on what failed."""
     arguments = _parser().parse_args(argv)
     try:
         sequences = _sequences(arguments.sequences) if arguments.sequences else None
@@ -128,8 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _prediction_paths(masks: Path, truth: Truth) -> tuple[dict[str, list[Path]], list[str]]:
-    """Files of the frames of every video, and a line on each thing that is not scored."""
+def _prediction_paths(masks: Path, truth: TruthSet) -> tuple[dict[str, list[Path]], list[str]]:
+    """Returns the files of the frames of every video, and a line on each that is not scored."""
     if not _folders(masks) and any(masks.glob("*.png")):
         paths = {
             name: [masks / f"{frame}.png" for frame in true.frame_names]
@@ -160,12 +161,6 @@ def _extra(folder: Path, scored: set[str]) -> list[str]:
     return (
         [f"{folder} has {len(extra)} frames without truth, such as {min(extra)}"] if extra else []
     )
-
-
-def _predicted_numbers(path: Path):
-    numbers = mask_files.read_numbers(path)
-    # A palette image of background and 255 is one object, not the 255th.
-    return numbers if ((numbers > 0) & (numbers < 255)).any() else numbers // 255
 
 
 def _parser() -> argparse.ArgumentParser:

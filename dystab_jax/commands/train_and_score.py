@@ -10,19 +10,19 @@ from data_prep.flow import FlowOptions
 from data_prep.prepare import prepare
 from dystab_jax import bootstrap
 from dystab_jax.build import Run
-from dystab_jax.commands import compile_ahead, predict
+from dystab_jax.commands import predict
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, selection
 from dystab_jax.report import figures, page, tables
-from dystab_jax.runtime import parallel, processes
+from dystab_jax.runtime import processes
 from dystab_jax.runtime.interruption import Interruption
 from dystab_jax.runtime.monitor import TrainingStopped
 
 
 class RunsNotDoneError(RuntimeError):
-    """Some of several runs could not be done; the others are."""
+    """Signals that some of several runs could not be done; the others are."""
 
 
 USER_ERRORS = (ValueError, OSError, TrainingStopped, RunsNotDoneError)
@@ -91,25 +91,8 @@ def _each_run(
         )
 
 
-def compile_ahead_of_time(
-    config: ConfigDict | None, workdir: Path, topology: str, only: Sequence[str] = ()
-) -> None:
-    """Compiles every step of a config for a TPU slice; needs no TPU and trains nothing.
-
-    Args:
-      config: None: the one that the workdir has.
-      workdir: gets compile/TOPOLOGY.json; it need not hold a run.
-      topology: such as "v5e:4x4".
-      only: names of the runs to do; default: all.
-    """
-    mesh = parallel.make_mesh(compile_ahead.devices_of(topology))
-    for run in open_runs(config, workdir, "compile", only):
-        path = compile_ahead.compile_run(Run.of(run.config, run.workdir, mesh), topology)
-        print(f"saved   {path}")
-
-
 def write_tables(workdir: Path) -> None:
-    """Tables 1-7 from all results in the workdir and below it; nothing is computed anew.
+    """Writes Tables 1-7 from all results in the workdir and below; computes nothing anew.
 
     Raises:
       FileNotFoundError: there is no result.
@@ -128,7 +111,7 @@ def predict_masks(
     output: Path,
     flow: FlowOptions = predict.DEFAULT_FLOW,
 ) -> None:
-    """Masks and overlays of an image, a folder of frames or a video."""
+    """Writes masks and overlays of an image, a folder of frames or a video."""
     flow.check()
     (run,) = open_runs(config, workdir, "predict")
     eval_options.check(run.config)
@@ -144,7 +127,7 @@ def predict_masks(
 
 
 def _flow_of_training(config: ConfigDict) -> set[str]:
-    """The estimators behind the training data, as far as these are still there to tell."""
+    """Returns the estimators behind the training data, as far as these are still there."""
     found = set()
     for spec in config.data.train.split("+"):
         dataset, _, name = spec.strip().partition(":")[0].partition("/")
@@ -155,7 +138,7 @@ def _flow_of_training(config: ConfigDict) -> set[str]:
 
 
 def _to_score(run: Run) -> list[str]:
-    """The data sets that the run is scored on; found out before it trains."""
+    """Returns the data sets that the run is scored on; asked before it trains."""
     if not eval_options.data_sets(run.config.eval.data):
         print("eval.data is empty: nothing is scored")
     for spec in eval_options.data_sets(run.config.eval.data):
@@ -181,7 +164,7 @@ def _score(run: Run, specs: Sequence[str], again: bool) -> None:
         results = []
         # The report has a page of each data set, so all of them are scored for it.
         for spec in specs if again or snapshot.last else waiting:
-            results.append(result := score_run.evaluate(run, snapshot, spec))
+            results.append(result := score_run.score(run, snapshot, spec))
             for path, scores in {result.path: result.report, **result.others}.items():
                 print(f"\n{score_run.table(scores)}\nin {path}")
             if snapshot.last:

@@ -1,1 +1,1 @@
-"""Records of frames, flow and masks, and the way from them to batches."""
+"""Reads records of frames, flow and masks, and makes batches of them."""

@@ -1,4 +1,4 @@
-"""From records to batches: decoded once, grouped by frame, augmented, in an order that resumes.
+"""Makes batches of records: decoded once, grouped by frame, augmented, in an order that resumes.
 
 An epoch visits every frame once; which of its flows (frame gaps) it brings is drawn each time.
 """
@@ -21,7 +21,7 @@ Records = records.RecordSource | records.JoinedSource
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Section ``data.augmentation`` of a config.
+    """Holds section ``data.augmentation`` of a config.
 
     Attributes:
       flip: mirror half of the examples.
@@ -41,7 +41,7 @@ class Augmentation:
 
 
 def decode(raw: dict, size: tuple[int, int], parts: Collection[str] = ("image", *FLOWS)) -> Example:
-    """One record at the networks' resolution.
+    """Decodes one record at the networks' resolution.
 
     Args:
       raw: as stored.
@@ -69,7 +69,7 @@ _NAMES = {"mask": "truth"}
 
 
 class Decoded:
-    """Random access to decoded records, kept in memory once decoded where asked to.
+    """Gives random access to decoded records, kept in memory once decoded where asked to.
 
     Args:
       truth: whether examples hold the truth.
@@ -95,7 +95,7 @@ class Decoded:
         return self.some(position, self._part_of)
 
     def some(self, position: int, names: Collection[str]) -> Example:
-        """The arrays with these names, as far as the record has them; no other is decoded."""
+        """Returns the arrays with these names that the record has; no other is decoded."""
         kept = self._kept.get(position, {})
         missing = {
             name: part for name, part in self._part_of.items() if name in names and name not in kept
@@ -109,13 +109,13 @@ class Decoded:
         return {name: kept[name] for name in names if kept.get(name) is not None}
 
     def part(self, position: int, name: str) -> np.ndarray:
-        """One array of an example, see ``some``."""
+        """Returns one array of an example, see ``some``."""
         return self.some(position, (name,))[name]
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A frame and the records that start at it.
+class TrainingFrame:
+    """Names a frame and the records that start at it.
 
     Attributes:
       video, name, group: see ``records``.
@@ -129,20 +129,20 @@ class Frame:
     positions: tuple[int, ...]
 
 
-def frames_of(source: Records) -> list[Frame]:
-    """All frames of a source in the order of its records."""
+def frames_of(source: Records) -> list[TrainingFrame]:
+    """Lists all frames of a source in the order of its records."""
     grouped: dict[tuple, list[tuple[int, int]]] = {}
     described = zip(source.keys, source.frame_names, source.groups, strict=True)
     for position, (key, name, group) in enumerate(described):
         grouped.setdefault((key.video, name, group), []).append((abs(key.gap), position))
     return [
-        Frame(*key, tuple(position for _, position in sorted(pairs)))
+        TrainingFrame(*key, tuple(position for _, position in sorted(pairs)))
         for key, pairs in grouped.items()
     ]
 
 
-def choose_videos(frames: Sequence[Frame], count: int, seed: int) -> list[Frame]:
-    """The frames of ``count`` videos, drawn at random.
+def choose_videos(frames: Sequence[TrainingFrame], count: int, seed: int) -> list[TrainingFrame]:
+    """Returns the frames of ``count`` videos, drawn at random.
 
     For one seed the choices are nested: more videos hold the fewer ones (Table 6).
 
@@ -195,7 +195,7 @@ def augment(example: Example, options: Augmentation, rng: np.random.Generator) -
 
 
 def _recolor(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Saturation about each pixel's grey, contrast about the image's mean, brightness.
+    """Changes saturation about each pixel's grey, contrast about the image's mean, brightness.
 
     All three together are one affine map of a pixel's colour.
     """
@@ -208,14 +208,14 @@ def _recolor(image: np.ndarray, strength: float, rng: np.random.Generator) -> np
 
 
 def draw_ellipse(rng: np.random.Generator) -> np.ndarray:
-    """Centre row and column, two radii (shares of the sides) and angle, float32 [5]."""
+    """Draws centre row and column, two radii (shares of the sides) and angle, float32 [5]."""
     centre, radii = rng.uniform(0.1, 0.9, 2), rng.uniform(0.08, 0.4, 2)
     return np.array([*centre, *radii, rng.uniform(0, np.pi)], np.float32)
 
 
 def training_batches(
     decoded: Decoded,
-    frames: Sequence[Frame],
+    frames: Sequence[TrainingFrame],
     *,
     seed: int,
     updates: int,
@@ -225,7 +225,7 @@ def training_batches(
     labels: "Sequence[Example] | None" = None,
     arrays: Collection[str] | None = None,
 ) -> grain.DatasetIterator:
-    """An endless iterator of batches with arrays [updates, this process's share of B, ...].
+    """Iterates without end over batches with arrays [updates, this process's share of B, ...].
 
     The order of the examples and their augmentation depend on the seed alone, not on the number
     of processes, and the iterator's state goes into the checkpoint.

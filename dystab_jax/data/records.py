@@ -1,4 +1,4 @@
-"""The record: one ordered pair of frames of a video, as stored on disk and as read back.
+"""Reads records: each one ordered pair of frames of a video, as stored on disk.
 
 A still image is a video of one frame: one record, with gap 0 and without flow.
 
@@ -20,7 +20,7 @@ without reading them. Each record holds
 ``gap``             signed distance to the other frame; 0 for still images
 ``height, width``   of the image, pixels; the flow has its own size
 ``estimator``       what computed the flow; empty for still images
-``group``           kind of this frame where the data set tells (``movers``), else empty
+``group``           kind of this frame where the data set says it (``movers``), else empty
 ==================  ================================================================================
 """
 
@@ -34,22 +34,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from dystab_jax.data.datasets import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
-
-VIDEOS = (
-    "movers",
-    "davis2016",
-    "davis2016_labelled",
-    "davis2017",
-    "fbms59",
-    "segtrackv2",
-    "youtube_vos",
-    "folder",
-)
-"""Data sets of videos that `data_prep.prepare` knows."""
-STILLS = ("msra_b", "ecssd", "dut_omron")
-"""Those of still images."""
-DATASETS = VIDEOS + STILLS
+from dystab_jax.data.mask_files import decode_mask, decode_regions
 
 VERSION = "1.0.0"
 FLOW_FIELDS = ("flow_forward", "flow_backward")
@@ -61,7 +48,7 @@ NUMBER_FIELDS = ("frame", "gap", "height", "width")
 
 
 class Key(NamedTuple):
-    """Which pair a record holds: frames ``frame`` and ``frame + gap`` of ``video``.
+    """Names the pair that a record holds: frames ``frame`` and ``frame + gap`` of ``video``.
 
     Of a still image, frame and gap are 0.
     """
@@ -114,8 +101,8 @@ _DECODERS = {
     "image": lambda data: decode_image(data, cv2.IMREAD_COLOR_RGB, "image"),
     "flow_forward": decode_flow,
     "flow_backward": decode_flow,
-    "mask": lambda data: decode_image(data, cv2.IMREAD_GRAYSCALE, "mask") >> 7,
-    "regions": lambda data: decode_image(data, cv2.IMREAD_GRAYSCALE, "regions"),
+    "mask": decode_mask,
+    "regions": decode_regions,
 }
 _REPREPARE = "Prepare the data set again with `python -m data_prep.prepare ... --overwrite`."
 
@@ -125,7 +112,7 @@ def _text(value: str | bytes) -> str:
 
 
 class RecordSource(Sequence):
-    """Random access to the records of one split of one prepared data set.
+    """Gives random access to the records of one split of one prepared data set.
 
     Files are opened at the first access. A source can be pickled, so Grain's worker processes can
     have it; they open the files anew.
@@ -155,13 +142,14 @@ class RecordSource(Sequence):
 
     @property
     def has_flow(self) -> bool:
+        """Returns True for frame pairs of videos, False for still images."""
         return any(key.gap for key in self.keys)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        """The record with its images as encoded bytes, plus ``dataset`` = the spec.
+        """Returns the record with its images as encoded bytes, plus ``dataset`` = the spec.
 
         Raises:
           IndexError: no such record.
@@ -202,7 +190,7 @@ class RecordSource(Sequence):
 
 
 class JoinedSource(Sequence):
-    """Several sources one after the other; the attributes are those of `RecordSource`.
+    """Joins several sources one after the other; the attributes are those of `RecordSource`.
 
     A video whose name occurs in more than one of them gets its data set's name as well.
 
@@ -245,7 +233,7 @@ class JoinedSource(Sequence):
 
 
 def local_folder(given: str | Path) -> Path:
-    """A folder as a user has named it.
+    """Returns a folder as a user has named it.
 
     Raises:
       ValueError: it is an address, such as gs://bucket/data.
@@ -259,7 +247,7 @@ def local_folder(given: str | Path) -> Path:
 
 
 def dataset_directory(data_dir: str | Path, dataset: str, name: str | None = None) -> Path:
-    """Where a prepared data set lies: DATA_DIR/movers/1.0.0, DATA_DIR/folder/NAME/1.0.0.
+    """Returns where a prepared set lies: DATA_DIR/movers/1.0.0, DATA_DIR/folder/NAME/1.0.0.
 
     Raises:
       ValueError: see ``local_folder``.
@@ -269,7 +257,7 @@ def dataset_directory(data_dir: str | Path, dataset: str, name: str | None = Non
 
 
 def stored_split(split: str) -> str:
-    """What a split is called in the files: to TFDS, "all" means every split at once."""
+    """Returns a split's name in the files: to TFDS, "all" means every split at once."""
     return "all_images" if split == "all" else split
 
 
@@ -292,7 +280,7 @@ def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
 
 
 def index(source: RecordSource | JoinedSource) -> list[Key]:
-    """(video, frame, gap) of every record, in order, without reading the records."""
+    """Returns (video, frame, gap) of every record, in order, without reading the records."""
     return source.keys
 
 
@@ -310,9 +298,10 @@ def _open_one(data_dir: Path, spec: str) -> RecordSource:
         )
     directory = dataset_directory(data_dir, dataset, name)
     if not (directory / "dataset_info.json").is_file():
-        if dataset not in DATASETS:
-            raise ValueError(f"{spec}: no data set {dataset!r}; there are: {', '.join(DATASETS)}")
-        options = "" if dataset == "movers" else " --source=DIR"
+        try:
+            options = "" if data_set(dataset).source is None else " --source=DIR"
+        except ValueError as error:
+            raise ValueError(f"{spec}: {error}") from error
         options += f" --name={name}" if name else ""
         raise FileNotFoundError(
             f"{spec}: no prepared data set in {directory}; prepare it first with `python -m "

@@ -1,4 +1,4 @@
-"""Resizing and flipping of images, flow and masks."""
+"""Resizes and flips images, flow and masks."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from dystab_jax.array_types import Picture
 
 
 def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Flow [h, w, 2] at another resolution, its vectors in pixels of that resolution.
+    """Resizes flow [h, w, 2], its vectors then in pixels of the new resolution.
 
     Args:
       flow: float32, pixels at its own size.
@@ -24,12 +24,12 @@ def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def flip_flow(flow: np.ndarray) -> np.ndarray:
-    """Flow [..., H, W, 2] of the mirrored pair: columns reversed and dx negated."""
+    """Returns the flow [..., H, W, 2] of the mirrored pair: columns reversed, dx negated."""
     return flow[..., ::-1, :] * np.array([-1, 1], flow.dtype)
 
 
 def fit_width(image: Picture, width: int) -> Picture:
-    """The image at ``width`` pixels where it is wider, its proportions kept."""
+    """Shrinks an image to ``width`` pixels where it is wider, its proportions kept."""
     height, own = image.shape[:2]
     if own <= width:
         return image
@@ -38,13 +38,13 @@ def fit_width(image: Picture, width: int) -> Picture:
 
 
 def fit_mask(mask: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
-    """A hard mask at (height, width): 1 where objects cover more than half of the pixel."""
+    """Resizes a mask to (height, width): 1 where objects cover more than half of the pixel."""
     share = cv2.resize((mask != 0).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
     return (share > 0.5).astype(np.uint8)
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Image uint8 [h, w, 3] at (height, width)."""
+    """Resizes an image uint8 [h, w, 3] to (height, width)."""
     shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (size[1], size[0]), interpolation=method)

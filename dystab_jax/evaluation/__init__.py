@@ -1,1 +1,1 @@
-"""Scores of runs and of mask files."""
+"""Scores runs and mask files."""

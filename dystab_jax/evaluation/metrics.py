@@ -1,7 +1,7 @@
-"""Scores of one frame or one map, and the statistics of a sequence of them.
+"""Scores one frame or one map, and computes the statistics of a sequence of such scores.
 
 NumPy and OpenCV only: arrays in, plain floats out. Which frames are scored and how the
-scores are averaged is the business of `protocols.py`.
+scores are averaged is the business of `protocols/`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ SoftMap = HardMask | Float[np.ndarray, "H W"]
 
 
 def jaccard(prediction: HardMask, truth: HardMask) -> float:
-    """J, region similarity: intersection over union of the object.
+    """Computes J, region similarity: intersection over union of the object.
 
     Args:
       prediction: hard mask.
@@ -36,7 +36,7 @@ def jaccard(prediction: HardMask, truth: HardMask) -> float:
 
 
 def boundary_f(prediction: HardMask, truth: HardMask, bound: float = 0.008) -> float:
-    """F of DAVIS-2016, contour accuracy: F-measure of matched boundary pixels.
+    """Computes F of DAVIS-2016, contour accuracy: F-measure of matched boundary pixels.
 
         P = share of the predicted boundary within r of the true boundary
         R = share of the true boundary within r of the predicted boundary
@@ -62,7 +62,7 @@ def boundary_f(prediction: HardMask, truth: HardMask, bound: float = 0.008) -> f
 def boundary_f_table(
     predictions: Sequence[HardMask], truths: Sequence[HardMask], bound: float = 0.008
 ) -> Float[np.ndarray, "P N"]:
-    """`boundary_f` of every prediction against every truth, each boundary widened only once.
+    """Computes `boundary_f` of every prediction and truth, each boundary widened only once.
 
     Args:
       predictions: P hard masks of one frame.
@@ -87,7 +87,7 @@ def boundary_f_table(
 def f_beta(
     prediction: SoftMap, truth: HardMask, beta2: float = 0.3, threshold: float = 0.5
 ) -> float:
-    """F_β of one map against its truth, the map thresholded at a fixed level.
+    """Computes F_β of one map against its truth, the map thresholded at a fixed level.
 
         F_β = (1 + β²) P R / (β² P + R)
 
@@ -111,7 +111,7 @@ def f_beta(
 
 
 def mae(prediction: SoftMap, truth: HardMask) -> float:
-    """Mean absolute error between a map and its truth.
+    """Computes the mean absolute error between a map and its truth.
 
     Args:
       prediction: probability of object in [0, 1].
@@ -128,12 +128,12 @@ def mae(prediction: SoftMap, truth: HardMask) -> float:
 
 
 def recall(scores: ArrayLike) -> float:
-    """Share of the frames of one sequence that score above one half, in [0, 1]."""
+    """Returns the share of the frames of one sequence that score above one half, in [0, 1]."""
     return float(np.mean(np.asarray(scores) > 0.5))
 
 
 def decay(scores: ArrayLike) -> float:
-    """How much one sequence loses over time: mean of its first quarter minus that of its last.
+    """Computes the loss of a sequence over time: mean of its first quarter minus that of its last.
 
     As in DAVIS, the quarters run between the frames round(linspace(1, n, 5)), ends included, so
     neighbouring quarters share a frame.
@@ -152,7 +152,7 @@ def decay(scores: ArrayLike) -> float:
 
 
 class _Boundary:
-    """A boundary as pixels, their count, and the pixels within `radius` of it."""
+    """Holds a boundary as pixels, their count, and the pixels within `radius` of it."""
 
     def __init__(self, mask: np.ndarray, radius: int):
         self.pixels = _boundary(mask)
@@ -179,7 +179,7 @@ def _matched_f(predicted: _Boundary, true: _Boundary) -> float:
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:
-    """Pixels that differ from their E, S or SE neighbour: uint8 {0, 1}, size of the mask.
+    """Returns the pixels that differ from their E, S or SE neighbour: uint8 {0, 1} [H, W].
 
     In the last row and column the neighbour outside the image repeats the nearest pixel, which
     leaves E alone in the last row, S alone in the last column and nothing in the corner.
@@ -192,19 +192,23 @@ def _boundary(mask: np.ndarray) -> np.ndarray:
 
 
 def _disk(radius: int) -> np.ndarray:
-    """Pixels no farther than `radius` from the centre: uint8 {0, 1}, 2·radius + 1 square."""
+    """Returns the pixels within `radius` of the centre: uint8 {0, 1}, 2·radius + 1 square."""
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
     return (x * x + y * y <= radius * radius).astype(np.uint8)
 
 
 def _object_pixels(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both masks as boolean arrays of one size."""
+    """Returns both masks as boolean arrays of one size."""
     check_sizes(prediction, truth)
     return nonzero(prediction, "prediction"), nonzero(truth, "truth")
 
 
 def probability(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The map as floats in [0, 1] and the truth as booleans, of one size."""
+    """Returns the map as floats in [0, 1] and the truth as booleans, of one size.
+
+    Raises:
+      ValueError: sizes differ, the map leaves [0, 1], or the truth is not a hard mask.
+    """
     check_sizes(prediction, truth)
     low, high = prediction.min(), prediction.max()
     # Written so that a map with a NaN in it fails as well.
@@ -219,7 +223,11 @@ def probability(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
 
 
 def nonzero(mask: np.ndarray, role: str) -> np.ndarray:
-    """Where a hard mask is not 0: bool [H, W]; ValueError naming `role` if it is a soft one."""
+    """Returns the pixels of a hard mask that are not 0, bool [H, W].
+
+    Raises:
+      ValueError: it is a soft one; names its ``role``.
+    """
     if mask.dtype.kind not in "bui":
         raise ValueError(
             f"{role} has type {mask.dtype}, expected a hard mask (bool or integer); "
@@ -229,7 +237,11 @@ def nonzero(mask: np.ndarray, role: str) -> np.ndarray:
 
 
 def check_sizes(prediction: np.ndarray, truth: np.ndarray) -> None:
-    """ValueError unless both are (height, width) of one size."""
+    """Checks that both have two dimensions and one size.
+
+    Raises:
+      ValueError: they have not.
+    """
     if prediction.shape != truth.shape:
         raise ValueError(
             f"prediction {prediction.shape} and truth {truth.shape} differ in size (height, "

@@ -1,9 +1,10 @@
-"""Section ``eval`` of a config: what it may say, checked before anything is trained."""
+"""Checks section ``eval`` of a config, before anything is trained."""
 
 from ml_collections import ConfigDict
 
 from dystab_jax import masks
 from dystab_jax.data import records
+from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.refinement import crf
 
@@ -11,12 +12,12 @@ MODELS = ("phi", "chi", "fused")
 
 
 def data_sets(text: str) -> list[str]:
-    """What ``eval.data`` lists: names such as "davis2016:val" with commas between them."""
+    """Splits an option such as ``eval.data``: names with commas between them."""
     return [spec.strip() for spec in text.split(",") if spec.strip()]
 
 
 def check(config: ConfigDict) -> None:
-    """Whether what section ``eval`` names exists; data sets need not be prepared yet.
+    """Checks that what section ``eval`` names exists; data sets need not be prepared yet.
 
     Raises:
       ValueError: a value is not one of those that there are, or a phase is not of this config.
@@ -42,9 +43,9 @@ def check(config: ConfigDict) -> None:
         if "+" in spec:
             raise ValueError(f"eval.data has {spec!r}; put commas between data sets, not +")
         dataset = spec.partition(":")[0].partition("/")[0]
-        if dataset not in records.DATASETS:
+        if dataset not in DATA_SETS:
             raise ValueError(
-                f"eval.data has {spec!r}; data sets are {', '.join(records.DATASETS)}, each "
+                f"eval.data has {spec!r}; data sets are {', '.join(DATA_SETS)}, each "
                 "followed by a colon and a split, such as davis2016:val"
             )
         protocols_of(spec, options.protocol)
@@ -68,7 +69,7 @@ def _check_phases(config: ConfigDict) -> None:
 
 
 def prepared(config: ConfigDict) -> list[str]:
-    """The data sets of ``eval.data`` that are prepared; says which are not, where some are.
+    """Returns the data sets of ``eval.data`` that are prepared; prints which others are not.
 
     Raises:
       FileNotFoundError, ValueError: none of them is, or the only one lacks the split.
@@ -95,7 +96,7 @@ def prepared(config: ConfigDict) -> list[str]:
 
 
 def protocols_of(spec: str, chosen: str) -> tuple[str, ...]:
-    """Names of the protocols for a data set: ``chosen``, or its own if that is "default"."""
+    """Returns the protocols of a data set: ``chosen``, or its own ones if that is "default"."""
     if chosen != "default":
         registry.protocol(chosen)
         return (chosen,)

@@ -1,4 +1,4 @@
-"""Facts of a run that its results repeat."""
+"""Gathers the facts of a run that its results repeat."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ _NOT_OF_THE_DATA = ("dir", "keep_in_memory", "threads", "train", "videos")
 
 
 def as_json(config: ConfigDict) -> dict[str, Any]:
-    """The config or a section of it as json gives it back: lists for tuples."""
+    """Returns the config or a section of it as json gives it back: lists for tuples."""
     return json.loads(json.dumps(config.to_dict()))
 
 
 def facts(config: ConfigDict, phase: str) -> dict[str, Any]:
-    """What tells the results of one run from those of another.
+    """Gathers the facts that distinguish the results of one run from those of another.
 
     Args:
       config: of the run.

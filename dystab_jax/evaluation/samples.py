@@ -1,4 +1,4 @@
-"""Frames as they are scored and shown: read once, made small for pictures."""
+"""Reads frames that are scored and shown, each once, and makes them small for pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 
 from dystab_jax import masks
 from dystab_jax.data import pipeline, records, resize
-from dystab_jax.evaluation.protocols import registry
+from dystab_jax.evaluation.protocols.base import LazyArray, Video, as_array
 from dystab_jax.inference import VideoPrediction
 
 PICTURE_WIDTH = 320  # pixels
@@ -20,7 +20,7 @@ Row = tuple[str, str]
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame for pictures: what went in, what came out, what is true; at most 320 wide.
+    """Holds one frame for pictures: input, predictions and truth, at most 320 pixels wide.
 
     Attributes:
       video, frame: names.
@@ -41,12 +41,15 @@ class Sample:
     refined: Mapping[str, str] = field(default_factory=dict)
 
     def title(self, name: str) -> str:
-        """What a picture of the mask of a model is called."""
+        """Returns the title of a picture of a model's mask."""
         return f"{name} + {self.refined[name]}" if name in self.refined else name
 
 
 class Reader:
-    """Images and truth of some records at native size; each record is read once."""
+    """Reads images and truth of some records at native size, each record once.
+
+    ``t`` is the number of a record among those given.
+    """
 
     def __init__(self, source: pipeline.Records, positions: Sequence[int]):
         raw = (source[position] for position in positions)
@@ -64,22 +67,26 @@ class Reader:
         return known
 
     def image(self, t: int) -> np.ndarray:
+        """Returns the image, RGB uint8 [H, W, 3]."""
         return self._part("image", t)
 
     def mask(self, t: int) -> np.ndarray:
+        """Returns the true mask, uint8 [H, W]."""
         return self._part("mask", t)
 
     def regions(self, t: int) -> np.ndarray:
+        """Returns the true object numbers, uint8 [H, W]."""
         return self._part("regions", t)
 
     def size(self, t: int) -> tuple[int, int]:
+        """Returns (height, width)."""
         return int(self._records[t]["height"]), int(self._records[t]["width"])
 
-    def video(self, prediction: VideoPrediction, maps: Sequence) -> registry.Video:
-        """The frames with their truth, for a protocol."""
+    def video(self, prediction: VideoPrediction, maps: Sequence[LazyArray]) -> Video:
+        """Returns the records as the frames of a video, with truth and maps, for a protocol."""
         count = range(len(self._records))
         numbered = "regions" in self._records[0]
-        return registry.Video(
+        return Video(
             truth=[partial(self.mask, t) for t in count],
             regions=[partial(self.regions, t) for t in count] if numbered else None,
             maps=maps,
@@ -87,24 +94,48 @@ class Reader:
             frame_names=prediction.frames,
         )
 
+    def image_video(self, t: int, frame: pipeline.TrainingFrame, soft_map: LazyArray) -> Video:
+        """Returns one record as a video of one frame, with truth and map, for a protocol."""
+        return Video(
+            truth=[partial(self.mask, t)],
+            maps=[soft_map],
+            groups=[frame.group],
+            frame_names=[frame.name],
+        )
+
 
 def make_sample(
-    video: str, frame: str, rows: Mapping[Row, Sequence], read: Reader, t: int, **more: Any
+    video: str,
+    frame: str,
+    rows: Mapping[Row, Sequence[LazyArray]],
+    read: Reader,
+    t: int,
+    **more: Any,
 ) -> Sample:
-    """Frame ``t`` of ``rows``; of each model the row that has gone through a CRF, if one has."""
+    """Makes a sample of frame ``t`` of ``rows``.
+
+    Args:
+      video, frame: its names.
+      rows: maps of the frames, by row; of each model the row that has gone through a CRF is
+        shown, if one has.
+      read: the frames' records.
+      t: number of the frame.
+      more: further fields of ``Sample``.
+    """
     image = resize.fit_width(read.image(t), PICTURE_WIDTH)
     shown = {}
     for (model, _), maps in rows.items():
-        soft = maps[t]() if callable(maps[t]) else maps[t]
-        shown[model] = resize.fit_mask(masks.threshold(soft), image.shape[:2])
+        mask = masks.threshold(as_array(maps[t]))
+        shown[model] = resize.fit_mask(mask, image.shape[:2])
     refined = {model: crf for model, crf in rows if crf != "none"}
     shown["truth"] = resize.fit_mask(read.mask(t), image.shape[:2])
     return Sample(video, frame, image, masks=shown, refined=refined, **{"flow": None, **more})
 
 
 def make_video_sample(
-    prediction: VideoPrediction, rows: Mapping[Row, Sequence], read: Reader, t: int
+    prediction: VideoPrediction, rows: Mapping[Row, Sequence[LazyArray]], read: Reader, t: int
 ) -> Sample:
+    """Makes a sample of frame ``t`` of a video, with flow and L_A; arguments as above."""
     return make_sample(
         prediction.video,
         prediction.frames[t],
@@ -118,6 +149,6 @@ def make_video_sample(
 
 
 def spread(items: Sequence, most: int) -> list:
-    """At most ``most`` of the items, evenly spread."""
+    """Returns at most ``most`` of the items, evenly spread."""
     chosen = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
     return [items[number] for number in dict.fromkeys(chosen.tolist())]

@@ -1,4 +1,4 @@
-"""Which snapshots of a run are scored; for supervised runs, the best on held-out frames."""
+"""Selects the snapshots that are scored; of supervised runs, the best on held-out frames."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ SELECTION = "selection.json"
 
 
 def chosen(run: Run, phases: str) -> Iterator[Snapshot]:
-    """The snapshots that ``eval.phases`` names, in its order.
+    """Yields the snapshots that ``eval.phases`` names, in its order.
 
     Args:
       run: trained.
@@ -38,7 +38,7 @@ def chosen(run: Run, phases: str) -> Iterator[Snapshot]:
 
 
 def _best_check(run: Run) -> Snapshot:
-    """The supervised check with the highest J on ``supervised.select``, measured once."""
+    """Returns the supervised check with the highest J on ``supervised.select``, measured once."""
     checks = [name for name in snapshots.phase_steps(run) if name.startswith(SUPERVISED)]
     if not checks:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The averaged networks at the ends of phases: what is evaluated, and what predicts."""
+"""Loads the averaged networks as phases left them, to score them and to predict with them."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from dystab_jax.state import Variables
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The networks at one moment of training.
+    """Holds the networks at one moment of training.
 
     Attributes:
       phase: the one that has ended, or is under way.
@@ -27,7 +27,7 @@ class Snapshot:
 
 
 def newest(run: Run) -> Snapshot:
-    """The newest checkpoint.
+    """Loads the newest checkpoint.
 
     Raises:
       FileNotFoundError: there is none yet.
@@ -47,7 +47,7 @@ def newest(run: Run) -> Snapshot:
 
 
 def phase_steps(run: Run) -> dict[str, int]:
-    """The step at which each phase that has left a snapshot ended, in their order."""
+    """Returns the last step of each phase that has left a snapshot, in their order."""
     directory = run.workdir / PHASES
     if not directory.is_dir():
         return {}
@@ -58,7 +58,7 @@ def phase_steps(run: Run) -> dict[str, int]:
 
 
 def at_end_of(run: Run, phase: str) -> Snapshot:
-    """The networks as a phase left them.
+    """Loads the networks as a phase left them.
 
     Raises:
       ValueError: it has left no snapshot; names the phases that have.

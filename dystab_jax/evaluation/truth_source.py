@@ -1,4 +1,4 @@
-"""Where ground truth comes from: a folder of PNG files, or a prepared data set."""
+"""Reads ground truth from a folder of PNG files or from a prepared data set."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -7,30 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from dystab_jax.data import records
-from dystab_jax.evaluation import mask_files
-from dystab_jax.evaluation.protocols.base import Frame
+from dystab_jax.data import mask_files, records
+from dystab_jax.evaluation.protocols.base import LazyArray
 from dystab_jax.evaluation.protocols.registry import default_protocols
 
 
 @dataclass(frozen=True)
 class TruthVideo:
-    """Truth of one video, a function per frame that has truth, in temporal order.
+    """Holds the truth of one video, a function per frame that has truth, in temporal order.
 
     Attributes:
       frame_names: file names without ending.
       masks: hard masks; None where only the numbers of the objects are known.
-      regions: object numbers, as in `scoring.Video`, None where they have none.
+      regions: object numbers, as in `base.Video`, None where they have none.
     """
 
     frame_names: list[str]
-    masks: list[Frame] | None
-    regions: list[Frame] | None
+    masks: list[LazyArray] | None
+    regions: list[LazyArray] | None
 
 
 @dataclass(frozen=True)
-class Truth:
-    """Truth of a data set.
+class TruthSet:
+    """Holds the truth of a data set.
 
     Attributes:
       dataset, split: for the report.
@@ -44,8 +43,8 @@ class Truth:
     videos: dict[str, TruthVideo]
 
 
-def from_folder(folder: Path, sequences: Sequence[str] | None = None) -> Truth:
-    """Truth from SEQUENCE/FRAME.png, IMAGE.png, or the root of DAVIS-2016 or DAVIS-2017.
+def from_folder(folder: Path, sequences: Sequence[str] | None = None) -> TruthSet:
+    """Finds truth in SEQUENCE/FRAME.png, IMAGE.png, or the root of DAVIS-2016 or DAVIS-2017.
 
     Args:
       folder: where it lies. Of a root, the sequences in ImageSets/480p/val.txt (2016) or
@@ -85,11 +84,11 @@ def from_folder(folder: Path, sequences: Sequence[str] | None = None) -> Truth:
     _require(chosen, there, f"{folder} has no {what}")
     files = {name: _frames(videos[name]) if videos else [images[name]] for name in chosen}
     read = {name: _files_video(paths) for name, paths in files.items()}
-    return Truth(dataset, split, protocol, read)
+    return TruthSet(dataset, split, protocol, read)
 
 
-def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = None) -> Truth:
-    """Truth of a prepared data set.
+def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = None) -> TruthSet:
+    """Opens the truth of a prepared data set.
 
     Args:
       data_dir: where prepared data sets lie.
@@ -127,11 +126,11 @@ def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = No
     if not videos:
         raise ValueError(f"{spec} has no truth; name a split with masks, such as val or test")
     protocol = default_protocols(spec.partition(":")[0])[0]
-    return Truth(dataset, split, protocol, videos)
+    return TruthSet(dataset, split, protocol, videos)
 
 
 def read_list(path: Path) -> list[str]:
-    """Sequence names from a list: plain names, or lines such as /JPEGImages/480p/NAME/0.jpg …
+    """Reads sequence names from a list: plain names, or lines such as /JPEGImages/480p/NAME/0.jpg.
 
     Raises:
       FileNotFoundError: no such file.

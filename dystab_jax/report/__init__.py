@@ -1,1 +1,1 @@
-"""The page with pictures, the figures and the tables of the paper."""
+"""Shows results: the page with pictures, and the figures and tables of the paper."""

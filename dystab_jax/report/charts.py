@@ -1,4 +1,4 @@
-"""Charts of the report, as SVG that goes straight into a page and takes its colours and letters."""
+"""Draws charts as SVG that goes straight into a page and takes its colours and letters."""
 
 import io
 import re
@@ -60,7 +60,7 @@ _STYLE = {
 
 
 def training_curves(measurements: Sequence[Mapping[str, Any]]) -> str:
-    """Curves of what metrics.jsonl holds, over steps, the phases shaded and named.
+    """Draws curves of what metrics.jsonl holds, over steps, the phases shaded and named.
 
     Args:
       measurements: its lines; at least one.
@@ -102,7 +102,7 @@ def training_curves(measurements: Sequence[Mapping[str, Any]]) -> str:
 
 
 def phase_spans(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]:
-    """(name, first step, last step) of each phase; one begins where the one before it ends."""
+    """Returns (name, first step, last step) of each phase; one begins where another ends."""
     spans: list[tuple[str, float, float]] = []
     for line in measurements:
         if spans and spans[-1][0] == line["phase"]:
@@ -113,7 +113,7 @@ def phase_spans(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, fl
 
 
 def scores_by_sequence(rows: Sequence[Mapping[str, Any]]) -> str:
-    """J of each sequence by each model, best fused sequence first.
+    """Draws J of each sequence by each model, best fused sequence first.
 
     Args:
       rows: of an eval/*.json file.
@@ -148,7 +148,7 @@ def scores_by_sequence(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def confidence_histograms(confidences: Mapping[str, Mapping[str, np.ndarray]]) -> str:
-    """L_A of all frames of φ and χ, one histogram per video, mean values as vertical lines.
+    """Draws L_A of all frames of φ and χ, one histogram per video, means as vertical lines.
 
     Args:
       confidences: {video: {"phi": [T], "chi": [T]}}, at least one video.
@@ -187,7 +187,7 @@ def confidence_against_j(
     confidences: Mapping[str, Mapping[str, np.ndarray]],
     frame_j: Mapping[str, Mapping[str, np.ndarray]],
 ) -> str:
-    """J of every scored frame over its L_A, a panel for φ and one for χ, with means of J.
+    """Draws J of every scored frame over its L_A, a panel for φ and one for χ, with means of J.
 
     Args:
       confidences, frame_j: {video: {"phi": [T], "chi": [T]}}, at least one video; NaN in
@@ -214,7 +214,7 @@ def confidence_against_j(
 
 
 def as_file(svg: str) -> str:
-    """A chart as an SVG file of its own: dark letters on white, whatever shows it."""
+    """Returns a chart as an SVG file of its own: dark letters on white, whatever shows it."""
     svg = svg.replace("currentColor", "#222222").replace("var(--line)", "#cccccc")
     opening = '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
     return svg.replace("<svg ", opening, 1).replace(
@@ -238,7 +238,7 @@ def _curve(axes, measurements, phases, metric: str, label: str) -> None:
 
 
 def _thin(points: np.ndarray) -> np.ndarray:
-    """[N, 2] averaged down to at most ``MOST_POINTS``."""
+    """Averages [N, 2] down to at most ``MOST_POINTS`` rows."""
     if len(points) <= MOST_POINTS:
         return points
     return np.stack([part.mean(0) for part in np.array_split(points, MOST_POINTS)])
@@ -253,7 +253,7 @@ def _short(name: str, most: int) -> str:
 
 
 def _svg(draw: "Callable[[Figure], None]", width: float, height: float, title: str) -> str:
-    """What ``draw`` draws; width and height in inches of 100 pixels."""
+    """Returns what ``draw`` draws as SVG; width and height in inches of 100 pixels."""
     # A figure of its own, not of pyplot: no window system, nothing that stays open.
     import matplotlib
     from matplotlib.figure import Figure

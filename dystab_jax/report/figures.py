@@ -1,4 +1,4 @@
-"""The paper's figures from an evaluation: files for slides and papers, beside the report."""
+"""Writes the paper's figures from an evaluation: files for slides and papers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +47,7 @@ def write(workdir: Path, evaluation: Evaluation) -> Path:
 
 
 def strip(samples: Sequence[Sample]) -> Picture:
-    """One column per frame, one row each for image, flow, the models' masks and the truth."""
+    """Draws a column per frame, a row each for image, flow, the models' masks and the truth."""
     rows = [
         [(f"image {_ascii(sample.frame)}", sample.image) for sample in samples],
         [("flow", _flow(sample)) for sample in samples],
@@ -58,7 +58,7 @@ def strip(samples: Sequence[Sample]) -> Picture:
 
 
 def grid(samples: Sequence[Sample]) -> Picture:
-    """One row per image, evenly chosen: the image, χ's mask in white, the truth in white."""
+    """Draws a row per image, evenly chosen: the image, χ's mask in white, the truth in white."""
     rows = []
     for sample in spread(samples, GRID_IMAGES):
         white = {

@@ -1,29 +1,29 @@
-"""The report of a run: one self-contained page with scores, curves and pictures."""
+"""Writes the report of a run: self-contained pages with scores, curves and pictures."""
 
 import base64
 import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import jax
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ml_collections import ConfigDict
 
-from dystab_jax import masks
 from dystab_jax.array_types import Picture
 from dystab_jax.data import resize
 from dystab_jax.evaluation.options import MODELS
+from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.samples import PICTURE_WIDTH, Sample, spread
 from dystab_jax.evaluation.score_run import Evaluation, columns_of
-from dystab_jax.report import charts, pictures
+from dystab_jax.report import charts, pictures, run_description
 from dystab_jax.report.charts import NAMES
 from dystab_jax.report.pictures import flow_to_color
-from dystab_jax.report.style import STYLE
 from dystab_jax.runtime.atomic_files import write_whole
 
 MOST_VIDEOS = 40
@@ -32,33 +32,6 @@ MOST_IN_CHART = 60  # sequences
 SHEET_VIDEOS = 6  # in overview.jpg
 WORST = 5  # videos marked, at most
 
-MEANINGS = {
-    "mean_j": "region similarity J, averaged per sequence, then over sequences",
-    "recall_j": "share of frames with J over one half",
-    "frame_mean_j": "region similarity J, averaged over all frames",
-    "mean_f": "contour accuracy F, averaged per sequence, then over sequences",
-    "decay_j": "how much J loses from the first quarter of a sequence to the last",
-    "recall_f": "share of frames with F over one half",
-    "decay_f": "how much F loses from the first quarter of a sequence to the last",
-    "f_beta": "F-measure of saliency, β² = 0.3, soft masks cut at one half",
-    "mae": "mean absolute error of the soft masks; smaller is better",
-    "f1": "F-measure of the pixels with β² = 1",
-    "ochs_f": "F-measure of Ochs et al. over the regions of a sequence",
-    "j_and_f": "mean of J and F over the objects, official unsupervised protocol",
-    "max_f": "largest F of mean precision and mean recall over all thresholds",
-    "max_mean_f": "largest mean F over all thresholds",
-    "adaptive_f": "F at twice the mean of each map",
-    "curve_mean_f": "mean F over all thresholds",
-    "s_measure": "structure measure",
-}
-SMALLER_IS_BETTER = ("mae", "decay_j", "decay_f")
-PROTOCOLS = {
-    "davis2016": "DAVIS-2016: all frames but the first and last of a sequence",
-    "all_frames": "all frames with truth, all objects together",
-    "fbms59": "FBMS-59: labelled frames, all objects together; Ochs F by objects",
-    "davis2017": "DAVIS-2017 unsupervised: objects matched with proposals",
-    "saliency": "saliency: every image counts the same",
-}
 GROUPS = {
     "moving": "the object moves",
     "paused": "the object rests for now, after or before it moves: motion says nothing",
@@ -74,6 +47,79 @@ PANELS = {
     "fused": "fused",
     "truth": "truth",
 }
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Holds J of every row over the frames of one group."""
+
+    name: str
+    meaning: str
+    frames: int
+    j: list[float]
+
+    def is_best(self, j: float) -> bool:
+        """Returns whether no row has a higher J, as it is printed."""
+        return round(j, 3) == max(round(value, 3) for value in self.j)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Holds the scores of a report as the page shows them."""
+
+    protocol: registry.Protocol
+    oracle: bool
+    columns: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> "_Scores":
+        """Takes what the page shows from the content of an eval/*.json file."""
+        protocol = registry.protocol(report["protocol"])
+        return cls(protocol, report["oracle"], columns_of(report), report["rows"])
+
+    def is_best(self, row: Mapping[str, Any], key: str) -> bool:
+        """Returns whether no row has a better score, as it is printed."""
+        best = min if key in self.protocol.smaller_is_better else max
+        return round(row[key], 3) == best(round(other[key], 3) for other in self.rows)
+
+    @property
+    def groups(self) -> list[_Group]:
+        """Returns J by group of frames; none where the data set has no groups."""
+        if not all("per_group" in row for row in self.rows):
+            return []
+        return [
+            _Group(
+                name,
+                GROUPS.get(name, ""),
+                scores["frames"],
+                [row["per_group"][name]["j"] for row in self.rows],
+            )
+            for name, scores in self.rows[0]["per_group"].items()
+        ]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Holds one picture of a strip; ``uri`` is a data URI."""
+
+    name: str
+    title: str
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """Holds the pictures of one frame with its numbers; ``confidence`` is L_A of φ and χ."""
+
+    video: str
+    frame: str
+    is_low: bool
+    j: Mapping[str, float]
+    confidence: tuple[float, float] | None
+    panels: Sequence[_Panel]
 
 
 def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: ConfigDict) -> Path:
@@ -93,6 +139,7 @@ def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: Confi
     """
     folder = workdir / "report"
     measurements = read_metrics(workdir / "metrics.jsonl")
+    training = charts.training_curves(measurements) if measurements else ""
     pages = {evaluation.path.stem: evaluation for evaluation in evaluations}
     files = dict(zip(pages, ("index", *list(pages)[1:]), strict=True))
     for name, evaluation in pages.items():
@@ -101,49 +148,64 @@ def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: Confi
         write_whole(picture, pictures.encode(_overview(samples), ".jpg", quality=90))
         report = evaluation.report
         sections = {
-            "Scores": _scores(report) + "".join(map(_scores, evaluation.others.values())),
-            "What was run": _what_was_run(report, config)
-            + _files(folder, workdir, evaluation, picture),
+            "scores": [_Scores.of(one) for one in (report, *evaluation.others.values())],
+            "run": {
+                "facts": run_description.facts(report, config),
+                "config": json.dumps(config.to_dict(), indent=1, default=str),
+                "files": _files(folder, workdir, evaluation, picture),
+            },
+            "training": training,
+            "masks": _masks(samples, report["rows"]),
         }
         if len(report["rows"][0]["per_sequence"]) <= MOST_IN_CHART:
-            sections["J by sequence"] = _chart(charts.scores_by_sequence(report["rows"]))
-        sections["Training"] = _training(measurements)
-        sections["Masks"] = _strips(samples, report["rows"])
+            sections["by_sequence"] = charts.scores_by_sequence(report["rows"])
         if evaluation.confidences:
-            sections["How well the masks separate the flow"] = _confidences(
-                evaluation.confidences, report
-            )
+            sections["confidence"] = _confidence(evaluation.confidences)
         if evaluation.frame_j:
-            sections["Whether masks that separate better are better"] = _confidences_and_j(
-                evaluation
-            )
-        others = {other: f"{file}.html" for other, file in files.items() if other != name}
-        write_whole(folder / f"{files[name]}.html", _page(report, sections, others))
+            sections["quality"] = {
+                "svg": charts.confidence_against_j(evaluation.confidences, evaluation.frame_j),
+                "correlation": report["confidence_rank_correlation"],
+            }
+        others = {other: quote(f"{file}.html") for other, file in files.items() if other != name}
+        write_whole(folder / f"{files[name]}.html", _render(report, sections, others))
     return folder / "index.html"
 
 
-def _page(report: Mapping[str, Any], sections: Mapping[str, str], others: Mapping[str, str]) -> str:
-    title = f"DyStaB-JAX on {report['dataset']}:{report['split']}"
-    body = "\n".join(
-        f'<section><h2 id="{_anchor(name)}">{name}</h2>\n{content}\n</section>'
-        for name, content in sections.items()
+def _render(
+    report: Mapping[str, Any], sections: Mapping[str, Any], others: Mapping[str, str]
+) -> str:
+    """Fills the template of a page.
+
+    Args:
+      report: content of eval/DATASET-SPLIT.json.
+      sections: content of each section of the template that the page has.
+      others: links to the other pages, by what they say.
+
+    Returns:
+      HTML.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    contents = " ".join(f'<a href="#{_anchor(name)}">{name}</a>' for name in sections)
-    if others:
-        contents += " · " + " ".join(
-            f'<a href="{quote(file)}">{escape(name)}</a>' for name, file in others.items()
-        )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>"
-        f"<h1>{escape(title)}</h1>\n<p>{_subtitle(report)}</p><nav>{contents}</nav></header>\n"
-        f"{body}\n</body>\n</html>\n"
+    return environment.get_template("page.html.j2").render(
+        title=f"DyStaB-JAX on {report['dataset']}:{report['split']}",
+        subtitle=_subtitle(report),
+        sections=sections,
+        others=others,
+        fusion=report["rules"]["fusion"],
+        trusts_loss_a=run_description.trusts_loss_a(report),
+        model_names=NAMES,
+        colors=pictures.COLORS,
     )
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The measurements of a metrics.jsonl; none where it does not exist.
+    """Reads the measurements of a metrics.jsonl; none where it does not exist.
 
     A line that is not whole, such as the last one of a run that was killed, is left out.
     """
@@ -159,7 +221,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def panels(sample: Sample, width: int = PICTURE_WIDTH) -> dict[str, Picture]:
-    """The pictures of one frame, by the keys of ``PANELS``, at most ``width`` pixels wide."""
+    """Draws the pictures of one frame, by the keys of ``PANELS``, at most ``width`` pixels wide."""
     image = resize.fit_width(sample.image, width)
     size = image.shape[:2]
     shown = {"image": image}
@@ -173,128 +235,19 @@ def panels(sample: Sample, width: int = PICTURE_WIDTH) -> dict[str, Picture]:
 
 
 def _subtitle(report: Mapping[str, Any]) -> str:
+    count = f"{report['sequences']} sequences, {report['frames']} frames"
+    if report["protocol"] == "saliency":
+        count = f"{report['frames']} images"
     devices = jax.device_count()
-    return escape(
-        f"{_count(report)} · phase {report['phase']}, "
+    return (
+        f"{count} · phase {report['phase']}, "
         f"step {report['checkpoint']} · {time.strftime('%Y-%m-%d %H:%M')} · jax {jax.__version__}, "
         f"{devices} {jax.default_backend()} device{'s' if devices > 1 else ''}"
     )
 
 
-def _count(report: Mapping[str, Any]) -> str:
-    if report["protocol"] == "saliency":
-        return f"{report['frames']} images"
-    return f"{report['sequences']} sequences, {report['frames']} frames"
-
-
-def _scores(report: Mapping[str, Any]) -> str:
-    rows = report["rows"]
-    columns = columns_of(report)
-    head = "".join(
-        f'<th title="{escape(MEANINGS[key])}">{escape(name)}</th>' for name, key in columns.items()
-    )
-    best = {
-        key: (min if key in SMALLER_IS_BETTER else max)(round(row[key], 3) for row in rows)
-        for key in columns.values()
-    }
-    lines = [
-        f"<tr><th>{_row_name(row)}</th>"
-        + "".join(_cell(row[key], round(row[key], 3) == best[key]) for key in columns.values())
-        + "</tr>"
-        for row in rows
-    ]
-    protocol = PROTOCOLS.get(report["protocol"], report["protocol"])
-    oracle = (
-        "Ground truth chose which region is the object: these are upper bounds."
-        if report["oracle"]
-        else "Ground truth was used for nothing but the scores (oracle: no)."
-    )
-    table = f'<table class="scores"><tr><th></th>{head}</tr>{"".join(lines)}</table>'
-    meanings = "; ".join(f"{name}: {MEANINGS[key]}" for name, key in columns.items())
-    note = f"Protocol {escape(protocol)}. {oracle} {escape(meanings)}."
-    return f'<div class="wide">{table}</div><p class="note">{note}</p>{_groups(rows)}'
-
-
-def _groups(rows: Sequence[Mapping[str, Any]]) -> str:
-    """J by group of frames, where the data set has groups."""
-    if not all("per_group" in row for row in rows):
-        return ""
-    lines = []
-    for group in rows[0]["per_group"]:
-        scores = [row["per_group"][group] for row in rows]
-        best = max(round(score["j"], 3) for score in scores)
-        cells = "".join(_cell(score["j"], round(score["j"], 3) == best) for score in scores)
-        lines.append(
-            f"<tr><th>{escape(group)}</th>{cells}<td>{scores[0]['frames']}</td>"
-            f'<td class="text">{escape(GROUPS.get(group, ""))}</td></tr>'
-        )
-    head = "".join(f"<th>{_row_name(row)}</th>" for row in rows)
-    return (
-        '<h3>J by kind of frame</h3><div class="wide"><table class="scores"><tr><th></th>'
-        f'{head}<th>frames</th><th class="text">what it is</th></tr>{"".join(lines)}</table></div>'
-    )
-
-
-def _what_was_run(report: Mapping[str, Any], config: ConfigDict) -> str:
-    data, loss, plan = config.data, config.loss, config.bootstrap
-    height, width = data.image_size
-    networks = {
-        f"{NAMES[name]}": f"DeepLab on {config[name].model.backbone}, output stride "
-        f"{config[name].model.output_stride}, {config[name].model.norm} norm, "
-        + (f"weights from {config[name].pretrained}" if config[name].pretrained else "from scratch")
-        for name in ("phi", "chi")
-    }
-    facts = {
-        "training data": f"{data.train} at {width}×{height}, batches of {data.batch_size}, "
-        f"seed {config.seed}",
-        "scored on": f"{report['dataset']}:{report['split']}, protocol {report['protocol']}",
-        "φ, motion": networks["φ"],
-        "χ, appearance": networks["χ"],
-        "ψ, inpainter": _describe_psi(config.psi.model),
-        "optimizers": "; ".join(
-            f"{NAMES[name]} {config[name].optimizer.name} {config[name].optimizer.learning_rate:g}"
-            for name in ("phi", "psi", "chi")
-        ),
-        "losses": f"{loss.mask_mode.replace('_', ' ')} masks in L_A, weight of L_TC "
-        f"{loss.temporal_weight:g}, margin δ {loss.margin:g}",
-        "schedule": f"{plan.warm_up_epochs:g} epochs of warm-up, {plan.dynamic_epochs:g} of φ and "
-        f"ψ, then {plan.rounds} rounds of {plan.static_epochs:g} of χ and {plan.joint_epochs:g} of "
-        "φ and ψ",
-        "after the loop": _refinement(config),
-        "CRF": ", ".join(sorted({row["crf"] for row in report["rows"]})),
-        "fusion": f"{report['rules']['fusion']}"
-        + (", χ alone where its L_A is greater" if _trusts(report) else "")
-        + "; the border rule says which region "
-        f"is the object, {'once per video' if config.eval.vote else 'in every frame'}",
-    }
-    lines = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
-    whole = escape(json.dumps(config.to_dict(), indent=1, default=str))
-    return (
-        f"<dl>{lines}</dl><details><summary>the whole config</summary><pre>{whole}</pre></details>"
-    )
-
-
-def _describe_psi(model: ConfigDict) -> str:
-    fit = "" if model.parametric == "none" else f"{model.parametric} fit of the context"
-    widths = ", ".join(map(str, model.widths))
-    network = f"a network of widths {widths}" if widths else ""
-    return ", then ".join(part for part in (fit, network) if part)
-
-
-def _refinement(config: ConfigDict) -> str:
-    if config.self_training.data:
-        own = config.self_training
-        return f"{own.epochs:g} epochs of self-training on {own.data}, refined by {own.crf}"
-    if config.supervised.data:
-        return f"fine-tuning with the labels of {config.supervised.data}: not unsupervised"
-    return "nothing"
-
-
-def _trusts(report: Mapping[str, Any]) -> bool:
-    return (rules := report["rules"])["fusion"] in masks.COMBINING and rules["trust"] == "loss_a"
-
-
-def _files(folder: Path, workdir: Path, evaluation: Evaluation, picture: Path) -> str:
+def _files(folder: Path, workdir: Path, evaluation: Evaluation, picture: Path) -> dict[str, str]:
+    """Links to the files of the run that exist, relative to the page, by what they say."""
     candidates = {
         "scores (json)": evaluation.path,
         "masks (png)": workdir / "masks" / evaluation.path.stem,
@@ -302,26 +255,15 @@ def _files(folder: Path, workdir: Path, evaluation: Evaluation, picture: Path) -
         "measurements": workdir / "metrics.jsonl",
         "picture of some masks": picture,
     }
-    links = (
-        f'<a href="{quote(os.path.relpath(path, folder))}">{name}</a>'
+    return {
+        name: quote(os.path.relpath(path, folder))
         for name, path in candidates.items()
         if path.exists()
-    )
-    return f'<p class="files">{" ".join(links)}</p>'
+    }
 
 
-def _training(measurements: Sequence[Mapping[str, Any]]) -> str:
-    if not measurements:
-        return '<p class="note">This workdir has no metrics.jsonl with measurements.</p>'
-    note = (
-        "Measured on training batches. Bands are the phases of Algorithm 1: ψ warms up on random "
-        "regions; φ and ψ play (dynamic); then, in each round, χ learns φ's masks (static) and φ "
-        "and ψ play with χ's advice (joint)."
-    )
-    return f'<p class="note">{note}</p>{_chart(charts.training_curves(measurements))}'
-
-
-def _strips(samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]) -> str:
+def _masks(samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Chooses the videos that are shown, the worst ones among them, and draws them."""
     scores = {row["model"]: row["per_sequence"] for row in rows}
     pictured = {sample.video for sample in samples}
     judged = list(scores.values())[-1]
@@ -330,115 +272,64 @@ def _strips(samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]) -> str
     # The worst ones are worth a look wherever their names stand.
     others = [sample.video for sample in samples if sample.video not in worst]
     chosen = worst | set(others[: MOST_VIDEOS - len(worst)])
-    last = _row_name(rows[-1])
-    what = (
-        "The middle frame of each video with the masks of each model; J is that of the whole "
-        "sequence, L_A that of the frame"
-        if samples[0].flow is not None
-        else "Images with the masks of χ; J is that of the image"
-    )
-    note = f"{what}. Marked: the {len(worst)} lowest J of {last}."
-    total = len(judged)
-    if len(chosen) < total:
-        note += f" {len(chosen)} of {total} are shown."
-    strips = (
-        _strip(sample, {model: scores[model][sample.video]["j"] for model in scores}, worst)
+    strips = [
+        _strip(
+            sample,
+            {model: scores[model][sample.video]["j"] for model in scores},
+            sample.video in worst,
+        )
         for sample in samples
         if sample.video in chosen
-    )
-    return f'<p class="note">{note}</p>{"".join(strips)}'
-
-
-def _strip(sample: Sample, scores: Mapping[str, float], worst: set[str]) -> str:
-    mark = ' <span class="worst">low</span>' if sample.video in worst else ""
-    numbers = " ".join(f"{_model(model)} <b>{score:.3f}</b>" for model, score in scores.items())
-    shown = "".join(
-        f'<div><img src="{_data_uri(picture)}" width="{picture.shape[1]}" '
-        f'height="{picture.shape[0]}" alt="{name} of {escape(sample.video)}">'
-        f"<span>{escape(sample.title(name).replace(name, PANELS[name], 1))}</span></div>"
-        for name, picture in panels(sample).items()
-    )
-    frame = ""
-    if sample.flow is not None:
-        numbers += f" · L_A φ {sample.confidence_phi:.2f}, χ {sample.confidence_chi:.2f}"
-        frame = f" frame {escape(sample.frame)}"
-    return (
-        f"<figure><figcaption><b>{escape(sample.video)}</b>{frame}{mark}"
-        f'<span class="right">J {numbers}</span></figcaption><div class="strip">{shown}</div>'
-        "</figure>"
-    )
-
-
-def _confidences(
-    confidences: Mapping[str, Mapping[str, np.ndarray]], report: Mapping[str, Any]
-) -> str:
-    frames = {
-        model: np.concatenate([video[model] for video in confidences.values()])
-        for model in ("phi", "chi")
+    ]
+    return {
+        "of_videos": samples[0].flow is not None,
+        "low": len(worst),
+        "judge": rows[-1],
+        "total": len(judged),
+        "strips": strips,
     }
+
+
+def _strip(sample: Sample, j: Mapping[str, float], is_low: bool) -> _Strip:
+    shown = [
+        _Panel(
+            name,
+            sample.title(name).replace(name, PANELS[name], 1),
+            _data_uri(picture),
+            width=picture.shape[1],
+            height=picture.shape[0],
+        )
+        for name, picture in panels(sample).items()
+    ]
+    if sample.flow is None:
+        return _Strip(sample.video, "", is_low, j, None, shown)
+    confidence = sample.confidence_phi, sample.confidence_chi
+    return _Strip(sample.video, sample.frame, is_low, j, confidence, shown)
+
+
+def _confidence(confidences: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    phi, chi = (
+        np.concatenate([video[model] for video in confidences.values()]) for model in ("phi", "chi")
+    )
     names = sorted(confidences)[:MOST_VIDEOS]
-    note = (
-        "L_A (Eq. 3) of the masks of φ and χ, one histogram per video, lines at the means: the "
-        "greater, the worse the flow inside a mask follows from the flow outside and the other "
-        f"way round. Over all frames: φ {frames['phi'].mean():.2f}, χ {frames['chi'].mean():.2f}."
-    )
-    share = np.mean(frames["chi"] > frames["phi"])
-    note += f" In {share:.0%} of the frames χ's mask separates better"
-    if report["rules"]["fusion"] == "weighted":
-        note += " and weighs more in the fusion"
-    elif _trusts(report):
-        note += ", and fusion takes it alone"
-    note += "."
-    if len(names) < len(confidences):
-        note += f" {len(names)} of {len(confidences)} videos are shown."
-    chart = charts.confidence_histograms({name: confidences[name] for name in names})
-    return f'<p class="note">{note}</p>{_chart(chart)}'
-
-
-def _confidences_and_j(evaluation: Evaluation) -> str:
-    found = evaluation.report["confidence_rank_correlation"]
-    told = ", ".join(
-        f"{charts.NAMES[model]} {'not defined' if value is None else format(value, '.2f')}"
-        for model, value in found.items()
-    )
-    note = (
-        "J of the frames over L_A, by which Eq. (7) weighs pseudo-labels and fusion φ and χ; "
-        f"lines are means of ten equal parts. Spearman's rank correlation: {told}."
-    )
-    chart = charts.confidence_against_j(evaluation.confidences, evaluation.frame_j)
-    return f'<p class="note">{note}</p>{_chart(chart)}'
+    return {
+        "phi": phi.mean(),
+        "chi": chi.mean(),
+        "chi_share": f"{np.mean(chi > phi):.0%}",
+        "shown": len(names),
+        "total": len(confidences),
+        "svg": charts.confidence_histograms({name: confidences[name] for name in names}),
+    }
 
 
 def _overview(samples: Sequence[Sample]) -> Picture:
-    """A sheet of some videos, evenly chosen; the first panel bears the video's name."""
+    """Draws a sheet of some videos, evenly chosen; the first panel bears the video's name."""
     rows = []
     for sample in spread(samples, SHEET_VIDEOS):
         ascii_name = sample.video.encode("ascii", "replace").decode()
         captions = {"image": ascii_name}
         rows.append([(captions.get(key, key), one) for key, one in panels(sample).items()])
     return pictures.sheet(rows)
-
-
-def _chart(svg: str) -> str:
-    """On a narrow screen a chart is scrolled sideways rather than unreadably small."""
-    return f'<div class="wide">{svg}</div>'
-
-
-def _cell(value: float, best: bool) -> str:
-    return f"<td><b>{value:.3f}</b></td>" if best else f"<td>{value:.3f}</td>"
-
-
-def _model(name: str) -> str:
-    return f'<span class="model {escape(name)}">{escape(NAMES.get(name, name))}</span>'
-
-
-def _row_name(row: Mapping[str, Any]) -> str:
-    crf = "" if row["crf"] == "none" else f" + {escape(row['crf'])}"
-    return _model(row["model"]) + crf
-
-
-def _anchor(name: str) -> str:
-    return name.lower().replace(" ", "-")
 
 
 def _data_uri(picture: Picture) -> str:

@@ -1,4 +1,4 @@
-"""Tables 1 to 7 of the paper as data: its numbers, and which of our results stand beside them.
+"""Describes Tables 1 to 7 of the paper: its numbers, and which results stand beside them.
 
 Scores are given as in the paper, times 100.
 """
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 Facts = dict[str, Any]
-"""What ``experiments.facts`` says of a run."""
+"""Facts of a run, see ``run_facts.facts``."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A data set and the score that a table gives of it.
+    """Describes a data set and the score that a table gives of it.
 
     Attributes:
       title: as in the paper.
@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table.
+    """Describes a row of a table.
 
     Attributes:
       label: of the row.
@@ -59,7 +59,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper.
+    """Describes a table of the paper.
 
     Attributes:
       number, title: as in the paper.

@@ -1,4 +1,4 @@
-"""Pictures of masks and flow. NumPy and OpenCV only; all images are RGB uint8 [H, W, 3]."""
+"""Draws pictures of masks and flow. NumPy and OpenCV only; all images are RGB uint8 [H, W, 3]."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def overlay(
     outline: int | None = None,
     fade: float = 0.0,
 ) -> Picture:
-    """The image with the mask tinted and its outline drawn, inside the mask, in full colour.
+    """Tints the mask in the image and draws its outline, inside the mask, in full colour.
 
     The edge of the image counts as an edge of a mask that touches it.
 
@@ -71,12 +71,12 @@ def overlay(
 
 
 def fit_flow_picture(picture: Picture, size: tuple[int, int]) -> Picture:
-    """A picture of flow, often smaller than its frame, at (height, width)."""
+    """Resizes a picture of flow, often smaller than its frame, to (height, width)."""
     return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def caption(image: Picture, text: str) -> Picture:
-    """The image under a line of text; OpenCV's letters are ASCII, so Greek has to be spelled.
+    """Puts a line of text above the image; OpenCV draws ASCII alone, so Greek has to be spelled.
 
     Text that is too wide for the image is made smaller, down to half, and then cut.
 
@@ -94,7 +94,7 @@ def caption(image: Picture, text: str) -> Picture:
 
 
 def sheet(rows: Sequence[Sequence[tuple[str, Picture]]], width: int = 240) -> Picture:
-    """Rows of captioned panels on white, each panel ``width`` pixels wide.
+    """Arranges rows of captioned panels on white, each panel ``width`` pixels wide.
 
     Args:
       rows: (caption, image) of each panel; rows may differ in length.
@@ -121,7 +121,7 @@ def sheet(rows: Sequence[Sequence[tuple[str, Picture]]], width: int = 240) -> Pi
 
 
 def encode(image: Picture | UInt8[np.ndarray, "H W"], ending: str, quality: int = 85) -> bytes:
-    """The bytes of an image file.
+    """Encodes an image; returns the bytes of its file.
 
     Args:
       image: RGB or grey.
@@ -149,7 +149,7 @@ def _at_width(image: Picture, width: int) -> Picture:
 
 
 def flow_to_color(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
-    """Colour wheel: hue tells the direction, saturation the length.
+    """Shows flow by a colour wheel: hue for the direction, saturation for the length.
 
     Args:
       flow: [H, W, 2], pixels.
@@ -158,8 +158,6 @@ def flow_to_color(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
     Returns:
       RGB uint8 [H, W, 3]; white where nothing moves.
     """
-    import cv2
-
     length = np.linalg.norm(flow, axis=-1)
     if longest is None:
         longest = float(np.percentile(length, 99))

@@ -15,7 +15,7 @@ Arrays = Any
 
 
 class Checkpoints:
-    """The newest checkpoints of one run; a half-written one is never seen.
+    """Keeps the newest checkpoints of one run; a half-written one is never seen.
 
     Args:
       directory: made where absent.
@@ -43,11 +43,11 @@ class Checkpoints:
         self._manager.save(step, args=items)
 
     def steps(self) -> list[int]:
-        """Those that are complete, in order."""
+        """Returns those that are complete, in order."""
         return sorted(self._manager.all_steps())
 
     def position(self, step: int) -> dict[str, Any]:
-        """What was saved beside the arrays of a step.
+        """Reads what was saved beside the arrays of a step.
 
         Raises:
           ValueError: it is unreadable.
@@ -59,7 +59,7 @@ class Checkpoints:
             raise ValueError(self._damaged(step, error)) from error
 
     def restore(self, like: Arrays, step: int | None = None) -> tuple[Arrays, dict] | None:
-        """Arrays and position of a step, by default the newest; None where nothing has been saved.
+        """Reads arrays and position of a step, by default the newest; None where there is none.
 
         Args:
           like: a tree of the same structure, or its ShapeDtypeStructs; gives shapes and devices.
@@ -99,7 +99,7 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Until everything is on disk."""
+        """Waits until everything is on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Checkpoints:
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Shape of every array of a tree of dicts, by its path."""
+    """Returns the shape of every array of a tree of dicts, by its path."""
     flat = ocp.tree.to_flat_dict(tree)
     return {".".join(map(str, path)): tuple(leaf.shape) for path, leaf in flat.items()}
 

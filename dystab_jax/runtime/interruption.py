@@ -20,7 +20,7 @@ _GO_ON = "ended; the same command goes on from what is saved"
 
 
 class Interrupted(RuntimeError):
-    """A signal has asked the program to end.
+    """Signals that SIGTERM or Ctrl-C has asked the program to end.
 
     Attributes:
       exit_status: 128 + the number of the signal, as shells have it.
@@ -32,7 +32,7 @@ class Interrupted(RuntimeError):
 
 
 class Interruption:
-    """While entered, turns the first SIGTERM or SIGINT into an orderly end.
+    """Turns the first SIGTERM or SIGINT into an orderly end, while entered.
 
     Within ``deferred`` the signal only sets ``requested``; elsewhere it raises Interrupted at once.
     A second signal, wherever it comes, is a KeyboardInterrupt. If neither ends the program within
@@ -71,7 +71,7 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """A stretch that looks at ``requested`` itself, where it is fit to stop.
+        """Marks a stretch that looks at ``requested`` itself, where it is fit to stop.
 
         Raises:
           Interrupted: at the end, if there was a request that it did not look at any more.
@@ -85,7 +85,7 @@ class Interruption:
             self.end(_GO_ON)
 
     def requested_at(self, step: int) -> bool:
-        """Whether to stop after this step; the same in all processes, each of which must ask."""
+        """Reports whether to stop after this step; alike in all processes, and each must ask."""
         if processes.count() > 1 and multihost_utils.reached_preemption_sync_point(step):
             self.requested = signal.SIGTERM
         return self.requested is not None

@@ -3,7 +3,9 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,6 @@ from tqdm import tqdm
 
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
-from dystab_jax.state import State, Variables
 
 ADVICE = (
     "Things to try: the defaults of configs/davis.py (loss.mask_mode=straight_through, "
@@ -24,7 +25,7 @@ DISTRUSTED_BATCHES = 5
 
 
 class TrainingStopped(RuntimeError):
-    """Training cannot go on in a useful way; the message says why and what to try."""
+    """Signals that training cannot go on in a useful way; says why and what to try."""
 
 
 class Log:
@@ -90,14 +91,19 @@ class Guard:
                     "are nowhere more confident than its own by loss.margin"
                 )
 
-    def check_state(self, phase: str, state: State) -> None:
-        """Raises TrainingStopped where a variable is not finite, before it is saved."""
-        for name in ("phi", "psi", "chi"):
-            if not _all_finite(getattr(state, name).variables):
+    def check_variables(self, phase: str, variables: Mapping[str, Any]) -> None:
+        """Raises TrainingStopped where a variable is not finite, before it is saved.
+
+        Args:
+          phase: for the message.
+          variables: trees of arrays by network.
+        """
+        for name, tree in variables.items():
+            if not _all_finite(tree):
                 raise TrainingStopped(f"variables of {name} are not finite in {phase}. {ADVICE}")
 
 
 @jax.jit
-def _all_finite(tree: Variables) -> jax.Array:
+def _all_finite(tree: Any) -> jax.Array:
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
     return jnp.all(jnp.array(leaves))

@@ -12,7 +12,7 @@ AXIS = "data"
 
 
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """All devices of all hosts in one row; the batch is split along it."""
+    """Returns all devices of all hosts in one row; the batch is split along it."""
     return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
 
 
@@ -43,13 +43,13 @@ def map_prediction(predict: Callable, mesh: Mesh) -> Callable:
 
 
 def replicate(tree, mesh: Mesh):
-    """The same values on every device."""
+    """Puts the same values on every device."""
     sharding = NamedSharding(mesh, P())
     return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
 
 
 def shard(batch: dict[str, np.ndarray], mesh: Mesh, batch_axis: int = 1) -> dict[str, jax.Array]:
-    """This process's share of a batch, on its devices."""
+    """Puts this process's share of a batch on its devices."""
     sharding = NamedSharding(mesh, P(*[None] * batch_axis, AXIS))
     put = partial(jax.make_array_from_process_local_data, sharding)
     return {name: put(array) for name, array in batch.items()}

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cluster:
-    """How the processes find one another.
+    """Describes how the processes find one another.
 
     Attributes:
       coordinator: HOST:PORT of the first process; None where the cluster tells: TPU pods, Slurm
@@ -96,7 +96,7 @@ def fail(message: str) -> NoReturn:
 
 @contextmanager
 def ending_together(passing: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Within it, whatever ends one of several processes ends all, and each says why.
+    """Makes whatever ends one of several processes end all; each says why.
 
     Args:
       passing: what the caller deals with itself.
@@ -117,27 +117,27 @@ def ending_together(passing: tuple[type[Exception], ...]) -> Iterator[None]:
 
 
 def count() -> int:
-    """How many there are."""
+    """Returns how many there are."""
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def index() -> int:
-    """The number of this one, from 0; of a process by itself without asking for a device."""
+    """Returns the number of this one, from 0; a process by itself does not ask for a device."""
     return jax.process_index() if jax.distributed.is_initialized() else 0
 
 
 def is_first() -> bool:
-    """Whether this process writes what belongs to all."""
+    """Reports whether this process writes what belongs to all."""
     return index() == 0
 
 
 def mine(items: Sequence[T]) -> Sequence[T]:
-    """The share of this process."""
+    """Returns the share of this process."""
     return items[index() :: count()]
 
 
 def gather(value: T) -> list[T]:
-    """What each process has given, in their order; all must call it.
+    """Returns what each process has given, in their order; all must call it.
 
     Args:
       value: anything that can be pickled.
@@ -162,11 +162,11 @@ def meet(where: str) -> None:
 
 
 def bar(*arguments, **options) -> tqdm:
-    """A progress bar of this process's share, shown by the first alone; in a file, now and then."""
+    """Shows the progress of this process's share, in the first alone; in a file, now and then."""
     interval = 0.1 if sys.stderr.isatty() else 10.0
     return tqdm(*arguments, **options, mininterval=interval, disable=not is_first())
 
 
 def local(tree: Any) -> Any:
-    """Arrays that are the same on all devices, as this process has them."""
+    """Returns arrays that are the same on all devices, as this process has them."""
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), tree)

@@ -18,9 +18,9 @@ from benchmarks import training
 from dystab_jax import build, masks
 from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.inpainter import Inpainter
-from dystab_jax.optimizers import make_optimizer
+from dystab_jax.networks.optimizers import make_optimizer
 from dystab_jax.runtime import parallel
-from dystab_jax.state import Trained
+from dystab_jax.state import Trainable
 from tests.support.tiny_networks import LEARNERS, draw_variables, tiny_batch, tiny_state, tiny_steps
 
 torch = pytest.importorskip("torch")
@@ -294,7 +294,7 @@ def test_a_round_is_its_updates_one_by_one(state):
 def test_optimizers_and_averages_agree(section):
     start = np.linspace(-1, 2, 6, dtype=np.float32)
     scale = np.float32([3, 1, 1e-3, 0, 2, -1])
-    trained = Trained(None, make_optimizer(**section), average_decay=0.25)
+    trained = Trainable(None, make_optimizer(**section), average_decay=0.25)
     learner = trained.start({"params": {"weight": start}})
     network = torch.nn.Linear(6, 1, bias=False)
     network.weight.data[:] = torch.from_numpy(start)
@@ -392,9 +392,9 @@ def test_the_benchmark_has_a_row_for_each_step(quick, tmp_path, capsys):
         for game in (counts, {"phi_updates": 1, "psi_updates": 0}):
             whole = game | {"with_static": with_static}
             assert ("dynamic_round", *sorted(whole.items())) in games
-    assert ("static_round", ("first", False)) in games
+    assert ("single_round", ("first", False), ("update", "update_chi")) in games
     step, batch = next(
-        (step, batch) for step, batch in quick if step.func.__name__ == "static_round"
+        (step, batch) for step, batch in quick if step.func.__name__ == "single_round"
     )
     assert {name: (array.shape, array.dtype) for name, array in batch.items()} == {
         "image": ((1, 1, 32, 48, 3), np.uint8),

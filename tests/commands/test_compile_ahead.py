@@ -6,14 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from dystab_jax.bootstrap import Bootstrap, Phase, step_of
 from dystab_jax.build import Run, unpack
 from dystab_jax.commands import compile_ahead
 from dystab_jax.data import pipeline, records
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.runtime import parallel
+from dystab_jax.schedule import KINDS, Bootstrap, Phase, step_of
 from dystab_jax.state import parameter_count
-from dystab_jax.steps import ARRAYS, USES
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def test_abstract_batches_are_those_of_the_pipeline(run, kind):
         augmentation=pipeline.Augmentation(True, 0.8, 0.2),
         threads=1,
         labels=labels if kind == "static" else None,
-        arrays=ARRAYS[kind],
+        arrays=KINDS[kind].reads,
     )
     given = parallel.shard(next(batches), run.mesh)
     expected = compile_ahead.training_batch(phase, run)
@@ -66,17 +65,17 @@ def test_every_step_of_a_run_is_there_once(run):
     assert names == [*training, "predict φ", "predict χ", "confidence"]
 
 
-@pytest.mark.parametrize("kind", USES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_step_needs_what_it_is_handed_and_nothing_else(run, kind):
     options = unpack(Bootstrap, run.config.bootstrap, "bootstrap")
     updates = options.phi_updates + options.psi_updates
     phase = Phase("x", kind, 0, 1, updates, first=False)
     step = parallel.map_step(step_of(phase, run.steps, options), run.mesh)
     batch = compile_ahead.training_batch(phase, run)
-    own, _ = run.abstract_state().split(USES[kind])
+    own, _ = run.abstract_state().split(KINDS[kind].networks)
     after, _ = jax.eval_shape(step, own, batch)
     assert jax.tree.structure(after) == jax.tree.structure(own)
-    for name in USES[kind]:
+    for name in KINDS[kind].networks:
         with pytest.raises(AttributeError, match="None"):
             jax.eval_shape(step, own.replace(**{name: None}), batch)
 
@@ -100,20 +99,6 @@ def test_what_the_compiler_says_of_a_step(run):
     assert measured.roofline_seconds is None  # of a CPU nothing is known
     assert "cpu:2: 2 devices" in compile_ahead.heading(run, "cpu:2")
     assert compile_ahead.row(measured).endswith(" 2 s")
-
-
-def test_the_roofline_is_the_slower_of_arithmetic_and_memory():
-    one = compile_ahead.Chip(flops=100.0, bandwidth=10.0, memory=1.0)
-    assert compile_ahead.roofline(one, flops=1000.0, accessed=50.0) == (10.0, 1.0)
-    seconds, share = compile_ahead.roofline(one, flops=1000.0, accessed=400.0)
-    assert (seconds, share) == (40.0, 0.25)
-
-
-def test_half_a_chip_has_half_of_everything():
-    whole, half = compile_ahead.CHIPS["TPU v4"], compile_ahead.device_of("TPU v4")
-    assert (half.flops, half.memory) == (whole.flops / 2, whole.memory / 2)
-    assert compile_ahead.device_of("TPU v6 lite") == compile_ahead.CHIPS["TPU v6 lite"]
-    assert compile_ahead.device_of("cpu") is None
 
 
 def test_what_does_not_fit_is_told(run, monkeypatch):

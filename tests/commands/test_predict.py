@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import davis
+from data_prep import video
 from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
 from dystab_jax import inference, masks
@@ -179,7 +180,7 @@ def test_flow_comes_from_the_estimator_that_is_asked_for(run, state, tmp_path, c
 
     asked = FlowOptions("raft_small", tmp_path / "weights.pth")
     made = {asked: Still(), FlowOptions(): Dis()}
-    monkeypatch.setattr(predict, "make_estimator", lambda options, video: made[options])
+    monkeypatch.setattr(video, "make_estimator", lambda options, video: made[options])
     source = write_frames(tmp_path / "in", FRAMES[:3])
     predict.predict(run, run.averages(state), source, tmp_path / "out", asked)
     predict.predict(run, run.averages(state), source, tmp_path / "other")
@@ -264,7 +265,7 @@ def test_unreadable_frame_is_named_and_nothing_is_left(run, state, tmp_path):
 def test_frames_of_different_sizes_are_named(run, state, tmp_path):
     source = write_frames(tmp_path / "in", FRAMES[:2])
     assert cv2.imwrite(str(source / "2.png"), FRAMES[0, :40])
-    with pytest.raises(ValueError, match=r"in: frame 2 is 65x40, the first one 65x49"):
+    with pytest.raises(ValueError, match=r"in: frame 2 is 65x40, frame 0 is 65x49"):
         predict.predict(run, run.averages(state), source, tmp_path / "out")
 
 
@@ -276,7 +277,7 @@ def test_frames_too_small_for_flow(run, state, tmp_path):
 
 def test_overlay_that_cannot_be_written_is_an_error(run, state, tmp_path, monkeypatch, capfd):
     source = write_frames(tmp_path / "in", FRAMES[:2])
-    monkeypatch.setattr(predict.cv2, "VideoWriter_fourcc", lambda *_: 0x58585858)
+    monkeypatch.setattr(cv2, "VideoWriter_fourcc", lambda *_: 0x58585858)
     with pytest.raises(OSError, match=r"overlay\.mp4 has 0 of 2 frames"):
         predict.predict(run, run.averages(state), source, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from dystab_jax.commands import score_masks
-from dystab_jax.data import records
-from dystab_jax.evaluation import metrics, submission
+from dystab_jax.data import mask_files, records
+from dystab_jax.evaluation import metrics
 from dystab_jax.evaluation.protocols import registry
 from tests.support.mask_encodings import ENCODINGS, coloured, random_masks
 
@@ -95,7 +95,7 @@ def test_the_ends_need_no_prediction_for_davis2016(folders, capsys):
     (folders / "masks" / "a" / NAMES[-1]).unlink()
     assert run(folders) == 0
     assert run(folders, protocol="all_frames") == 2
-    assert f"{folders / 'masks' / 'a' / NAMES[-1]} does not exist" in capsys.readouterr().err
+    assert f"{folders / 'masks' / 'a' / NAMES[-1]}: no such file" in capsys.readouterr().err
 
 
 def test_sequences_by_name_and_by_list(folders):
@@ -163,9 +163,9 @@ def test_bad_input_is_one_line_that_names_the_file(folders, capsys):
     error = message()
     assert str(path) in error and "(9, 9) and truth (24, 36)" in error
     path.write_bytes(b"")
-    assert f"{path} is not a readable image" in message()
+    assert f"{path}: not a readable mask image" in message()
     path.unlink()
-    assert f"{path} does not exist" in message()
+    assert f"{path}: no such file" in message()
 
 
 def test_scores_are_shown_even_if_they_cannot_be_written(folders, capsys):
@@ -247,7 +247,7 @@ def numbers(seed, highest, shape=(4, 24, 36)):
 
 
 def write_numbers(folder, frames):
-    write(folder, frames, lambda frame: coloured(frame, submission.palette().tobytes()))
+    write(folder, frames, lambda frame: coloured(frame, mask_files.davis_palette().tobytes()))
 
 
 @pytest.fixture

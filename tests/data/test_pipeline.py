@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dystab_jax.data import pipeline, records, resize
-from dystab_jax.data.pipeline import FLOWS, Augmentation, Decoded, Frame, augment, frames_of
+from dystab_jax.data.pipeline import FLOWS, Augmentation, Decoded, TrainingFrame, augment, frames_of
 from dystab_jax.flow_ops import warp
 from tests.support.tiny_videos import sliding_texture
 
@@ -272,7 +272,7 @@ def test_ellipses_are_drawn_in_range():
 
 # -- order ----------------------------------------------------------------------------------------
 
-FRAMES = [Frame("v", str(n), "", (2 * n, 2 * n + 1)) for n in range(10)]
+FRAMES = [TrainingFrame("v", str(n), "", (2 * n, 2 * n + 1)) for n in range(10)]
 
 
 class Numbered:

@@ -13,7 +13,7 @@ import pytest
 
 from data_prep import builder
 from data_prep.prepare import prepare
-from dystab_jax.data import encodings, records
+from dystab_jax.data import encodings, mask_files, records
 from tests.support.tiny_videos import sliding_texture, write_frames, write_masks
 
 
@@ -115,13 +115,13 @@ def test_training_records_have_no_mask(data_dir):
 def test_regions_keep_their_numbers(raw):
     regions = np.zeros((48, 64), np.uint8)
     regions[10:20] = 3
-    regions[30] = encodings.VOID
-    record = records.decode_record(raw | {"regions": encodings.encode_regions(regions)})
+    regions[30] = mask_files.VOID
+    record = records.decode_record(raw | {"regions": mask_files.encode_regions(regions)})
     np.testing.assert_array_equal(record["regions"], regions)
     assert record["regions"].dtype == np.uint8
     for strange in (regions.astype(np.int32), regions[..., None]):
         with pytest.raises(ValueError, match=r"expected uint8 \[height, width\]"):
-            encodings.encode_regions(strange)
+            mask_files.encode_regions(strange)
 
 
 @pytest.mark.parametrize("part", ["image", "flow_forward", "flow_backward", "mask", "regions"])
@@ -257,7 +257,7 @@ def test_addresses_are_no_folders():
 def test_nothing_heavy_is_imported(data_dir):
     program = f"""
 import sys
-from dystab_jax import encodings, records
+from dystab_jax.data import datasets, encodings, mask_files, records
 assert not {{"jax", "tensorflow_datasets"}} & set(sys.modules), "slow to import"
 records.decode_record(records.open_source({str(data_dir)!r}, "folder/tiny:train")[0])
 assert not {{"tensorflow", "torch", "jax"}} & set(sys.modules), "not to be imported at all"

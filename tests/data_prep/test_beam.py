@@ -16,11 +16,12 @@ import cv2
 import pytest
 
 import data_prep
-from data_prep.prepare import BadVideosError, main, prepare
+from data_prep.prepare import BadVideosError, main
 from data_prep.sources.frames import Frame
 from data_prep.tasks import do_task
 from data_prep.video import Recipe
 from data_prep.workers import prepare_videos
+from tests.support.tiny_sets import prepare_here
 from tests.support.tiny_videos import files_of, sliding_texture, write_frames, write_video
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -48,15 +49,8 @@ def videos(tmp_path):
     return source
 
 
-def prepare_here(source, data_dir, **options):
-    """The set folder/set, without noise."""
-    return prepare(
-        dataset="folder", name="set", source=source, data_dir=data_dir, progress=False, **options
-    )
-
-
-def under_beam(source, data_dir, options=None):
-    return prepare_here(source, data_dir, runner="DirectRunner", beam_options=options)
+def under_beam(source, data_dir, options=None, runner="DirectRunner"):
+    return prepare_here(source, data_dir, runner=runner, beam_options=options, jobs=None)
 
 
 def intermediates(data_dir):
@@ -204,7 +198,7 @@ def test_tasks_that_a_worker_does_not_see(tmp_path):
 )
 def test_runners_and_options_that_make_no_sense(beam, videos, tmp_path, runner, options, message):
     with pytest.raises(ValueError, match=message):
-        prepare_here(videos, tmp_path / "data", runner=runner, beam_options=options)
+        under_beam(videos, tmp_path / "data", options, runner)
     assert not (tmp_path / "data").exists()
 
 

@@ -25,11 +25,13 @@ from data_prep.datasets.segtrackv2 import ObjectFiles
 from data_prep.datasets.stills import GreyFile
 from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
-from data_prep.prepare import BadVideosError, main, prepare
+from data_prep.prepare import BadVideosError, main
 from data_prep.sources.frames import Frame, ImageFiles
 from data_prep.sources.truth import IndexFile, MaskFile
 from data_prep.video import Recipe, prepare_video, read_details
-from dystab_jax.data.records import DATASETS, STILLS, decode_record, open_source
+from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.data.records import decode_record, open_source
+from tests.support.tiny_sets import count_videos, prepare_here, write_davis
 from tests.support.tiny_videos import (
     files_of,
     sliding_texture,
@@ -39,12 +41,6 @@ from tests.support.tiny_videos import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def prepare_here(source, data_dir, **options):
-    """In this process, without noise."""
-    options = {"dataset": "folder", "name": "set", "jobs": 1, "progress": False} | options
-    return prepare(source=source, data_dir=data_dir, **options)
 
 
 @pytest.fixture
@@ -237,18 +233,6 @@ def test_killed_five_times_and_run_again_gives_the_same_bytes(videos, tmp_path):
         assert run.wait() == -signal.SIGKILL, "too fast to be killed"
     subprocess.run(command, cwd=REPOSITORY, check=True, stderr=subprocess.DEVNULL, timeout=120)
     assert files_of(tmp_path / "data/folder/set/1.0.0") == reference
-
-
-def count_videos(monkeypatch) -> list[str]:
-    """A list that receives the name of each video as it is worked on."""
-    names = []
-
-    def counted(source, *args):
-        names.append(source.name)
-        return prepare_video(source, *args)
-
-    monkeypatch.setattr(workers, "prepare_video", counted)
-    return names
 
 
 def test_finished_videos_are_not_done_again_unless_their_files_changed(
@@ -457,8 +441,6 @@ def test_bad_truth_is_named(tmp_path):
 
 
 def test_listed_file_that_is_missing_is_named(tmp_path):
-    from tests.data_prep.datasets.test_builders import write_davis
-
     source = write_davis(tmp_path / "DAVIS")
     (source / "JPEGImages/480p/dog/00001.jpg").unlink()
     (source / "Annotations/480p/goat/00002.png").unlink()
@@ -545,7 +527,7 @@ def test_only_networks_use_accelerators(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "davis"}, "no data set 'davis'; there are: .'movers', 'davis2016', "),
+        ({"dataset": "davis"}, "no data set 'davis'; there are: movers, davis2016, "),
         ({"dataset": "movers"}, "movers is drawn, it has no source"),
         ({"source": None}, "folder needs --source"),
         ({"dataset": "davis2016", "masks": "m"}, "--masks is for --dataset=folder"),
@@ -581,11 +563,11 @@ def test_set_of_an_older_format_is_said_to_be_one(videos, tmp_path, monkeypatch)
         prepare_here(videos, tmp_path / "data")
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", DATA_SETS)
 def test_every_data_set_has_a_builder_of_its_name(dataset):
     module = importlib.import_module(f"data_prep.datasets.{dataset}")
     assert module.BUILDER.name == dataset and callable(module.plan)
-    assert issubclass(module.BUILDER, builder.StillsBuilder) == (dataset in STILLS)
+    assert issubclass(module.BUILDER, builder.StillsBuilder) == DATA_SETS[dataset].stills
 
 
 def test_directory_in_the_way(videos, tmp_path):
@@ -619,5 +601,5 @@ def test_help_explains_every_option(capsys):
     for words in ("--masks MASKS", "MASKS/VIDEO/FRAME.png", "--flow_size", "native", "--skip_bad"):
         assert words in text
     assert "python -m data_prep.prepare --dataset=folder --source=my_videos" in text
-    for dataset in DATASETS:
+    for dataset in DATA_SETS:
         assert f"{dataset}:" in text or f"{dataset}," in text

@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 
 from dystab_jax.commands import runs, score_masks, train_and_score
+from dystab_jax.evaluation import mask_layouts, score_run, selection, snapshots
 from dystab_jax.evaluation import options as eval_options
-from dystab_jax.evaluation import score_run, selection, snapshots, submission
-from dystab_jax.evaluation.samples import Sample, spread
-from dystab_jax.evaluation.snapshots import Snapshot
-from dystab_jax.inference import VideoPrediction
 from dystab_jax.report import figures, tables
+from tests.support.evaluations import sample
 from tests.support.tiny_runs import Compiled, prepare_stills
 
 VIDEOS, IMAGES = "folder-tiny-val", "ecssd-test"
@@ -59,13 +57,13 @@ def session(new_tiny_config, tiny_data, tmp_path_factory):
 @pytest.fixture
 def scored(session, monkeypatch):
     """Which (phase, data set) are scored from here on."""
-    calls, own = [], score_run.evaluate
+    calls, own = [], score_run.score
 
     def record(run, snapshot, spec):
         calls.append((snapshot.phase, spec))
         return own(run, snapshot, spec)
 
-    monkeypatch.setattr(score_run, "evaluate", record)
+    monkeypatch.setattr(score_run, "score", record)
     return calls
 
 
@@ -297,77 +295,6 @@ def test_oracles_are_asked_only_by_option_and_said(session, tmp_path):
     assert "upper bounds" in (tmp_path / "run" / "report" / "index.html").read_text()
 
 
-def test_the_oracle_takes_the_better_region():
-    truth = np.zeros((8, 8), np.uint8)
-    truth[:, :3] = 1
-    phi = np.where(truth, 0.2, 0.9).astype(np.float32)[None, ..., None]
-    prediction = VideoPrediction(
-        "a", ("0",), ("",), phi, phi, np.ones(1), np.ones(1),
-        images=np.zeros((1, 8, 8, 3), np.uint8), flows=np.zeros((1, 8, 8, 2)),
-    )  # fmt: skip
-    asked = score_run._ask_the_truth(prediction, SimpleNamespace(mask=lambda t: truth))
-    np.testing.assert_allclose(asked.phi, 1 - phi)
-    assert asked.chi is prediction.chi
-
-
-# -- selection ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def supervised(monkeypatch, tmp_path):
-    """A run with three supervised checks; ``scores`` says J, ``measured`` what was asked for."""
-    steps = {"3-joint": 9, "supervised-1": 10, "supervised-2": 11, "supervised-3": 12}
-    measured, scores = [], {"supervised-1": 0.5, "supervised-2": 0.7, "supervised-3": 0.6}
-    config = SimpleNamespace(supervised=SimpleNamespace(select="set:select", checks=3))
-    run = SimpleNamespace(workdir=tmp_path, config=config)
-
-    def mean_j(_, snapshot, spec):
-        measured.append((snapshot.phase, spec))
-        return scores[snapshot.phase]
-
-    monkeypatch.setattr(snapshots, "phase_steps", lambda _: steps)
-    monkeypatch.setattr(
-        snapshots, "at_end_of", lambda _, name: Snapshot(name, True, steps[name], False, {})
-    )
-    monkeypatch.setattr(score_run, "mean_j", mean_j)
-    return SimpleNamespace(run=run, measured=measured, scores=scores)
-
-
-@pytest.mark.parametrize("phases", ["last", "supervised"])
-def test_the_check_with_the_highest_j_is_taken(supervised, phases, capsys):
-    (best,) = selection.chosen(supervised.run, phases)
-    assert (best.phase, best.step, best.last) == ("supervised-2", 11, True)
-    assert best.complete
-    supervised.run.config.supervised.checks = 4  # one is still to come
-    (best,) = selection.chosen(supervised.run, phases)
-    assert not best.complete
-    assert supervised.measured == [(f"supervised-{n}", "set:select") for n in (1, 2, 3)]
-    assert "supervised-2 is taken" in capsys.readouterr().out
-    stored = json.loads((supervised.run.workdir / "phases" / "selection.json").read_text())
-    assert stored == {"set:select": supervised.scores}
-
-
-def test_the_selection_is_measured_once_for_each_set(supervised):
-    list(selection.chosen(supervised.run, "last"))
-    (again,) = selection.chosen(supervised.run, "last")
-    assert again.phase == "supervised-2"
-    assert len(supervised.measured) == 3
-    supervised.run.config.supervised.select = "set:other"
-    supervised.scores["supervised-1"] = 0.9
-    (other,) = selection.chosen(supervised.run, "last")
-    assert other.phase == "supervised-1"
-    assert supervised.measured[3:] == [(f"supervised-{n}", "set:other") for n in (1, 2, 3)]
-    stored = json.loads((supervised.run.workdir / "phases" / "selection.json").read_text())
-    assert stored.keys() == {"set:select", "set:other"}
-
-
-def test_other_phases_of_a_supervised_run_can_be_had(supervised):
-    (loop,) = selection.chosen(supervised.run, "3-joint")
-    assert (loop.phase, supervised.measured) == ("3-joint", [])
-    names = [one.phase for one in selection.chosen(supervised.run, "3-joint, supervised-3, last")]
-    assert names == ["3-joint", "supervised-3", "supervised-2"]
-
-
 # -- confidence and quality ---------------------------------------------------------------------
 
 
@@ -407,28 +334,6 @@ def test_figures_of_videos(session):
     assert sheet.shape == (6 * (180 + 18 + 8), 4 * 244 + 4, 3)
 
 
-def sample(frame="0", width=40, height=30):
-    rng = np.random.default_rng(len(frame))
-    mask = np.zeros((height, width), np.uint8)
-    mask[5:20, 8:30] = 1
-    return Sample(
-        "a", frame, rng.integers(0, 255, (height, width, 3), np.uint8),
-        flow=np.ones((15, 20, 2), np.float32),
-        masks={name: mask for name in (*eval_options.MODELS, "truth")},
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("columns", [1, 3])
-def test_strips_have_a_column_for_each_frame(columns):
-    sheet = figures.strip([sample(str(number)) for number in range(columns)])
-    assert sheet.shape[1] == 244 * columns + 4
-
-
-def test_strips_are_of_some_frames_of_long_videos():
-    assert spread(range(100), 5) == [0, 25, 50, 74, 99]
-    assert spread("ab", 5) == ["a", "b"]
-
-
 def test_pictures_say_which_masks_went_through_a_crf(unchecked, session, monkeypatch):
     one = sample()
     assert [one.title(name) for name in ("phi", "truth")] == ["phi", "truth"]
@@ -448,17 +353,6 @@ def test_the_grid_of_images(session):
     assert sheet.shape[1] == 3 * 244 + 4  # image, χ, truth
     heights = [round((48 + 4 * n) * 240 / (64 - 2 * n)) for n in range(5)]
     assert sheet.shape[0] == sum(height + 18 + 8 for height in heights)
-
-
-def test_a_grid_shows_ten_images_at_most():
-    one = dataclasses.replace(sample(), flow=None)
-    assert figures.grid([one] * 25).shape[0] == 10 * (180 + 18 + 8)
-
-
-def test_names_that_cannot_be_drawn_are_spelled():
-    one = dataclasses.replace(sample("größe"), video="über")
-    assert figures.strip([one]).shape == figures.strip([sample()]).shape
-    assert figures.grid([one]).shape == figures.grid([sample()]).shape
 
 
 def test_each_data_set_has_a_page_and_they_link_to_each_other(session):
@@ -506,27 +400,6 @@ def test_masks_of_new_pictures_are_made_by_the_last_snapshot(session, monkeypatc
 # -- what is refused ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"crf": "dense"}, "eval.crf is 'dense'; there are"),
-        ({"still_crf": "dense"}, "eval.still_crf is 'dense'; there are"),
-        ({"crf_backend": "torch"}, "eval.crf_backend is 'torch'; there are numpy, jax"),
-        ({"crf_models": "fused,psi"}, r"eval.crf_models has \['psi'\]; there are phi, chi, fused"),
-        ({"data": "davis:val"}, "eval.data has 'davis:val'; data sets are"),
-        ({"data": "ecssd:test,davis2016:val+x:y"}, r"eval.data has .*; put commas between"),
-        ({"fusion": "weigthed"}, "eval.fusion is 'weigthed'; there are geometric, product"),
-        ({"jobs": 0}, "eval.jobs is 0; expected 1 or more"),
-        ({"protocol": "mine"}, "protocol 'mine' is unknown"),
-    ],
-)
-def test_wrong_options_are_named(tiny_config, options, said):
-    eval_options.check(tiny_config)
-    tiny_config.eval.update(options)
-    with pytest.raises(ValueError, match=said):
-        eval_options.check(tiny_config)
-
-
 def test_a_set_without_truth_is_refused(session, monkeypatch):
     source = score_run.records.RecordSource
     own = source.__getitem__
@@ -546,4 +419,4 @@ def test_file_names_of_data_sets():
 
 def test_the_layout_of_masks_is_the_submissions(session):
     folder = session.workdir / "masks" / VIDEOS / "fused"
-    assert submission.path(folder, "folder/tiny", "video0", "00000").exists()
+    assert mask_layouts.path(folder, "folder/tiny", "video0", "00000").exists()

@@ -60,7 +60,7 @@ def test_flow_inside_a_hard_mask_cannot_be_seen(full):
 
 
 def test_flow_inside_a_soft_mask_can_be_seen(full):
-    # Why L_A cuts the masks, see README: a soft mask leaks.
+    # Why L_A cuts the masks, see docs/method.md: a soft mask leaks.
     apply, variables, mask, flow, image = full
     soft = 0.7 * mask + 0.15
     other = np.where(mask == 1, flow + 1, flow)

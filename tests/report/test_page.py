@@ -1,7 +1,6 @@
 """The report of a run that never was: everything in it, well formed, and nothing from outside."""
 
 import base64
-import json
 import re
 from html.parser import HTMLParser
 
@@ -11,14 +10,9 @@ import pytest
 
 from configs import demo
 from dystab_jax.evaluation.options import MODELS
-from dystab_jax.evaluation.protocols import registry
-from dystab_jax.evaluation.samples import Sample
-from dystab_jax.evaluation.score_run import Evaluation
-from dystab_jax.report import charts
 from dystab_jax.report import page as report_page
+from tests.support.evaluations import VIDEOS, J, make_evaluation, write_metrics
 
-VIDEOS = ("b-rests", "a<b&c", "d-moves", "c-moves")
-J = {"b-rests": 0.1, "a<b&c": 0.9, "d-moves": 0.7, "c-moves": 0.5}  # of the fused masks
 VOID = {"meta", "img", "br", "link", "path", "use", "input"}
 
 
@@ -53,66 +47,6 @@ class Page(HTMLParser):
 
     def all(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
-
-
-def masks_with(overlap):
-    """A prediction inside its truth, 400x600, with J = ``overlap``."""
-    prediction, truth = np.zeros((2, 400, 600), np.uint8)
-    truth[100:200, 100:300] = 1
-    prediction[100:200, 100 : 100 + round(200 * overlap)] = 1
-    return prediction, truth
-
-
-def make_evaluation(workdir, videos=VIDEOS, groups=True):
-    rng = np.random.default_rng(0)
-    predicted = {model: {} for model in MODELS}
-    samples, confidences, frame_j = [], {}, {}
-    for number, video in enumerate(videos):
-        fused = J.get(video, 0.5 + 0.001 * number)
-        overlaps = {"phi": 0.3, "chi": 0.4, "fused": fused}
-        group = "never" if video == "b-rests" else "moving"
-        shown = {}
-        for model, overlap in overlaps.items():
-            shown[model], shown["truth"] = masks_with(overlap)
-            predicted[model][video] = registry.Video(
-                truth=[shown["truth"]] * 2,
-                masks=[shown[model]] * 2,
-                groups=[group] * 2 if groups else None,
-            )
-        image = rng.integers(0, 256, (400, 600, 3), np.uint8)
-        image = cv2.GaussianBlur(image, (0, 0), 9)
-        flow = rng.normal(size=(24, 36, 2)).astype(np.float32)
-        samples.append(Sample(video, "00007", image, flow, shown, 1.5, 0.75))
-        confidences[video] = {
-            "phi": np.array([1.5, 1.25], np.float32),
-            "chi": np.array([0.75, 1.75], np.float32),
-        }
-        frame_j[video] = {"phi": np.array([0.3, np.nan]), "chi": np.array([0.4, 0.4])}
-    results = {(model, "none"): registry.all_frames(predicted[model]) for model in MODELS}
-    content = registry.report("movers", "test", results)
-    content |= {"phase": "3-joint", "checkpoint": 1234}
-    content |= {"rules": {"fusion": "geometric", "trust": "loss_a"}}
-    content["confidence_rank_correlation"] = {"phi": 0.576, "chi": None}
-    path = workdir / "eval" / "movers-test.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content))
-    (workdir / "masks" / "movers-test").mkdir(parents=True)
-    (workdir / "config.json").write_text("{}")
-    return Evaluation(content, path, {}, samples, {}, confidences, frame_j)
-
-
-def write_metrics(path, ending=""):
-    lines = []
-    for phase, names, steps in (
-        ("0-warm_up", ("psi/loss",), range(20, 60, 20)),
-        ("0-dynamic", ("phi/loss", "psi/loss", "phi/separation", "phi/inconsistency",
-                       "phi/mask_area"), range(60, 200, 20)),
-        ("1-static", ("chi/loss", "chi/trusted", "chi/mask_area", "chi/agreement"), (200,)),
-    ):  # fmt: skip
-        for step in steps:
-            lines.append({"step": step, "phase": phase} | dict.fromkeys(names, 0.5))
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + ending)
-    return lines
 
 
 @pytest.fixture(scope="module")
@@ -272,40 +206,3 @@ def test_metrics_leave_out_a_line_cut_short(tmp_path):
     lines = write_metrics(path, ending='{"step": 220, "phase": "1-sta')
     assert report_page.read_metrics(path) == lines
     assert report_page.read_metrics(tmp_path / "absent.jsonl") == []
-
-
-def test_phases_follow_each_other(tmp_path):
-    lines = write_metrics(tmp_path / "metrics.jsonl")
-    assert charts.phase_spans(lines) == [
-        ("0-warm_up", 0, 40),
-        ("0-dynamic", 40, 180),
-        ("1-static", 180, 200),
-    ]
-
-
-def test_long_curves_are_averaged_down():
-    points = np.stack([np.arange(1000.0), np.full(1000, 3.0)], 1)
-    thin = charts._thin(points)
-    assert thin.shape == (charts.MOST_POINTS, 2)
-    np.testing.assert_allclose(thin[:, 1], 3)
-    np.testing.assert_allclose(thin[[0, -1], 0], [1.5, 998])  # means of four and of three
-    np.testing.assert_array_equal(charts._thin(points[:10]), points[:10])
-
-
-def test_charts_are_the_same_every_time(written):
-    _, _, evaluation = written
-    for draw in (
-        lambda: charts.confidence_histograms(evaluation.confidences),
-        lambda: charts.confidence_against_j(evaluation.confidences, evaluation.frame_j),
-    ):
-        chart = draw()
-        assert chart == draw()
-        assert "currentColor" in chart and "#010203" not in chart
-
-
-def test_confidence_against_j_counts_scored_frames_only(written):
-    _, _, evaluation = written
-    chart = charts.confidence_against_j(evaluation.confidences, evaluation.frame_j)
-    videos = len(evaluation.frame_j)
-    assert f"φ, {videos} frames" in chart
-    assert f"χ, {2 * videos} frames" in chart

@@ -10,7 +10,7 @@ import pytest
 
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.checkpoints import Checkpoints
-from dystab_jax.state import State, Trained
+from dystab_jax.state import State, Trainable
 
 POSITION = {"next_index": 7, "parents": [{"state": [1, 2]}], "name": "a"}
 
@@ -18,7 +18,7 @@ POSITION = {"next_index": 7, "parents": [{"state": [1, 2]}], "name": "a"}
 def toy_state(width=8, optimizer=None, learners=("phi", "psi", "chi"), bias=True, seed=0):
     """A state without networks: what is saved is a tree of arrays."""
     rng = np.random.default_rng(seed)
-    trained = Trained(network=None, optimizer=optimizer or optax.adam(0.1), average_decay=0.9)
+    trained = Trainable(network=None, optimizer=optimizer or optax.adam(0.1), average_decay=0.9)
 
     def variables():
         params = {"kernel": jnp.asarray(rng.standard_normal((3, width), np.float32))}

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import json, os, sys, warnings
 sys.path.insert(0, sys.argv[1])
-from dystab_jax.huge_pages import restart_with_huge_pages
+from dystab_jax.runtime.huge_pages import restart_with_huge_pages
 restart_with_huge_pages()
 print(json.dumps([os.environ.get("GLIBC_TUNABLES"), sys.argv[2:], sys.flags.optimize]))
 """

@@ -76,7 +76,7 @@ def test_other_threads_are_left_alone():
 STUCK = """
 import hashlib, os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from dystab_jax.interruption import Interruption
+from dystab_jax.runtime.interruption import Interruption
 with Interruption(grace=0.5) as interruption, interruption.deferred():
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # one instruction of many minutes

@@ -17,10 +17,6 @@ from dystab_jax.runtime.parallel import AXIS
 from tests.support.tiny_networks import tiny_batch, tiny_state, tiny_steps
 
 BATCH = tiny_batch(4, updates=2)
-ROUNDS = {
-    "dynamic": ("dynamic_round", {"phi_updates": 1, "psi_updates": 1, "with_static": True}),
-    "static": ("static_round", {"first": False}),
-}
 
 
 def batch_of(kind):
@@ -33,8 +29,10 @@ def start(norm):
 
 
 def step_of(kind, norm):
-    name, fixed = ROUNDS[kind]
-    return partial(getattr(tiny_steps(norm), name), **fixed)
+    steps = tiny_steps(norm)
+    if kind == "static":
+        return partial(steps.single_round, update="update_chi", first=False)
+    return partial(steps.dynamic_round, phi_updates=1, psi_updates=1, with_static=True)
 
 
 @cache
@@ -157,7 +155,7 @@ def test_cores_that_do_not_divide_the_batches_rest(tiny_config, tmp_path, data, 
 
 USE_CORES = """
 import sys
-from dystab_jax import cores
+from dystab_jax.runtime import cores
 cores._count = lambda: int(sys.argv[1])
 cores.use_cores()
 import jax

@@ -67,9 +67,9 @@ def wait_for(files):
 PROGRAM = """
 import json, pathlib, sys
 import jax, numpy as np
-from dystab_jax import parallel, processes
-from dystab_jax.files import write_whole
-from dystab_jax.interruption import Interrupted, Interruption
+from dystab_jax.runtime import parallel, processes
+from dystab_jax.runtime.atomic_files import write_whole
+from dystab_jax.runtime.interruption import Interrupted, Interruption
 
 folder = pathlib.Path(sys.argv[1])
 address, count, number = (argument.partition("=")[2] for argument in sys.argv[3:])

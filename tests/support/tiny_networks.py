@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dystab_jax.losses import LossOptions
 from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.inpainter import Inpainter
 from dystab_jax.runtime.parallel import AXIS
-from dystab_jax.state import State, Trained
-from dystab_jax.steps import LossOptions, Steps
+from dystab_jax.state import State, Trainable
+from dystab_jax.steps import Steps
 
 HEIGHT, WIDTH = 32, 48
 LEARNERS = ("phi", "psi", "chi")
@@ -39,7 +40,9 @@ def tiny_steps(norm="group", average_decay=0.9, optimizer=None, **options) -> St
         "object_weight": 1.0,
     }
     optimizer = optimizer or optax.sgd(0.1)
-    trained = {name: Trained(module, optimizer, average_decay) for name, module in modules.items()}
+    trained = {
+        name: Trainable(module, optimizer, average_decay) for name, module in modules.items()
+    }
     return Steps(**trained, options=LossOptions(**defaults | options))
 
 

@@ -1,1 +1,1 @@
-"""Convolutions of the flow networks, written for speed."""
+"""Convolves maps of the flow networks, fast on the CPU."""

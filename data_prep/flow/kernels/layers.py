@@ -1,4 +1,4 @@
-"""Convolutions as PyTorch has them, with a formulation of its own for the CPU."""
+"""Defines convolutions as PyTorch has them, with a formulation of its own for the CPU."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ Maps = Float[Array, "B _h _w _C"]
 
 @flax.struct.dataclass
 class Layer:
-    """A convolution that is ready to be applied, once or in every iteration.
+    """Holds a convolution that is ready to be applied, once or in every iteration.
 
     Half the kernel is padded with zeros on every side, whatever the stride.
     """
@@ -48,7 +48,7 @@ def make_layer(
     dtype: Any = jnp.float32,
     minimal: bool = False,
 ) -> Layer:
-    """A layer.
+    """Makes a layer from its parameters.
 
     Args:
       kernel, bias: the parameters; odd sides.
@@ -63,7 +63,7 @@ def make_layer(
 
 
 class Convolution(nn.Module):
-    """Parameters of a `Layer`; called with maps, it is one."""
+    """Holds the parameters of a `Layer`; called with maps, it is one."""
 
     channels: int
     kernel: int | tuple[int, int]
@@ -73,14 +73,14 @@ class Convolution(nn.Module):
 
     @nn.compact
     def parameters(self, entering: int) -> tuple[jax.Array, jax.Array]:
-        """(kernel, bias) for maps of ``entering`` channels."""
+        """Returns (kernel, bias) for maps of ``entering`` channels."""
         sides = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
         shape = (*sides, entering, self.channels)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         return kernel, self.param("bias", nn.initializers.zeros, (self.channels,))
 
     def layer(self, entering: int) -> Layer:
-        """For maps of ``entering`` channels."""
+        """Makes the layer for maps of ``entering`` channels."""
         return make_layer(*self.parameters(entering), self.stride, self.dtype, self.minimal)
 
     def __call__(self, maps: Maps) -> Maps:

@@ -1,4 +1,4 @@
-"""3x3 convolutions with a quarter of the multiplications, for the CPU.
+"""Convolves 3x3 with a quarter of the multiplications, for the CPU.
 
 Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural
 Networks", CVPR 2016): the input is cut into tiles of 6x6 that overlap by two, the kernel is brought
@@ -52,13 +52,13 @@ Weights = Float[Array, "36 C D"]
 
 
 def transform(kernel: Float[Array, "3 3 C D"]) -> Weights:
-    """What `convolve` takes of a kernel; the same for all maps."""
+    """Returns what `convolve` takes of a kernel; the same for all maps."""
     weights = jnp.einsum("ia,jb,abcd->ijcd", _KERNEL, _KERNEL, kernel)
     return weights.reshape(_SIDE**2, *kernel.shape[2:])
 
 
 def convolve(maps: Float[Array, "B H W C"], weights: Weights) -> Float[Array, "B H W D"]:
-    """The convolution of stride 1 with one zero around the maps."""
+    """Convolves with stride 1 and one zero around the maps."""
     batch, height, width, channels = maps.shape
     rows, columns = -(-height // TILE), -(-width // TILE)
     margins = ((1, 1 + TILE * rows - height), (1, 1 + TILE * columns - width))
@@ -75,14 +75,14 @@ def convolve(maps: Float[Array, "B H W C"], weights: Weights) -> Float[Array, "B
 
 
 def _every(maps: Array, count: int, axis: int) -> list[Array]:
-    """The first, second ... sixth row (or column) of all ``count`` tiles along an axis."""
+    """Returns the first, second ... sixth row (or column) of all ``count`` tiles on an axis."""
     reach = TILE * (count - 1) + 1
     cut = partial(jax.lax.slice_in_dim, maps, stride=TILE, axis=axis)
     return [cut(i, i + reach) for i in range(_SIDE)]
 
 
 def _combine(matrix: np.ndarray, parts: Sequence[Array] | Array) -> list[Array]:
-    """Matrix times a vector of arrays; as sums, which XLA fuses with what is around them."""
+    """Multiplies matrix and vector of arrays; as sums, which XLA fuses with what is around."""
     rows = []
     for row in matrix:
         terms = [factor * part for factor, part in zip(row, parts, strict=True) if factor]

@@ -1,4 +1,4 @@
-"""The two operations of PWC-Net that have no parameters: warping and the cost volume."""
+"""Warps features and compares them: the operations of PWC-Net that have no parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ TILE = 16
 
 
 def warp_inside(features: Features, flow: Flow) -> Features:
-    """Bilinear samples at x + flow(x); zero where these leave the map, as PWC-Net was trained.
+    """Samples bilinearly at x + flow(x); zero beyond the map, as PWC-Net was trained.
 
     Args:
       features: of the second frame, float32.
@@ -46,12 +46,12 @@ def warp_inside(features: Features, flow: Flow) -> Features:
 
 
 def _share_inside(places: Float[Array, "B H W"], count: int) -> Float[Array, "B H W"]:
-    """How much of a sample's weight lies on pixels 0 to count - 1."""
+    """Returns how much of a sample's weight lies on pixels 0 to count - 1."""
     return jnp.clip(jnp.minimum(places + 1, count - places), 0, 1)
 
 
 def cost_volume(first: Features, second: Features, radius: int) -> Float[Array, "B H W K"]:
-    """Mean product of features at x in the first map and at x + d in the second (Eq. 2).
+    """Averages products of features at x in the first map and x + d in the second (Eq. 2).
 
     Of each row, `TILE` positions are multiplied with all columns around them as matrices, of which
     a diagonal band is kept: more products than needed, yet faster than one sum for each d.
@@ -75,7 +75,7 @@ def cost_volume(first: Features, second: Features, radius: int) -> Float[Array, 
     second = jnp.stack([second[:, :, start : start + reach] for start in starts], 2)
 
     def compare(row: jax.Array) -> jax.Array:
-        """Costs [B, H, tiles, TILE, side] of displacements by row - r rows."""
+        """Returns costs [B, H, tiles, TILE, side] of displacements by row - r rows."""
         rows = jax.lax.dynamic_slice_in_dim(second, row, height, 1)
         products = jnp.einsum("bhtxc,bhtyc->bhtxy", first, rows)
         # With rows one entry longer, what lay on diagonals lies in columns.

@@ -1,4 +1,4 @@
-"""PWC-Net: pyramid, warping and cost volume (Sun et al., CVPR 2018), with dense decoders.
+"""Estimates flow by PWC-Net: pyramid, warping, cost volume (Sun et al., CVPR 2018), dense decoders.
 
 Parameters are those of the official PyTorch release and of its common re-implementation: the same
 network under other names.
@@ -44,7 +44,7 @@ MULTIPLE = 64
 
 
 class PwcNet(nn.Module):
-    """Flow between encoded frames; see `data_prep.flow.network.NetworkEstimator`.
+    """Estimates flow of encoded frames; see `data_prep.flow.network.NetworkEstimator`.
 
     Attributes:
       dtype: in which convolutions compute; cost volumes, warping and flow are float32.
@@ -58,15 +58,15 @@ class PwcNet(nn.Module):
         self.refiner = Refiner(self.dtype)
 
     def __call__(self, first: Images, second: Images) -> Flow:
-        """Flow between two images, as `encode` takes them."""
+        """Estimates flow between two images, as `encode` takes them."""
         return self.match(self.encode(first), self.encode(second))
 
     def encode(self, images: Images) -> Pyramid:
-        """Features of RGB images, 0 to 255, H and W multiples of 64."""
+        """Returns features of RGB images, 0 to 255, H and W multiples of 64."""
         return self.extractor(images[..., ::-1] / 255)  # trained on BGR, 0 to 1
 
     def match(self, first: Pyramid, second: Pyramid) -> Flow:
-        """Flow [B, H, W, 2] from the first frames to the second, pixels."""
+        """Returns the flow [B, H, W, 2] from the first frames to the second, pixels."""
         flow = features = None
         for level, decoder in zip(LEVELS, self.decoders, strict=True):
             flow, features = decoder(first[level - 1], second[level - 1], flow, features)
@@ -76,7 +76,7 @@ class PwcNet(nn.Module):
 
 
 class Extractor(nn.Module):
-    """Three convolutions for each level, the first of which halves the resolution."""
+    """Applies three convolutions for each level; the first halves the resolution."""
 
     dtype: Any
 
@@ -93,7 +93,7 @@ class Extractor(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Flow of one level, from its features and from flow and features of the level above."""
+    """Estimates one level's flow, from its features and flow and features of the level above."""
 
     level: int
     dtype: Any
@@ -106,7 +106,7 @@ class Decoder(nn.Module):
         flow: Float[Array, "B _h _w 2"] | None,
         features: Parts | None,
     ) -> tuple[Flow, Parts]:
-        """Flow in units of 20 frame pixels, float32, and the features that it was read from.
+        """Returns flow in units of 20 frame pixels, float32, and the features it was read from.
 
         Args:
           first, second: features of the frames at this level.
@@ -129,7 +129,7 @@ class Decoder(nn.Module):
 
 
 class Enlarging(nn.Module):
-    """PyTorch's transposed convolution to two channels: 4x4, stride 2, padding 1.
+    """Applies PyTorch's transposed convolution to two channels: 4x4, stride 2, padding 1.
 
     Computed as a 3x3 convolution whose channels are the four pixels of each position, so that
     nothing is multiplied with inserted zeros.
@@ -155,7 +155,7 @@ class Enlarging(nn.Module):
 
 
 class Refiner(nn.Module):
-    """The context network: a correction of the flow, by convolutions dilated 1 2 4 8 16 1 1.
+    """Corrects the flow: the context network, convolutions dilated 1 2 4 8 16 1 1.
 
     A convolution of dilation 2 is an ordinary one of the four images that hold every second pixel
     of every second row; these become four again for each doubling.
@@ -165,7 +165,7 @@ class Refiner(nn.Module):
 
     @nn.compact
     def __call__(self, parts: Parts) -> Flow:
-        """The correction, float32; height and width are multiples of 16."""
+        """Returns the correction, float32; height and width are multiples of 16."""
         for index, width in enumerate(REFINER, 1):
             if 2 <= index <= 5:
                 parts = [take_apart(*parts)]
@@ -178,7 +178,7 @@ class Refiner(nn.Module):
 
 
 def take_apart(maps: Float[Array, "B h w C"]) -> Float[Array, "4*B h/2 w/2 C"]:
-    """Even and odd rows and columns as images of their own."""
+    """Returns even and odd rows and columns as images of their own."""
     batch, height, width, channels = maps.shape
     parts = maps.reshape(batch, height // 2, 2, width // 2, 2, channels)
     return parts.transpose(2, 4, 0, 1, 3, 5).reshape(-1, height // 2, width // 2, channels)
@@ -197,7 +197,7 @@ def _apply(layer: Convolution, parts: Parts) -> Maps:
 
 
 def _convolve_parts(parts: Parts, kernel: jax.Array, bias: jax.Array, dtype: Any) -> Maps:
-    """A convolution of the concatenated parts, as the sum of one for each.
+    """Convolves the concatenated parts, as the sum of one convolution for each.
 
     Nothing is copied into ever longer concatenations. On a CPU the level-2 decoder with the
     refiner's first convolution takes about a fifth less time so.
@@ -214,7 +214,7 @@ def _leaky(maps: Maps) -> Maps:
 
 
 def make(options: FlowOptions, video: str) -> NetworkEstimator:
-    """PWC-Net with the checkpoint's parameters; see `data_prep.flow.make_estimator`."""
+    """Makes PWC-Net with the checkpoint's parameters; see `data_prep.flow.make_estimator`."""
     return _make(options)
 
 
@@ -229,7 +229,7 @@ def _make(options: FlowOptions) -> NetworkEstimator:
 def convert(
     shapes: Mapping[str, Any], arrays: Mapping[str, np.ndarray], path: str | Path
 ) -> dict[str, Any]:
-    """A checkpoint's parameters as variables of the network.
+    """Returns a checkpoint's parameters as variables of the network.
 
     Args:
       shapes: the network's variables, or their shapes.
@@ -253,7 +253,7 @@ def convert(
 
 
 def _layers() -> Iterator[tuple[str, str, Place]]:
-    """Each layer's official name, its name in the re-implementation, and its place here."""
+    """Lists each layer's official name, its name in the re-implementation, its place here."""
     words = ("", "One", "Two", "Thr", "Fou", "Fiv", "Six")
     for level in range(1, 7):
         # Officially the strided convolution is a, then come aa and b; but aa and a at level 6.

@@ -1,4 +1,4 @@
-"""Correlation of all pairs of positions in two feature maps, and windows of it (RAFT, Sec. 3.2)."""
+"""Correlates all pairs of positions in two feature maps, and looks up windows (RAFT, Sec. 3.2)."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ full, half, quarter ... resolution; with `_margin` zeros on each side."""
 
 
 def correlate(first: Features, second: Features, levels: int, radius: int) -> Levels:
-    """Eq. (1) of RAFT: ⟨first, second⟩/√C for all pairs of positions, and its means over 2ˡx2ˡ.
+    """Computes Eq. (1) of RAFT: ⟨first, second⟩/√C for all pairs, and its means over 2ˡx2ˡ.
 
     Args:
       first, second: features of the two frames.
@@ -37,7 +37,7 @@ def correlate(first: Features, second: Features, levels: int, radius: int) -> Le
 def look_up(
     pyramid: Levels, centres: Float[Array, "B H W 2"], radius: int
 ) -> Float[Array, "B H W K"]:
-    """Correlations in a square window around ``centres``, bilinear; zero outside the second frame.
+    """Looks up correlations in a square window around ``centres``, bilinear; zero outside.
 
     Args:
       pyramid: of `correlate`, with the same radius.
@@ -57,14 +57,14 @@ def look_up(
 
 
 def _margin(radius: int) -> int:
-    """Zeros that hold a whole patch, so that windows far outside are zero."""
+    """Returns how many zeros hold a whole patch, so that windows far outside are zero."""
     return 2 * radius + 2
 
 
 def _corner(
     points: Float[Array, "N 2"], padded: tuple[int, int], radius: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Upper left corners (x, y) of patches in the padded volume; where in a pixel points lie."""
+    """Returns upper left corners (x, y) of patches in the padded volume; points inside a pixel."""
     margin = _margin(radius)
     whole = jnp.floor(points)
     largest = jnp.array([[padded[1] - margin, padded[0] - margin]])
@@ -74,7 +74,7 @@ def _corner(
 
 
 def _cut(volume: Float[Array, "N h w"], corner: jax.Array, radius: int) -> jax.Array:
-    """Patches of 2r + 2 by 2r + 2 samples, which hold all that a window's interpolation needs."""
+    """Cuts patches of 2r + 2 by 2r + 2 samples, all that a window's interpolation needs."""
     side = 2 * radius + 2
 
     def cut(plane, corner):
@@ -84,7 +84,7 @@ def _cut(volume: Float[Array, "N h w"], corner: jax.Array, radius: int) -> jax.A
 
 
 def _interpolate(patches: Float[Array, "N s s"], part: Float[Array, "N 2"]) -> jax.Array:
-    """Windows [N, x, y]: all their samples lie at the same place inside a pixel."""
+    """Returns windows [N, x, y]: all their samples lie at the same place inside a pixel."""
     x, y = part[:, 0, None, None], part[:, 1, None, None]
     patches = (1 - y) * patches[:, :-1] + y * patches[:, 1:]
     patches = (1 - x) * patches[:, :, :-1] + x * patches[:, :, 1:]
@@ -92,7 +92,7 @@ def _interpolate(patches: Float[Array, "N s s"], part: Float[Array, "N 2"]) -> j
 
 
 def _halve(features: Features) -> Float[Array, "B _h _w C"]:
-    """Means over 2x2 positions; an odd last row or column is left out."""
+    """Averages over 2x2 positions; an odd last row or column is left out."""
     _, height, width, _ = features.shape
     even = features[:, : height // 2 * 2, : width // 2 * 2]
     return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4

@@ -1,4 +1,4 @@
-"""RAFT: recurrent all-pairs field transforms (Teed and Deng, ECCV 2020), small and large.
+"""Estimates flow by RAFT: recurrent all-pairs field transforms (Teed and Deng, ECCV 2020).
 
 Section numbers are the paper's. Parameters are those of the original release and of torchvision.
 """
@@ -36,7 +36,7 @@ SIZES = {"raft_small": SMALL, "raft_large": LARGE}
 
 
 class Raft(nn.Module):
-    """Flow between encoded frames; see `data_prep.flow.network.NetworkEstimator`.
+    """Estimates flow of encoded frames; see `data_prep.flow.network.NetworkEstimator`.
 
     Attributes:
       size: `SMALL` or `LARGE`.
@@ -59,11 +59,11 @@ class Raft(nn.Module):
             self.mask = UpsamplingMask(**how)
 
     def __call__(self, first: Images, second: Images) -> Flow:
-        """Flow between two images, as `encode` takes them."""
+        """Estimates flow between two images, as `encode` takes them."""
         return self.match(self.encode(first), self.encode(second))
 
     def encode(self, images: Images) -> dict[str, Maps]:
-        """Features and context (Sec. 3.1) of RGB images, 0 to 255, H and W multiples of 8."""
+        """Encodes RGB images, 0 to 255, H and W multiples of 8: features and context (Sec. 3.1)."""
         images = 2 * (images / 255) - 1
         hidden, context = jnp.split(self.cnet(images), [self.size.hidden], axis=-1)
         return {
@@ -73,7 +73,7 @@ class Raft(nn.Module):
         }
 
     def match(self, first: dict[str, Maps], second: dict[str, Maps]) -> Flow:
-        """Flow [B, H, W, 2] from the first frames to the second, pixels (Secs. 3.2, 3.3)."""
+        """Estimates flow [B, H, W, 2] from first to second frames, pixels (Secs. 3.2, 3.3)."""
         radius = self.size.radius
         pyramid = correlate(first["features"], second["features"], LEVELS, radius)
         batch, height, width, _ = first["features"].shape
@@ -95,7 +95,7 @@ class Raft(nn.Module):
 
 
 def make(options: FlowOptions, video: str) -> NetworkEstimator:
-    """RAFT with the checkpoint's parameters; see `data_prep.flow.make_estimator`."""
+    """Makes RAFT with the checkpoint's parameters; see `data_prep.flow.make_estimator`."""
     return _make(options)
 
 

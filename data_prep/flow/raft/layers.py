@@ -1,4 +1,4 @@
-"""The parts of RAFT: encoders, the recurrent update, and what enlarges the flow."""
+"""Defines the parts of RAFT: encoders, the recurrent update, and what enlarges the flow."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ STRIDE = 8
 
 @dataclass(frozen=True)
 class Size:
-    """What tells the small network from the large one.
+    """Describes in what the small network differs from the large one.
 
     Attributes:
       bottleneck: residual blocks of three convolutions, not two; flow is enlarged bilinearly.
       widths: channels of the first convolution and of the three pairs of residual blocks.
       features: channels that are correlated.
-      hidden, context: channels of the recurrent state, and of what it is told about the frame.
+      hidden, context: channels of the recurrent state, and of what it gets from the frame.
       context_norm: of the context network.
       radius: of the correlation windows.
       correlation: channels of the convolutions over correlations, the first 1x1, the second 3x3.
@@ -50,12 +50,12 @@ class Size:
 
     @property
     def windows(self) -> int:
-        """Channels of all correlation windows."""
+        """Counts the channels of all correlation windows."""
         return LEVELS * (2 * self.radius + 1) ** 2
 
     @property
     def cells(self) -> dict[str, tuple[int, int]]:
-        """Kernels of the recurrent cells by name, in their order."""
+        """Returns the kernels of the recurrent cells by name, in their order."""
         return {"gru": (3, 3)} if self.bottleneck else {"gru1": (1, 5), "gru2": (5, 1)}
 
 
@@ -64,7 +64,7 @@ LARGE = Size(False, (64, 64, 96, 128), 256, 128, 128, "batch", 4, (256, 192), (1
 
 
 class Encoder(nn.Module):
-    """Residual network to one eighth of the resolution; of features, and of context."""
+    """Encodes images at an eighth of the resolution, residually; as features or context."""
 
     size: Size
     channels: int
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions, or three with fewer channels inside, around which the input passes."""
+    """Adds to its input two convolutions of it, or three with fewer channels inside."""
 
     width: int
     stride: int
@@ -131,7 +131,7 @@ def _normalise(maps: Maps, norm: str, name: str) -> Maps:
 
 
 class Update(nn.Module):
-    """The recurrent update (Sec. 3.3). Called with a context, it gives the function of a step."""
+    """Makes the recurrent update (Sec. 3.3): called with a context, the function of a step."""
 
     size: Size
     dtype: Any
@@ -139,7 +139,7 @@ class Update(nn.Module):
 
     @nn.compact
     def __call__(self, context: Maps) -> Callable[[Maps, Maps, Flow], tuple[Maps, Flow]]:
-        """All that iterations share is computed here: kernels, and the context's part of gates.
+        """Computes all that iterations share: kernels, and the context's part of gates.
 
         Returns:
           (hidden state, correlation windows, flow) to the next hidden state and the change of the
@@ -165,7 +165,7 @@ class Update(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Correlation windows and flow to what the recurrent cells see."""
+    """Encodes correlation windows and flow as what the recurrent cells see."""
 
     size: Size
     dtype: Any
@@ -191,7 +191,7 @@ class MotionEncoder(nn.Module):
         return encode
 
     def _row(self, name: str, entering: int, channels: tuple, kernels: tuple) -> list[Layer]:
-        """Convolutions one after another, as many as there are channels."""
+        """Applies convolutions one after another, as many as there are channels."""
         row = []
         for i, (leaving, kernel) in enumerate(zip(channels, kernels, strict=False), 1):
             layer = Convolution(leaving, kernel, 1, self.dtype, self.minimal, name=f"{name}{i}")
@@ -201,7 +201,7 @@ class MotionEncoder(nn.Module):
 
 
 class RecurrentCell(nn.Module):
-    """Convolutional gated recurrent unit.
+    """Applies a convolutional gated recurrent unit.
 
     Its gates are sums over state, context and motion. The context's share is computed once for all
     iterations: a quarter of the work of the small network's cell.
@@ -214,7 +214,7 @@ class RecurrentCell(nn.Module):
 
     @nn.compact
     def __call__(self, context: Maps) -> Callable[[Maps, Maps], Maps]:
-        """(hidden state, motion) to the next state."""
+        """Returns the step from (hidden state, motion) to the next state."""
         size = self.size
         entering = size.hidden + size.context + size.motion + 2
         (kernel_z, bias_z), (kernel_r, bias_r), (kernel_q, bias_q) = (
@@ -235,7 +235,7 @@ class RecurrentCell(nn.Module):
         return step
 
     def _split(self, kernel: jax.Array, bias: jax.Array, context: Maps) -> tuple[Layer, Maps]:
-        """The layer over state and motion, and what the context and the bias add to it."""
+        """Returns the layer over state and motion, and what the context and bias add to it."""
         start, stop = self.size.hidden, self.size.hidden + self.size.context
         how = {"dtype": self.dtype, "minimal": self.minimal}
         others = jnp.delete(kernel, slice(start, stop), 2)
@@ -244,7 +244,7 @@ class RecurrentCell(nn.Module):
 
 
 class UpsamplingMask(nn.Module):
-    """Weights of `enlarge_convexly`: 9 for each of the 64 pixels of a position."""
+    """Computes weights of `enlarge_convexly`: 9 for each of the 64 pixels of a position."""
 
     dtype: Any
     minimal: bool
@@ -257,7 +257,7 @@ class UpsamplingMask(nn.Module):
 
 
 def enlarge(flow: Flow) -> Float[Array, "B 8*H 8*W 2"]:
-    """Eight times the size, bilinear; the corner pixels stay in the corners."""
+    """Enlarges eight times, bilinearly; the corner pixels stay in the corners."""
     for axis in (1, 2):
         count = flow.shape[axis]
         places = np.linspace(0, count - 1, STRIDE * count)
@@ -268,7 +268,7 @@ def enlarge(flow: Flow) -> Float[Array, "B 8*H 8*W 2"]:
 
 
 def enlarge_convexly(flow: Flow, logits: Maps) -> Float[Array, "B 8*H 8*W 2"]:
-    """Eight times the size: each pixel a convex combination of the 9 positions around it.
+    """Enlarges eight times: each pixel a convex combination of the 9 positions around it.
 
     Args:
       flow: [B, h, w, 2]; zero beyond its border.

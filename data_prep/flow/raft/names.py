@@ -1,4 +1,4 @@
-"""RAFT's published parameters: the names of the original release and of torchvision."""
+"""Reads RAFT's published parameters, by the names of the original release and of torchvision."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from data_prep.flow.published import Place, fill
 def convert(
     shapes: Mapping[str, Any], arrays: Mapping[str, np.ndarray], path: str | Path
 ) -> dict[str, Any]:
-    """A checkpoint's parameters as variables of the network.
+    """Returns a checkpoint's parameters as variables of the network.
 
     Args:
       shapes: the network's variables, or their shapes.
@@ -64,13 +64,13 @@ _TORCHVISION: _Rules = (
 
 
 def original_name(place: Place) -> str:
-    """Name in the original release of the variable at ``place``."""
+    """Returns the name in the original release of the variable at ``place``."""
     *modules, leaf = place[1:]
     return _rename(".".join([*modules, _LEAVES.get(leaf, leaf)]), _ORIGINAL)
 
 
 def torchvision_name(name: str) -> str:
-    """torchvision's name for a name of the original release."""
+    """Returns torchvision's name for a name of the original release."""
     return _rename(name, _TORCHVISION)
 
 

@@ -1,1 +1,1 @@
-"""What each benchmark counts and how it averages."""
+"""Counts and averages as each benchmark does."""

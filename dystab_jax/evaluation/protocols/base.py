@@ -1,11 +1,11 @@
-"""What a protocol is, and what it scores.
+"""Defines what a protocol is, and the videos that it scores.
 
 A protocol scores one video at a time and keeps only numbers of it, so that a data set of any size
 never lies in memory; the numbers of all videos become one result.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,18 +13,36 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dystab_jax.data.encodings import VOID
+from dystab_jax.data.mask_files import VOID
 from dystab_jax.evaluation import metrics
 
-Frame = np.ndarray | Callable[[], np.ndarray]
+LazyArray = np.ndarray | Callable[[], np.ndarray]
 """[H, W], or a function without arguments that returns it: it is called by the worker that
 scores the frame, so that a data set never has to lie in memory at once."""
-Frames = Sequence[Frame] | np.ndarray
+LazyArrays = Sequence[LazyArray] | np.ndarray
 """One entry per frame, or an array [T, H, W]."""
 
 
+MEANINGS = {
+    "mean_j": "region similarity J, averaged per sequence, then over sequences",
+    "recall_j": "share of frames with J over one half",
+    "decay_j": "how much J loses from the first quarter of a sequence to the last",
+    "mean_f": "contour accuracy F, averaged per sequence, then over sequences",
+    "recall_f": "share of frames with F over one half",
+    "decay_f": "how much F loses from the first quarter of a sequence to the last",
+    "f_beta": "F-measure of saliency, β² = 0.3, soft masks cut at one half",
+    "mae": "mean absolute error of the soft masks; smaller is better",
+}
+"""One line on each score that several protocols measure."""
+
+
+def as_array(lazy: LazyArray) -> np.ndarray:
+    """Returns the array, which is made or read now where it is a function."""
+    return lazy() if callable(lazy) else lazy
+
+
 class Loaded(NamedTuple):
-    """One frame, ready to be scored: arrays of one size [H, W], void pixels set to 0.
+    """Holds one frame, ready to be scored: arrays of one size [H, W], void pixels set to 0.
 
     Attributes:
       truth: bool, object.
@@ -43,7 +61,7 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Video:
-    """What is needed to score one video (or one set of images); frames in temporal order.
+    """Holds what is needed to score one video or one set of images, frames in temporal order.
 
     Attributes:
       truth: hard mask per frame, bool or integer, not 0 = object, None where the frame has no
@@ -61,13 +79,13 @@ class Video:
         the same object in all frames; left out, the predicted mask is object 1.
     """
 
-    truth: Frames | Sequence[Frame | None] | None = None
-    masks: Frames | Sequence[Frame | None] | None = None
-    maps: Frames | None = None
+    truth: LazyArrays | Sequence[LazyArray | None] | None = None
+    masks: LazyArrays | Sequence[LazyArray | None] | None = None
+    maps: LazyArrays | None = None
     groups: Sequence[str] | None = None
     frame_names: Sequence[str] | None = None
-    regions: Frames | Sequence[Frame | None] | None = None
-    objects: Frames | None = None
+    regions: LazyArrays | Sequence[LazyArray | None] | None = None
+    objects: LazyArrays | None = None
 
     def __post_init__(self):
         if self.truth is None and self.regions is None:
@@ -86,13 +104,15 @@ class Video:
         return len(self.regions if self.truth is None else self.truth)
 
     def frame_name(self, frame: int) -> str:
+        """Returns the name of a frame in errors."""
         return f"frame {frame}" if self.frame_names is None else self.frame_names[frame]
 
     def has_truth(self, frame: int) -> bool:
+        """Returns whether a frame has truth to score it by."""
         return (self.regions if self.truth is None else self.truth)[frame] is not None
 
     def load(self, frame: int) -> Loaded:
-        """One frame with its void pixels removed.
+        """Loads one frame with its void pixels removed.
 
         Raises:
           ValueError: no prediction, arrays of different sizes, or a soft map where a hard mask is
@@ -101,7 +121,7 @@ class Video:
         if self.masks is not None and self.masks[frame] is None:
             raise ValueError("there is no prediction; add it, or leave the video out")
         truth, regions, masks, maps, objects = (
-            None if frames is None or frames[frame] is None else _call(frames[frame])
+            None if frames is None or frames[frame] is None else as_array(frames[frame])
             for frames in (self.truth, self.regions, self.masks, self.maps, self.objects)
         )
         if regions is None:
@@ -132,40 +152,46 @@ class Video:
 
 
 class Protocol(ABC):
-    """Which frames of a data set are scored, and how their scores become one number.
+    """Defines which frames of a data set are scored, and how their scores become one number.
 
     A subclass says what one frame is worth (`score_frame`), what is kept of one video (`collect`)
     and what all videos together give (`summarise`).
 
     Attributes:
-      name: by which `protocols.protocol` finds it.
+      name: by which `registry.protocol` finds it.
       main: key of the one number that counts, in what `summarise` returns.
+      description: one line on it for readers of a report.
       columns: keys for a table by their titles; in `per_sequence` the keys of `sequence_columns`.
+      meanings: one line on each key of `columns`.
+      smaller_is_better: the keys of scores that are losses.
       prediction: what it scores, by the name of the field of `Video`: "masks"; "objects", if
-        predicted objects are told apart; "maps", if they are more than the masks they give.
+        predicted objects are distinguished; "maps", if they are more than the masks they give.
     """
 
     name: str
     main: str
     prediction: str = "masks"
+    description: str
     columns: Mapping[str, str]
     sequence_columns: Mapping[str, str]
+    meanings: Mapping[str, str] = MEANINGS
+    smaller_is_better: Container[str] = frozenset({"mae", "decay_j", "decay_f"})
 
     def frames(self, video: Video) -> list[int]:
-        """Numbers of the frames that are scored."""
+        """Returns the numbers of the frames that are scored."""
         return [frame for frame in range(len(video)) if video.has_truth(frame)]
 
     @abstractmethod
     def score_frame(self, frame: Loaded) -> Any:
-        """What is measured of one frame."""
+        """Measures one frame."""
 
     @abstractmethod
     def collect(self, video: Video, frames: Sequence[int], scores: Sequence[Any]) -> dict:
-        """What is kept of one video, from `score_frame` of each of its scored frames."""
+        """Returns what is kept of one video, from `score_frame` of each of its scored frames."""
 
     @abstractmethod
     def summarise(self, scores: Mapping[str, dict]) -> dict:
-        """The result of the data set, plain numbers ready for json.
+        """Computes the result of the data set, plain numbers ready for json.
 
         Args:
           scores: what `score` returned, by the name of the video.
@@ -196,7 +222,7 @@ class Protocol(ABC):
         return self._score({video_name: video}, jobs)[video_name]
 
     def frame_j(self, video: Video, scores: dict) -> np.ndarray | None:
-        """J of each frame [T], NaN where it is not scored; None if J is not what is measured.
+        """Returns J of each frame [T], NaN where it is not scored; None if J is not measured.
 
         Args:
           video: as it was scored.
@@ -253,7 +279,7 @@ def scored_frames(
     frame_j: Mapping[str, Mapping[str, np.ndarray]],
     model: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """L_A and J of all scored frames of all videos, one after the other.
+    """Returns L_A and J of all scored frames of all videos, one after the other, each [N].
 
     Args:
       confidences, frame_j: {video: {model: [T]}}; NaN in ``frame_j`` where a frame is not scored.
@@ -262,7 +288,3 @@ def scored_frames(
     l_a = np.concatenate([confidences[video][model] for video in frame_j])
     j = np.concatenate([video[model] for video in frame_j.values()])
     return l_a[np.isfinite(j)], j[np.isfinite(j)]
-
-
-def _call(frame: Frame) -> np.ndarray:
-    return frame() if callable(frame) else frame

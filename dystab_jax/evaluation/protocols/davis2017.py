@@ -1,4 +1,4 @@
-"""The official unsupervised protocol of DAVIS-2017."""
+"""Scores by the official unsupervised protocol of DAVIS-2017."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dystab_jax.evaluation import metrics
-from dystab_jax.evaluation.protocols.base import Loaded, Protocol, Video
+from dystab_jax.evaluation.protocols.base import MEANINGS, Loaded, Protocol, Video
 from dystab_jax.evaluation.protocols.regions import assign, overlap
 
 MAX_PROPOSALS = 20
@@ -14,7 +14,7 @@ MAX_PROPOSALS = 20
 
 
 class Davis2017(Protocol):
-    """DAVIS-2017, unsupervised: J and F of every object, over all frames of a sequence.
+    """Scores J and F of every object, over all frames of a sequence: DAVIS-2017, unsupervised.
 
     The objects of a sequence are the numbers 1 to the largest one in its first frame. Every object
     gets one predicted object (proposal), by the assignment with the largest sum of
@@ -30,6 +30,7 @@ class Davis2017(Protocol):
     name = "davis2017"
     main = "j_and_f"
     prediction = "objects"
+    description = "DAVIS-2017 unsupervised: objects matched with proposals"
     columns = {
         "J&F": "j_and_f",
         "J": "mean_j",
@@ -40,10 +41,13 @@ class Davis2017(Protocol):
         "F decay": "decay_f",
     }
     sequence_columns = columns | {"J": "j", "F": "f"}
+    meanings = MEANINGS | {
+        "j_and_f": "mean of J and F over the objects, official unsupervised protocol"
+    }
     _STATISTICS = ("j_and_f", "j", "recall_j", "decay_j", "f", "recall_f", "decay_f")
 
     def score_frame(self, frame: Loaded) -> tuple[np.ndarray, np.ndarray]:
-        """J and F of every pair of proposal and object, [p, n]; number 0 is an empty mask."""
+        """Measures J and F of every pair of proposal and object, [p, n]; 0 is an empty mask."""
         if frame.objects.max() > MAX_PROPOSALS:
             raise ValueError(
                 f"the prediction has an object {frame.objects.max()}; this protocol takes at most "
@@ -62,6 +66,7 @@ class Davis2017(Protocol):
         return j, f
 
     def collect(self, video: Video, frames: Sequence[int], scores: Sequence[Any]) -> dict:
+        """Assigns proposals to objects; keeps J and F per frame of each object."""
         objects = scores[0][0].shape[1] - 1
         if not objects:
             raise ValueError(
@@ -91,6 +96,7 @@ class Davis2017(Protocol):
         }
 
     def summarise(self, scores: Mapping[str, dict]) -> dict:
+        """Averages over objects, see the class."""
         self._require_videos(scores)
         per_sequence, per_object = {}, {}
         for name, one in scores.items():
@@ -120,7 +126,7 @@ class Davis2017(Protocol):
 
 
 def _statistics(scored: Mapping[str, list[float]]) -> dict[str, float]:
-    """Statistics of one object from its J and F per frame."""
+    """Computes the statistics of one object from its J and F per frame."""
     result = {}
     for name in ("j", "f"):
         result[name] = float(np.mean(scored[name]))

@@ -1,4 +1,4 @@
-"""FBMS-59: foreground scores and F of Ochs et al."""
+"""Scores FBMS-59: the foreground, and F of Ochs et al."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ FOUND = 0.75
 def ochs(
     counts: Integer[np.ndarray, "P N"] | Sequence[Sequence[int]],
 ) -> dict[str, float | int]:
-    """Precision and recall of one sequence as defined by Ochs, Malik and Brox (PAMI 2014).
+    """Computes precision and recall of one sequence as Ochs, Malik and Brox do (PAMI 2014).
 
         P_pn = o_pn / Σ_n o_pn    R_pn = o_pn / Σ_p o_pn    F_pn = 2 P_pn R_pn / (P_pn + R_pn)
 
@@ -55,7 +55,7 @@ def ochs(
 
 
 class Fbms59(FrameAverages):
-    """FBMS-59: the merged foreground on labelled frames, and the F-measure of Ochs et al.
+    """Scores the merged foreground on labelled frames, and the F-measure of Ochs et al.
 
     Everything of `FrameAverages`, of all frames with truth; its `mean_j` is the main number
     (mean over sequences; `frame_mean_j` over frames). Besides, all from hard masks: `f1`, the mean
@@ -66,13 +66,18 @@ class Fbms59(FrameAverages):
 
     columns = FrameAverages.columns | {"F1": "f1", "Ochs F": "ochs_f"}
     sequence_columns = FrameAverages.sequence_columns | {"F1": "f1", "Ochs F": "ochs_f"}
-
+    meanings = FrameAverages.meanings | {
+        "f1": "F-measure of the pixels with β² = 1",
+        "ochs_f": "F-measure of Ochs et al. over the regions of a sequence",
+    }
     prediction = "objects"
 
     def __init__(self):
-        super().__init__("fbms59", slice(None))
+        description = "FBMS-59: labelled frames, all objects together; Ochs F by objects"
+        super().__init__("fbms59", slice(None), description)
 
     def score_frame(self, frame: Loaded) -> tuple:
+        """Measures the scores of `FrameAverages`, F1, and the overlaps of the regions."""
         return (
             super().score_frame(frame),
             metrics.f_beta(frame.hard, frame.truth, beta2=1.0),
@@ -80,6 +85,7 @@ class Fbms59(FrameAverages):
         )
 
     def collect(self, video: Video, frames: Sequence[int], scores: Sequence[Any]) -> dict:
+        """Keeps the frames' scores, their mean F1 and the sums of their overlaps."""
         rows, f1, tables = zip(*scores, strict=True)
         counts = np.zeros(np.max([table.shape for table in tables], axis=0), np.int64)
         for table in tables:
@@ -88,6 +94,7 @@ class Fbms59(FrameAverages):
         return kept | {"f1": float(np.mean(f1)), "overlap": counts.tolist()}
 
     def summarise(self, scores: Mapping[str, dict]) -> dict:
+        """Averages over sequences, see the class."""
         result = super().summarise(scores)
         for name, one in scores.items():
             matched = ochs(one["overlap"])

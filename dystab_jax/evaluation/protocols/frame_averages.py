@@ -1,4 +1,4 @@
-"""Protocols that average the scores of single frames: of sequences, and over sequences."""
+"""Averages the scores of single frames: of sequences, and over sequences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dystab_jax.evaluation import metrics
-from dystab_jax.evaluation.protocols.base import Loaded, Protocol, Video
+from dystab_jax.evaluation.protocols.base import MEANINGS, Loaded, Protocol, Video
 
 FRAME_SCORES = ("j", "f", "f_beta", "mae")
 STATISTICS = ("j", "recall_j", "decay_j", "f", "recall_f", "decay_f", "f_beta", "mae")
@@ -16,7 +16,7 @@ _MEANS = {"j": "mean_j", "f": "mean_f"}
 
 
 class FrameAverages(Protocol):
-    """Means of scores of the merged foreground, per sequence and then over the sequences.
+    """Averages scores of the merged foreground, per sequence and then over the sequences.
 
     The result holds `mean_j`, `recall_j`, `decay_j`, `mean_f`, `recall_f`, `decay_f`, `f_beta`
     (β² = 0.3, threshold one half), `mae`: statistics of each sequence averaged over the sequences;
@@ -36,17 +36,20 @@ class FrameAverages(Protocol):
         "MAE": "mae",
     }
     sequence_columns = columns | {"J": "j", "F": "f"}
+    meanings = MEANINGS | {"frame_mean_j": "region similarity J, averaged over all frames"}
 
-    def __init__(self, name: str, scored: slice):
+    def __init__(self, name: str, scored: slice, description: str):
         self.name = name
+        self.description = description
         self._scored = scored
 
     def frames(self, video: Video) -> list[int]:
+        """Returns the numbers of the frames that count and have truth."""
         inside = range(len(video))[self._scored]
         return [frame for frame in inside if video.has_truth(frame)]
 
     def score_frame(self, frame: Loaded) -> tuple[float, ...]:
-        """FRAME_SCORES of one frame, in that order."""
+        """Measures FRAME_SCORES, in that order."""
         return (
             metrics.jaccard(frame.hard, frame.truth),
             metrics.boundary_f(frame.hard, frame.truth),
@@ -55,15 +58,18 @@ class FrameAverages(Protocol):
         )
 
     def collect(self, video: Video, frames: Sequence[int], scores: Sequence[Any]) -> dict:
+        """Keeps scores and group of each frame."""
         groups = [] if video.groups is None else [video.groups[frame] for frame in frames]
         return {"scores": scores, "groups": groups}
 
     def frame_j(self, video: Video, scores: dict) -> np.ndarray:
+        """Returns J of each frame [T], NaN where it is not scored."""
         values = np.full(len(video), np.nan)
         values[self.frames(video)] = [row[0] for row in scores["scores"]]
         return values
 
     def summarise(self, scores: Mapping[str, dict]) -> dict:
+        """Averages over sequences and, where there are groups, over the frames of each."""
         self._require_videos(scores)
         groups = {}
         for one in scores.values():
@@ -84,7 +90,7 @@ class FrameAverages(Protocol):
 
 
 def average(per_frame: Mapping[str, ArrayLike]) -> dict:
-    """The statistics that `FrameAverages` describes, from the scores of single frames.
+    """Computes the statistics that `FrameAverages` describes, from the scores of single frames.
 
     Args:
       per_frame: [T, 4] per sequence, columns J, F, F_β, MAE.
@@ -109,12 +115,12 @@ def average(per_frame: Mapping[str, ArrayLike]) -> dict:
 
 
 def _means(scores: np.ndarray) -> dict[str, float]:
-    """Means over the frames of scores [T, up to 4], columns as in FRAME_SCORES."""
+    """Averages over the frames of scores [T, up to 4], columns as in FRAME_SCORES."""
     return dict(zip(FRAME_SCORES, scores.mean(axis=0).tolist(), strict=False))
 
 
 def _statistics(scores: np.ndarray) -> dict[str, float | int]:
-    """Statistics of one sequence from the scores [T, 4] of its frames."""
+    """Computes the statistics of one sequence from the scores [T, 4] of its frames."""
     statistics = {"frames": len(scores), **_means(scores)}
     for column, name in enumerate(FRAME_SCORES[:2]):
         statistics[f"recall_{name}"] = metrics.recall(scores[:, column])

@@ -1,4 +1,4 @@
-"""Scores of several objects at once: which prediction stands for which object is found first.
+"""Finds which predicted object stands for which true one.
 
 Two protocols need that: the unsupervised one of DAVIS-2017 and the F-measure of Ochs, Malik and
 Brox for FBMS-59. Both look for the best one-to-one assignment over a whole sequence.
@@ -13,7 +13,7 @@ Numbers = Integer[np.ndarray, "H W"]
 
 
 def overlap(predicted: Numbers, true: Numbers) -> Integer[np.ndarray, "P N"]:
-    """Pixels that predicted object p and true object n share, background included.
+    """Counts the pixels that predicted object p and true object n share, background included.
 
     Args:
       predicted: object numbers.
@@ -28,7 +28,7 @@ def overlap(predicted: Numbers, true: Numbers) -> Integer[np.ndarray, "P N"]:
 
 
 def assign(scores: Float[np.ndarray, "P N"]) -> dict[int, int]:
-    """One-to-one assignment with the largest sum of scores (Hungarian method).
+    """Finds the one-to-one assignment with the largest sum of scores (Hungarian method).
 
     Returns:
       {column: row}, of all columns or of as many as there are rows.

@@ -1,7 +1,8 @@
-"""The evaluation protocols by name, which of them a data set is scored by, and their report."""
+"""Lists the protocols by name and by data set, and puts their results into a report."""
 
 from collections.abc import Mapping
 
+from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.evaluation.protocols.base import Protocol, Video
 from dystab_jax.evaluation.protocols.davis2017 import Davis2017
 from dystab_jax.evaluation.protocols.fbms59 import Fbms59
@@ -23,10 +24,12 @@ __all__ = [
     "saliency",
 ]
 
-davis2016 = FrameAverages("davis2016", slice(1, -1))
+davis2016 = FrameAverages(
+    "davis2016", slice(1, -1), "DAVIS-2016: all frames but the first and last of a sequence"
+)
 """DAVIS-2016: all but the first and last frame; means per sequence, then over sequences."""
 
-all_frames = FrameAverages("all_frames", slice(None))
+all_frames = FrameAverages("all_frames", slice(None), "all frames with truth, all objects together")
 """Every frame with truth counts; averages and result as for `davis2016`."""
 
 davis2017 = Davis2017()
@@ -37,31 +40,23 @@ PROTOCOLS: dict[str, Protocol] = {
     one.name: one for one in (davis2016, all_frames, davis2017, fbms59, saliency)
 }
 
-DEFAULTS: dict[str, tuple[str, ...]] = {
-    "davis2016": ("davis2016",),
-    "davis2016_labelled": ("all_frames",),
-    "davis2017": ("all_frames", "davis2017"),
-    "fbms59": ("fbms59",),
-    "segtrackv2": ("all_frames",),
-    "youtube_vos": ("all_frames",),
-    "folder": ("all_frames",),
-    "movers": ("all_frames",),
-    "msra_b": ("saliency",),
-    "ecssd": ("saliency",),
-    "dut_omron": ("saliency",),
-}
+DEFAULTS = {one.name: one.protocols for one in DATA_SETS.values()}
 """Protocols of each data set that `data_prep` knows, the main one first."""
 
 
 def protocol(name: str) -> Protocol:
-    """The protocol of that name; ValueError listing the names there are."""
+    """Returns the protocol of that name.
+
+    Raises:
+      ValueError: there is none; lists the names there are.
+    """
     if name not in PROTOCOLS:
         raise ValueError(f"protocol {name!r} is unknown; there are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 
 def default_protocols(dataset: str) -> tuple[str, ...]:
-    """Names of the protocols by which a data set is scored, the main one first.
+    """Returns the names of the protocols by which a data set is scored, the main one first.
 
     Args:
       dataset: its name; "folder/NAME" means "folder".
@@ -85,7 +80,7 @@ def report(
     *,
     oracle: bool = False,
 ) -> dict:
-    """What an eval/*.json file holds: one row per model and post-processing, of one protocol.
+    """Returns the content of an eval/*.json file: a row per model and refinement, of one protocol.
 
     Args:
       dataset: name of the data set.

@@ -1,4 +1,4 @@
-"""Scores of soft maps of single images, as usual for salient object detection.
+"""Scores soft maps of single images, as usual for salient object detection.
 
 NumPy only. The measures of the literature's evaluation tools stretch every map to [0, 1] first
 (`stretch`); here that is a choice, because a map of probabilities says something by its level.
@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from dystab_jax.evaluation import metrics
 from dystab_jax.evaluation.metrics import HardMask, SoftMap
-from dystab_jax.evaluation.protocols.base import Loaded, Protocol, Video
+from dystab_jax.evaluation.protocols.base import MEANINGS, Loaded, Protocol, Video
 
 LEVELS = 256
 """Thresholds of a curve: object is where floor(255 · map) reaches 255, 254, ... 0."""
@@ -20,7 +20,7 @@ BETA2 = 0.3
 
 
 class Curve(NamedTuple):
-    """Precision, recall and F_β at every threshold, from 255/255 down to 0."""
+    """Holds precision, recall and F_β at every threshold, from 255/255 down to 0."""
 
     precision: Float[np.ndarray, " levels"]
     recall: Float[np.ndarray, " levels"]
@@ -28,20 +28,20 @@ class Curve(NamedTuple):
 
 
 def stretch(prediction: SoftMap) -> Float[np.ndarray, "H W"]:
-    """The map moved and scaled so that it reaches from 0 to 1; a constant one as it is."""
+    """Moves and scales a map so that it reaches from 0 to 1; a constant one stays as it is."""
     prediction = np.asarray(prediction, np.float64)
     low, high = prediction.min(), prediction.max()
     return (prediction - low) / (high - low) if high > low else prediction
 
 
 def f_from(precision: np.ndarray, recall: np.ndarray, beta2: float = BETA2) -> np.ndarray:
-    """F_β = (1 + β²) P R / (β² P + R), 0 where P and R are both 0."""
+    """Computes F_β = (1 + β²) P R / (β² P + R), 0 where P and R are both 0."""
     denominator = beta2 * precision + recall
     return (1 + beta2) * precision * recall / np.where(denominator > 0, denominator, 1)
 
 
 def curve(prediction: SoftMap, truth: HardMask) -> Curve:
-    """Precision, recall and F_β (β² = 0.3) of one map at 256 thresholds.
+    """Computes precision, recall and F_β (β² = 0.3) of one map at 256 thresholds.
 
     Args:
       prediction: probability of object in [0, 1].
@@ -60,7 +60,7 @@ def curve(prediction: SoftMap, truth: HardMask) -> Curve:
 
 
 def adaptive_f(prediction: SoftMap, truth: HardMask, beta2: float = BETA2) -> float:
-    """F_β of one map thresholded at twice its mean, at most 1: object is where it reaches that.
+    """Computes F_β of one map thresholded at twice its mean, or at 1 where that is beyond 1.
 
     Args:
       prediction: probability of object in [0, 1].
@@ -80,7 +80,7 @@ def adaptive_f(prediction: SoftMap, truth: HardMask, beta2: float = BETA2) -> fl
 
 
 def s_measure(prediction: SoftMap, truth: HardMask, alpha: float = 0.5) -> float:
-    """S, structure measure (Fan et al., ICCV 2017): α S_object + (1 − α) S_region.
+    """Computes S, structure measure (Fan et al., ICCV 2017): α S_object + (1 − α) S_region.
 
     S_object compares the map's mean and spread inside and outside the object; S_region its
     structural similarity in the four quarters around the object's centre, by their area.
@@ -116,7 +116,7 @@ def s_measure(prediction: SoftMap, truth: HardMask, alpha: float = 0.5) -> float
 
 
 class Saliency(Protocol):
-    """Every image counts the same; predictions are soft maps, scored as they are.
+    """Scores soft maps as they are; every image counts the same.
 
     The maps are probabilities and are not stretched to [0, 1], unlike in common evaluation tools;
     what those would report is in `stretched`. β² is 0.3 throughout. The result holds means over
@@ -131,6 +131,7 @@ class Saliency(Protocol):
     name = "saliency"
     main = "f_beta"
     prediction = "maps"
+    description = "saliency: every image counts the same"
     columns = {
         "F beta": "f_beta",
         "max F": "max_f",
@@ -148,9 +149,17 @@ class Saliency(Protocol):
         "S": "s_measure",
         "J": "j",
     }
+    meanings = MEANINGS | {
+        "max_f": "largest F of mean precision and mean recall over all thresholds",
+        "max_mean_f": "largest mean F over all thresholds",
+        "adaptive_f": "F at twice the mean of each map",
+        "curve_mean_f": "mean F over all thresholds",
+        "s_measure": "structure measure",
+    }
     _SCORES = ("mae", "s_measure", "adaptive_f")
 
     def score_frame(self, frame: Loaded) -> dict[str, Any]:
+        """Measures F_β and J at one half and, of the map as it is and stretched, the others."""
         return {
             "f_beta": metrics.f_beta(frame.soft, frame.truth),
             "j": metrics.jaccard(frame.hard, frame.truth),
@@ -159,7 +168,7 @@ class Saliency(Protocol):
         }
 
     def collect(self, video: Video, frames: Sequence[int], scores: Sequence[Any]) -> dict:
-        """Sums over the images."""
+        """Keeps sums over the images."""
         return {
             "frames": len(scores),
             **{key: float(sum(one[key] for one in scores)) for key in ("f_beta", "j")},
@@ -167,6 +176,7 @@ class Saliency(Protocol):
         }
 
     def summarise(self, scores: Mapping[str, dict]) -> dict:
+        """Averages over images, see the class."""
         self._require_videos(scores)
         frames = sum(one["frames"] for one in scores.values())
         plain, stretched = (
@@ -212,13 +222,13 @@ class Saliency(Protocol):
 
 
 def _object_score(inside: np.ndarray) -> float:
-    """Large where the values are near 1 and alike."""
+    """Computes S_object of one side, large where the values are near 1 and alike."""
     spread = inside.std(ddof=1) if inside.size > 1 else 0.0
     return 2 * inside.mean() / (inside.mean() ** 2 + 1 + spread)
 
 
 def _structural_similarity(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """4 x̄ ȳ σ_xy / ((x̄² + ȳ²)(σ_x² + σ_y²)), 1 where numerator and denominator are both 0."""
+    """Computes 4 x̄ ȳ σ_xy / ((x̄² + ȳ²)(σ_x² + σ_y²)), 1 where both parts of it are 0."""
     x, y = prediction.mean(), truth.mean()
     freedom = max(prediction.size - 1, 1)
     covariance = np.sum((prediction - x) * (truth - y)) / freedom

@@ -6,7 +6,7 @@ from data_prep.datasets import davis2016_labelled
 from data_prep.datasets.davis2016 import SEQUENCES
 from data_prep.prepare import prepare
 from dystab_jax.data.records import open_source
-from tests.data_prep.datasets.test_builders import write_davis
+from tests.support.tiny_sets import write_davis
 
 
 def test_five_of_thirty_are_for_selection():

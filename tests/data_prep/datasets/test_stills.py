@@ -10,8 +10,8 @@ from PIL import Image
 from data_prep.datasets import dut_omron, ecssd, msra_b
 from data_prep.datasets.stills import GreyFile, pair
 from data_prep.prepare import BadVideosError, main, prepare
-from data_prep.sources.truth import read_grey_mask
 from dystab_jax.data import pipeline
+from dystab_jax.data.mask_files import read_bright_truth
 from dystab_jax.data.records import dataset_directory, decode_record, open_source
 from tests.support.tiny_videos import files_of, sliding_texture
 
@@ -62,7 +62,7 @@ def prepare_stills(dataset, source, data_dir, **options):
 )
 def test_truth_of_every_kind_reads_alike(tmp_path, image):
     image.save(tmp_path / "truth.png")
-    np.testing.assert_array_equal(read_grey_mask(tmp_path / "truth.png", 128), MASK)
+    np.testing.assert_array_equal(read_bright_truth(tmp_path / "truth.png", 128), MASK)
     np.testing.assert_array_equal(GreyFile(tmp_path / "truth.png").read((48, 64)).mask, MASK)
 
 
@@ -165,7 +165,7 @@ def test_msra_b_lists_that_cannot_be_used(tmp_path):
     ],
 )
 def test_test_sets(tmp_path, module, images, truths, count):
-    name = module.__name__.split(".")[1]
+    name = module.__name__.rpartition(".")[2]
     for number in (2, 10):
         write_image(tmp_path / "set" / images / f"im{number}.jpg")
         write_truth(tmp_path / "set" / truths / f"im{number}.png")

@@ -17,7 +17,7 @@ from data_prep.flow.precomputed import find_folder
 from data_prep.prepare import BadVideosError
 from dystab_jax.data.records import decode_record, open_source
 from dystab_jax.data.resize import resize_flow
-from tests.data_prep.test_prepare import count_videos, prepare_here
+from tests.support.tiny_sets import count_videos, prepare_here
 from tests.support.tiny_videos import files_of, sliding_texture, write_frames, write_video
 
 SHIFT = (2, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from dystab_jax.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
+from dystab_jax.networks.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
 
 PARAMETERS = {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([1.0])}
 

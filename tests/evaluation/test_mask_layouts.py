@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from dystab_jax.commands import score_masks
-from dystab_jax.evaluation import submission
+from dystab_jax.data import mask_files
+from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.evaluation import mask_layouts
 from dystab_jax.evaluation.protocols import registry
 from tests.support.mask_encodings import random_masks
 
@@ -17,9 +19,14 @@ SOFT = np.array([[0.0, 0.2, 0.5], [0.51, 0.998, 1.0]], np.float32)
 HARD = [[0, 0, 0], [1, 1, 1]]
 
 
-@pytest.mark.parametrize("dataset", [*submission.MASKS, "folder/mine"])
+def written_as(pixels):
+    """Names of the data sets whose predictions are masks, numbers or maps."""
+    return [one.name for one in DATA_SETS.values() if one.layout.pixels == pixels]
+
+
+@pytest.mark.parametrize("dataset", [*written_as("mask"), "folder/mine"])
 def test_masks(dataset, tmp_path):
-    path = submission.write(tmp_path, dataset, "cat", "00001", SOFT)
+    path = mask_layouts.write(tmp_path, dataset, "cat", "00001", SOFT)
     assert path == tmp_path / "cat" / "00001.png"
     with Image.open(path) as image:
         assert image.mode == "L"
@@ -28,7 +35,7 @@ def test_masks(dataset, tmp_path):
 
 @pytest.mark.parametrize(("dataset", "inside"), [("davis2017", ""), ("youtube_vos", "Annotations")])
 def test_numbers(dataset, inside, tmp_path):
-    path = submission.write(tmp_path, dataset, "cat", "00001", SOFT)
+    path = mask_layouts.write(tmp_path, dataset, "cat", "00001", SOFT)
     assert path == tmp_path / inside / "cat" / "00001.png"
     with Image.open(path) as image:
         assert image.mode == "P"
@@ -36,9 +43,9 @@ def test_numbers(dataset, inside, tmp_path):
         assert image.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]
 
 
-@pytest.mark.parametrize("dataset", submission.MAPS)
+@pytest.mark.parametrize("dataset", written_as("map"))
 def test_maps(dataset, tmp_path):
-    path = submission.write(tmp_path, dataset, "0001", "0001", SOFT)
+    path = mask_layouts.write(tmp_path, dataset, "0001", "0001", SOFT)
     assert path == tmp_path / "0001.png"
     with Image.open(path) as image:
         # 255 · 0.5 = 127.5 goes to the even neighbour.
@@ -46,7 +53,7 @@ def test_maps(dataset, tmp_path):
 
 
 def test_palette_is_that_of_davis(shared):
-    colours = submission.palette()
+    colours = mask_files.davis_palette()
     assert colours.shape == (256, 3) and colours.dtype == np.uint8
     assert colours[[0, 1, 2, 3, 7, 8, 255]].tolist() == [
         [0, 0, 0],
@@ -67,18 +74,19 @@ def test_what_is_no_map_or_no_data_set_is_refused(unchecked, tmp_path):
     for bad in (SOFT * 255, SOFT - 0.1, np.where(SOFT, SOFT, np.nan), SOFT[..., None]):
         message = re.escape(f"video cat, frame 7: a map of shape {bad.shape}, expected")
         with pytest.raises(ValueError, match=message):
-            submission.write(tmp_path, "ecssd", "cat", "7", bad)
-    with pytest.raises(ValueError, match="'davis' has no submission layout; there are davis2016"):
-        submission.write(tmp_path, "davis", "cat", "7", SOFT)
+            mask_layouts.write(tmp_path, "ecssd", "cat", "7", bad)
+    with pytest.raises(ValueError, match="no data set 'davis'; there are: movers, davis2016"):
+        mask_layouts.write(tmp_path, "davis", "cat", "7", SOFT)
     assert not list(tmp_path.iterdir())
 
 
 def test_every_data_set_with_a_protocol_has_a_layout():
-    assert set(registry.DEFAULTS) == {*submission.MASKS, *submission.NUMBERS, *submission.MAPS}
+    layouts = {name for pixels in ("mask", "numbers", "map") for name in written_as(pixels)}
+    assert set(registry.DEFAULTS) == layouts
 
 
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
-    old = submission.write(tmp_path, "ecssd", "1", "1", SOFT)
+    old = mask_layouts.write(tmp_path, "ecssd", "1", "1", SOFT)
     before = old.read_bytes()
 
     def broken(path, data):
@@ -89,7 +97,7 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", broken)
     for name in ("1", "2"):
         with pytest.raises(OSError, match="disk full"):
-            submission.write(tmp_path, "ecssd", name, name, 1 - SOFT)
+            mask_layouts.write(tmp_path, "ecssd", name, name, 1 - SOFT)
     assert [path.name for path in tmp_path.iterdir()] == ["1.png"]
     assert old.read_bytes() == before
 
@@ -102,10 +110,10 @@ def test_what_is_written_scores_as_it_was(dataset, protocol, tmp_path):
     soft = random.random((4, 24, 36)).astype(np.float32)
     truth = random_masks(1)
     names = [f"{number:05d}" for number in range(4)]
-    stills = dataset in submission.MAPS
+    stills = dataset in written_as("map")
     for name, one, true in zip(names, soft, truth, strict=True):
-        submission.write(tmp_path / "masks", dataset, name if stills else "cat", name, one)
-        submission.write(tmp_path / "truth", "ecssd" if stills else "folder", "cat", name, true)
+        mask_layouts.write(tmp_path / "masks", dataset, name if stills else "cat", name, one)
+        mask_layouts.write(tmp_path / "truth", "ecssd" if stills else "folder", "cat", name, true)
     flags = [f"--{name}={tmp_path / name}" for name in ("masks", "truth")]
     output = tmp_path / "o.json"
     chosen = [f"--protocol={protocol}"] if protocol else []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dystab_jax.evaluation import mask_files, submission
+from dystab_jax.data import mask_files
 from tests.support.mask_encodings import ENCODINGS, coloured, random_masks, rgb
 
 encodings = pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS.keys())
@@ -28,14 +28,14 @@ def test_read_mask_empty_and_full(encode, value, tmp_path):
 
 def test_read_mask_refuses_what_is_no_mask(tmp_path):
     path = tmp_path / "mask.png"
-    with pytest.raises(FileNotFoundError, match="mask.png does not exist"):
+    with pytest.raises(FileNotFoundError, match="mask.png: no such file"):
         mask_files.read_mask(path)
     path.write_bytes(b"no image")
-    with pytest.raises(ValueError, match="mask.png is not a readable image"):
+    with pytest.raises(ValueError, match="mask.png: not a readable mask image"):
         mask_files.read_mask(path)
     rgb(random_masks(0, (90, 90))).save(path)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="mask.png is not a readable image"):
+    with pytest.raises(ValueError, match="mask.png: not a readable mask image"):
         mask_files.read_mask(path)
     Image.fromarray(np.arange(100, dtype=np.uint8)[None]).save(path)
     with pytest.raises(ValueError, match="mask.png has grey levels up to 99"):
@@ -51,11 +51,11 @@ def test_read_mask_refuses_what_is_no_mask(tmp_path):
 def test_read_numbers_keeps_indices_of_palettes(tmp_path):
     path = tmp_path / "mask.png"
     numbers = np.array([[0, 1, 2, 7, 255]], np.uint8)
-    coloured(numbers, submission.palette().tobytes()).save(path)
+    coloured(numbers, mask_files.davis_palette().tobytes()).save(path)
     np.testing.assert_array_equal(mask_files.read_numbers(path), numbers)
     # Number 7 is grey in this palette; it stays number 7 where it is alone, too.
     alone = np.where(numbers == 1, 7, 0).astype(np.uint8)
-    coloured(alone, submission.palette().tobytes()).save(path)
+    coloured(alone, mask_files.davis_palette().tobytes()).save(path)
     np.testing.assert_array_equal(mask_files.read_numbers(path), alone)
 
 
@@ -70,7 +70,7 @@ def test_is_numbered(tmp_path):
     path = tmp_path / "mask.png"
     expected = {(0, 1): True, (0, 3, 255): True, (0, 255): False, (0,): False}
     for numbers, numbered in expected.items():
-        coloured(np.array([numbers], np.uint8), submission.palette().tobytes()).save(path)
+        coloured(np.array([numbers], np.uint8), mask_files.davis_palette().tobytes()).save(path)
         assert mask_files.is_numbered(path) is numbered
     Image.fromarray(random_masks(0)[0]).save(path)
     assert mask_files.is_numbered(path) is False
@@ -113,3 +113,36 @@ def test_real_palette_files(shared):
         np.testing.assert_array_equal(
             mask_files.read_mask(path), mask_files.read_mask(truth / path.name)
         )
+
+
+# --- Truth ----------------------------------------------------------------------------------------
+
+SHAPE = np.array([[0, 1, 0], [1, 1, 0]], np.uint8)
+
+
+def palette_image(levels):
+    image = Image.new("P", levels.shape[::-1])
+    image.putdata(levels.ravel().tolist())
+    image.putpalette([0] * 6 + [200] * 762)  # index 1 is as black as index 0
+    return image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(SHAPE * 255),
+        Image.fromarray(SHAPE),
+        Image.fromarray(SHAPE * np.uint8(7)),
+        Image.fromarray(SHAPE.astype(bool)),
+        Image.fromarray(SHAPE[..., None] * np.array([0, 0, 90], np.uint8)),
+        Image.fromarray(np.dstack([SHAPE * 255] * 3 + [np.full_like(SHAPE, 255)])),
+        Image.fromarray(SHAPE.astype(np.uint16) * 1000),
+        palette_image(SHAPE),
+        palette_image(SHAPE * 2),
+        palette_image(np.where(SHAPE, SHAPE, 255).astype(np.uint8)),
+    ],
+    ids="255 1 label 1bit colour alpha 16bit palette1 palette2 palette-void".split(),
+)
+def test_truth_of_every_kind_reads_alike(tmp_path, image):
+    image.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(mask_files.read_truth_mask(tmp_path / "mask.png"), SHAPE)

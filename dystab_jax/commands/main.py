@@ -1,0 +1,131 @@
+"""The flags of ``run.py``, and what each mode does with them."""
+
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from data_prep.flow import NETWORKS, FlowOptions
+from dystab_jax.commands import compile_ahead, overrides, train_and_score
+from dystab_jax.data.records import local_folder
+from dystab_jax.runtime import processes
+from dystab_jax.runtime.cores import use_cores
+from dystab_jax.runtime.interruption import Interrupted
+from dystab_jax.runtime.processes import Cluster
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Config file, such as configs/demo.py or configs/davis.py:small; its fields are overridden by "
+    "--config.section.field=value. Left out: the one that WORKDIR was made with.",
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: checkpoints, metrics, scores, report.", required=True
+)
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "eval", "tables", "predict", "compile"],
+    "train: train (or go on) and then evaluate; eval: score what is trained, write report, figures "
+    "and tables; tables: Tables 1-7 from all results below the workdir; predict: masks for "
+    "--input; compile: every step for a TPU slice, ahead of time, on a machine without one.",
+)
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    ["auto", "on", "off"],
+    "Several processes, one on each host: auto joins them where TPU pods, Slurm steps, Open MPI or "
+    "Kubernetes tell that there are some; on requires it.",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of the first process, where no cluster tells."
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many, with --coordinator.")
+_PROCESS = flags.DEFINE_integer("process", None, "The number of this one, with --coordinator.")
+_TIMEOUT = flags.DEFINE_integer(
+    "heartbeat_timeout", 100, "Seconds after which a silent process ends all others."
+)
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "compile: a TPU slice, such as v5e:4x4, v4:2x2x2 or v6e:16x16."
+)
+_ONLY = flags.DEFINE_list(
+    "only", [], "train, eval: of a config that stands for several runs, those to do, by name."
+)
+_INPUT = flags.DEFINE_string(
+    "input", None, "predict: an image, a folder of frames, or a video (mp4, avi, mov, webm)."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "predict: folder for mask PNGs and overlays.")
+_FLOW = flags.DEFINE_enum(
+    "flow",
+    FlowOptions.estimator,
+    [FlowOptions.estimator, *NETWORKS],
+    "predict: what estimates optical flow; best what the training data were prepared with.",
+)
+_FLOW_WEIGHTS = flags.DEFINE_string(
+    "flow_weights", None, "predict: checkpoint (.pth) of a network that --flow names."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Does what the flags say; ends the program with a message where that cannot be done."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}; flags start with --")
+    if _MODE.value == "predict" and not (_INPUT.value and _OUTPUT.value):
+        raise app.UsageError("--mode=predict needs --input and --output")
+    if _MODE.value == "compile" and not _TOPOLOGY.value:
+        raise app.UsageError("--mode=compile needs --topology, such as v5e:4x4")
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
+    try:
+        _connect()
+        with processes.ending_together((*train_and_score.USER_ERRORS, Interrupted)):
+            _work(local_folder(_WORKDIR.value))
+    except train_and_score.USER_ERRORS as error:
+        processes.fail(f"error: {error}")
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_status)
+
+
+def _work(workdir: Path) -> None:
+    config, mode = _CONFIG.value, _MODE.value
+    if mode == "train":
+        train_and_score.train(config, workdir, _ONLY.value)
+    elif mode == "eval":
+        train_and_score.evaluate(config, workdir, _ONLY.value)
+    elif mode == "compile":
+        compile_ahead.compile_config(config, workdir, _TOPOLOGY.value, _ONLY.value)
+    elif mode == "tables":
+        train_and_score.write_tables(workdir)
+    else:
+        weights = Path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
+        flow = FlowOptions(_FLOW.value, weights)
+        train_and_score.predict_masks(
+            config, workdir, Path(_INPUT.value), Path(_OUTPUT.value), flow
+        )
+
+
+def _connect() -> None:
+    """Joins the other processes, if there are any; only the first goes on printing.
+
+    Processes that are started by hand on a CPU have one device each.
+    """
+    if not _COORDINATOR.value:
+        use_cores()
+    cluster = Cluster(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _TIMEOUT.value)
+    if _MODE.value in ("train", "eval") and processes.connect(cluster, _DISTRIBUTED.value):
+        if not processes.is_first():
+            sys.stdout = open(os.devnull, "w")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line as absl does; what is wrong with the config is said in one line."""
+    try:
+        argv = overrides.name_saved_config(argv)
+        overrides.check_config(argv)
+        return app.parse_flags_with_usage(argv)
+    except (KeyError, AttributeError, TypeError) as error:
+        sys.exit(f"error: {overrides.explain_override(argv, error)}")
+    except train_and_score.USER_ERRORS as error:
+        sys.exit(f"error: {error}")

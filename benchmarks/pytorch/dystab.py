@@ -286,7 +286,7 @@ class Steps:
                 value = value + options.consistency_weight * stay
         with torch.no_grad():
             metrics = {
-                "chi/agreement": f_measure(prediction, motion_mask),
+                "chi/agreement": f_measure(prediction, motion_mask, options.alpha2),
                 "chi/trusted": (surplus > 0).float(),
                 "chi/mask_area": (prediction > 0.5).float(),
             }

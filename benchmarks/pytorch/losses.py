@@ -111,7 +111,7 @@ def temporal_consistency(
     return one_way[: len(mask1)] + one_way[len(mask1) :]
 
 
-def f_measure(prediction: torch.Tensor, target: torch.Tensor, alpha2: float = 1.5) -> torch.Tensor:
+def f_measure(prediction: torch.Tensor, target: torch.Tensor, alpha2: float) -> torch.Tensor:
     """Scores F_α, Eq. (6)."""
     target = (target > 0.5).to(prediction.dtype)
     hits = (prediction * target).sum(PIXELS)

@@ -242,6 +242,6 @@ def test_unknown_choices_stop_at_construction(kwargs, message):
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 64, 3), (1, 31, 64, 2), (64, 64, 2)])
-def test_inputs_of_another_shape_are_refused(shape):
+def test_inputs_of_another_shape_are_refused(unchecked, shape):
     with pytest.raises(ValueError, match="expected \\(B, H, W, 2\\)"):
         DeepLab("small", "flow").init(jax.random.key(0), jnp.zeros(shape))

@@ -163,7 +163,7 @@ def dynamic(separation_score: PerSample, inconsistency: PerSample, weight: float
     return weight * inconsistency - separation_score
 
 
-def f_measure(prediction: Mask, target: Mask, alpha2: float = 1.5) -> PerSample:
+def f_measure(prediction: Mask, target: Mask, alpha2: float) -> PerSample:
     """Eq. (6): F_α, agreement of a soft prediction with a hard target.
 
         (1 + α²) ρ γ / (α² ρ + γ)  =  (1 + α²) Σ p t / (α² Σ t + Σ p)
@@ -190,9 +190,9 @@ def static(
     previous: Mask,
     confidence: PerSample,
     previous_confidence: PerSample,
-    margin: float = 0.2,
-    consistency_weight: float = 1.0,
-    alpha2: float = 1.5,
+    margin: float,
+    consistency_weight: float,
+    alpha2: float,
 ) -> PerSample:
     """Eq. (7): L_χ, learn from φ where its mask is the more confident one, else stay.
 
@@ -216,7 +216,7 @@ def static(
 
 
 def joint(
-    dynamic_loss: PerSample, mask: Mask, static_mask: Mask, weight: float = 1.0, alpha2: float = 1.5
+    dynamic_loss: PerSample, mask: Mask, static_mask: Mask, weight: float, alpha2: float
 ) -> PerSample:
     """Eq. (8): loss of φ in the loop, the loss of Eq. (5) + λ_obj (1 − F(φ(u), χ(I))).
 
@@ -230,7 +230,7 @@ def joint(
     return dynamic_loss + weight * disagreement(mask, static_mask, alpha2)
 
 
-def disagreement(prediction: Mask, target: Mask, alpha2: float = 1.5) -> PerSample:
+def disagreement(prediction: Mask, target: Mask, alpha2: float) -> PerSample:
     """Returns 1 − F_α of Eq. (6), the loss of χ in Table 2; 0 where the target is empty.
 
     Arguments as in ``f_measure``.
@@ -239,8 +239,8 @@ def disagreement(prediction: Mask, target: Mask, alpha2: float = 1.5) -> PerSamp
     return jnp.where(present, 1 - f_measure(prediction, target, alpha2), 0.0)
 
 
-def supervised(prediction: Mask, truth: Mask, alpha2: float = 1.5) -> PerSample:
-    """Loss of the supervised rows of Table 3 (ours): 1 − F_α plus the mean cross entropy.
+def supervised(prediction: Mask, truth: Mask, alpha2: float) -> PerSample:
+    """Returns the loss of Table 3's supervised rows (ours): 1 − F_α plus the mean cross entropy.
 
     Args:
       prediction: p, in [0, 1].

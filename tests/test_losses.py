@@ -300,12 +300,13 @@ def test_dynamic_by_hand():
 
 
 TARGET = plane([1, 1], [0, 0])
+ALPHA2 = 1.5
 PREDICTION = plane([0.5, 1], [0, 0.25])
 
 
 def test_f_measure_by_hand():
     # Σpt = 1.5, Σt = 2, Σp = 1.75: 2.5·1.5 / (1.5·2 + 1.75)
-    np.testing.assert_allclose(losses.f_measure(PREDICTION, TARGET), 3.75 / 4.75, rtol=1e-6)
+    np.testing.assert_allclose(losses.f_measure(PREDICTION, TARGET, ALPHA2), 3.75 / 4.75, rtol=1e-6)
     # As the paper writes it.
     precision, recall, alpha2 = 1.5 / 1.75, 1.5 / 2, 0.3
     expected = (1 + alpha2) * precision * recall / (alpha2 * precision + recall)
@@ -317,18 +318,19 @@ def test_f_measure_at_the_edges():
     for prediction in (empty, full, PREDICTION):
         for target in (empty, full, TARGET):
             value, gradient = jax.value_and_grad(
-                lambda p, target=target: losses.f_measure(p, target)[0]
+                lambda p, target=target: losses.f_measure(p, target, ALPHA2)[0]
             )(prediction)
             assert 0 <= value <= 1 and np.isfinite(gradient).all()
-    assert losses.f_measure(TARGET, TARGET) == 1
-    assert losses.f_measure(1 - TARGET, TARGET) == 0
-    assert losses.f_measure(full, empty) == 0
+    assert losses.f_measure(TARGET, TARGET, ALPHA2) == 1
+    assert losses.f_measure(1 - TARGET, TARGET, ALPHA2) == 0
+    assert losses.f_measure(full, empty, ALPHA2) == 0
 
 
 def test_f_measure_cuts_and_stops_its_target():
     soft = 0.2 + 0.4 * TARGET  # 0.6 and 0.2
-    assert losses.f_measure(PREDICTION, soft) == losses.f_measure(PREDICTION, TARGET)
-    gradient = jax.grad(lambda t: losses.f_measure(PREDICTION, t)[0])(soft)
+    hard = losses.f_measure(PREDICTION, TARGET, ALPHA2)
+    assert losses.f_measure(PREDICTION, soft, ALPHA2) == hard
+    gradient = jax.grad(lambda t: losses.f_measure(PREDICTION, t, ALPHA2)[0])(soft)
     assert not gradient.any()
 
 
@@ -339,7 +341,7 @@ def static_of(confidence, previous_confidence, previous=TARGET, motion=TARGET, *
         previous,
         jnp.array([confidence], jnp.float32),
         jnp.array([previous_confidence], jnp.float32),
-        **options,
+        **{"margin": 0.2, "consistency_weight": 1.0, "alpha2": ALPHA2, **options},
     )
 
 
@@ -367,22 +369,22 @@ def test_empty_targets_teach_chi_nothing():
 
 def test_only_the_prediction_of_chi_learns():
     arguments = (PREDICTION, 0.7 * TARGET, 0.8 * TARGET, jnp.ones(1), jnp.full(1, 0.3))
-    gradients = jax.grad(lambda *a: losses.static(*a)[0], range(5))(*arguments)
+    gradients = jax.grad(lambda *a: losses.static(*a, 0.2, 1.0, ALPHA2)[0], range(5))(*arguments)
     assert gradients[0].any()
     assert not any(gradient.any() for gradient in gradients[1:])
 
 
 def test_joint_by_hand():
     # −1.2 + 2·(1 − 3.75/4.75)
-    loss = losses.joint(jnp.array([-1.2]), PREDICTION, TARGET, weight=2.0)
+    loss = losses.joint(jnp.array([-1.2]), PREDICTION, TARGET, 2.0, ALPHA2)
     np.testing.assert_allclose(loss, -1.2 + 2 / 4.75, rtol=1e-6)
     # χ sees no object: nothing to agree with.
-    alone = losses.joint(jnp.array([-1.2]), PREDICTION, 0.4 * TARGET)
+    alone = losses.joint(jnp.array([-1.2]), PREDICTION, 0.4 * TARGET, 1.0, ALPHA2)
     np.testing.assert_allclose(alone, -1.2)
 
 
 def test_joint_holds_chi_still():
-    gradients = jax.grad(lambda *a: losses.joint(*a)[0], range(3))(
+    gradients = jax.grad(lambda *a: losses.joint(*a, 1.0, ALPHA2)[0], range(3))(
         jnp.array([-1.2]), PREDICTION, 0.8 * TARGET
     )
     assert gradients[0] == 1 and gradients[1].any() and not gradients[2].any()
@@ -398,11 +400,18 @@ BATCHED = {
     "temporal_consistency": lambda x: temporal_consistency(
         x["mask"], x["other"], x["flow"], x["backward"]
     ),
-    "f_measure": lambda x: losses.f_measure(x["mask"], x["other"]),
+    "f_measure": lambda x: losses.f_measure(x["mask"], x["other"], ALPHA2),
     "static": lambda x: losses.static(
-        x["mask"], x["other"], 1 - x["other"], x["mask"][:, 0, 0, 0], x["mask"][:, 1, 0, 0], 0.0
+        x["mask"],
+        x["other"],
+        1 - x["other"],
+        x["mask"][:, 0, 0, 0],
+        x["mask"][:, 1, 0, 0],
+        0.0,
+        1.0,
+        ALPHA2,
     ),
-    "joint": lambda x: losses.joint(x["mask"][:, 0, 0, 0], x["mask"], x["other"]),
+    "joint": lambda x: losses.joint(x["mask"][:, 0, 0, 0], x["mask"], x["other"], 1.0, ALPHA2),
 }
 
 
@@ -448,13 +457,15 @@ SMOOTH = {
         partial(losses.dynamic, weight=0.1),
         lambda x: (x["mask"][:, 0, 0, 0], x["other"][:, 0, 0, 0]),
     ),
-    "f_measure": (lambda p: losses.f_measure(p, SPLIT), lambda x: (x["mask"],)),
+    "f_measure": (lambda p: losses.f_measure(p, SPLIT, ALPHA2), lambda x: (x["mask"],)),
     "static": (
-        lambda p: losses.static(p, SPLIT, 1 - SPLIT, jnp.full(4, 1.5), jnp.full(4, 0.9)),
+        lambda p: losses.static(
+            p, SPLIT, 1 - SPLIT, jnp.full(4, 1.5), jnp.full(4, 0.9), 0.2, 1.0, ALPHA2
+        ),
         lambda x: (x["mask"],),
     ),
     "joint": (
-        lambda d, m: losses.joint(d, m, SPLIT, 0.7),
+        lambda d, m: losses.joint(d, m, SPLIT, 0.7, ALPHA2),
         lambda x: (x["mask"][:, 0, 0, 0], x["mask"]),
     ),
 }

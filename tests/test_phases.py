@@ -371,14 +371,14 @@ TARGET = plane([1, 0], [1, 0])
 def test_disagreement_by_hand():
     # Σpt = 0.75, Σt = 2, Σp = 1.75.
     expected = 1 - 2.5 * 0.75 / (1.5 * 2 + 1.75)
-    np.testing.assert_allclose(losses.disagreement(PREDICTION, TARGET), expected, rtol=1e-6)
+    np.testing.assert_allclose(losses.disagreement(PREDICTION, TARGET, 1.5), expected, rtol=1e-6)
     expected = 1 - 1.3 * 0.75 / (0.3 * 2 + 1.75)
     np.testing.assert_allclose(losses.disagreement(PREDICTION, TARGET, 0.3), expected, rtol=1e-6)
-    assert losses.disagreement(TARGET, TARGET) == 0
-    assert losses.disagreement(1 - TARGET, TARGET) == 1
+    assert losses.disagreement(TARGET, TARGET, 1.5) == 0
+    assert losses.disagreement(1 - TARGET, TARGET, 1.5) == 1
     # Nothing to agree with.
-    assert losses.disagreement(PREDICTION, jnp.zeros_like(TARGET)) == 0
-    assert losses.disagreement(PREDICTION, jnp.full_like(TARGET, 0.5)) == 0
+    assert losses.disagreement(PREDICTION, jnp.zeros_like(TARGET), 1.5) == 0
+    assert losses.disagreement(PREDICTION, jnp.full_like(TARGET, 0.5), 1.5) == 0
 
 
 def test_supervised_by_hand():
@@ -386,12 +386,14 @@ def test_supervised_by_hand():
     # Σpt = 0.75, Σt = 2, Σp = 1.625.
     region = 1 - 2.5 * 0.75 / (1.5 * 2 + 1.625)
     entropy = -(np.log(0.5) + np.log(0.25) + np.log(0.25) + np.log(0.875)) / 4
-    np.testing.assert_allclose(losses.supervised(prediction, TARGET), region + entropy, rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.supervised(prediction, TARGET, 1.5), region + entropy, rtol=1e-5
+    )
     # An empty truth leaves the cross entropy alone.
     entropy = -(np.log(0.5) + np.log(0.25) + np.log(0.75) + np.log(0.875)) / 4
-    found = losses.supervised(prediction, jnp.zeros_like(TARGET))
+    found = losses.supervised(prediction, jnp.zeros_like(TARGET), 1.5)
     np.testing.assert_allclose(found, entropy, rtol=1e-5)
-    np.testing.assert_allclose(losses.supervised(TARGET, TARGET), 0, atol=1e-5)
+    np.testing.assert_allclose(losses.supervised(TARGET, TARGET, 1.5), 0, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", [losses.disagreement, losses.supervised])
@@ -400,12 +402,14 @@ def test_supervised_by_hand():
     "target", [TARGET, 0 * TARGET, 0 * TARGET + 1], ids="half empty full".split()
 )
 def test_masks_that_are_sure_have_finite_losses(loss, level, target):
-    value, gradient = jax.value_and_grad(lambda p: loss(p, target)[0])(jnp.full_like(TARGET, level))
+    value, gradient = jax.value_and_grad(lambda p: loss(p, target, 1.5)[0])(
+        jnp.full_like(TARGET, level)
+    )
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
 def test_who_is_wrong_is_drawn_to_the_truth():
-    gradient = jax.grad(lambda p: losses.supervised(p, TARGET)[0])(jnp.full_like(TARGET, 0.5))
+    gradient = jax.grad(lambda p: losses.supervised(p, TARGET, 1.5)[0])(jnp.full_like(TARGET, 0.5))
     assert np.all(gradient[0, :, 0] < 0) and np.all(gradient[0, :, 1] > 0)
 
 

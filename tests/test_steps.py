@@ -232,7 +232,7 @@ def test_losses_of_the_game_are_those_of_the_equations(state):
     inconsistency = losses.temporal_consistency(mask1, mask2, forward, backward)
     canonical, _ = canonicalise(mask1)
     static_mask = jax.jit(STEPS.static_mask)(state.chi.average, image)
-    agreement = losses.f_measure(canonical, static_mask)
+    agreement = losses.f_measure(canonical, static_mask, STEPS.options.alpha2)
     loss = -score + 0.1 * inconsistency + (1 - agreement)
     expected = {
         "phi/separation": score,
@@ -321,12 +321,14 @@ def test_chi_learns_from_phi_alone_the_first_time(state):
 
 def test_metrics_of_chi(state):
     confidence = np.float32([1.5, 0.1, 1.5, 1.5])
-    _, metrics = compiled("update_chi", first=False)(state, BATCH | {"confidence_phi": confidence})
+    # Another α² than the paper's: no metric has one of its own.
+    update = compiled("update_chi", tiny_steps(alpha2=0.3), first=False)
+    _, metrics = update(state, BATCH | {"confidence_phi": confidence})
     assert metrics["chi/trusted"] == 0.75
     image = to_image(jnp.asarray(BATCH["image"]))
     prediction = jax.jit(STEPS.static_mask)(state.chi.variables, image)
     target = jnp.float32(BATCH["motion_mask"])
-    agreement = jnp.mean(losses.f_measure(prediction, target))
+    agreement = jnp.mean(losses.f_measure(prediction, target, 0.3))
     np.testing.assert_allclose(metrics["chi/agreement"], agreement, rtol=1e-4)
     np.testing.assert_allclose(metrics["chi/mask_area"], jnp.mean(prediction > 0.5), rtol=1e-4)
 

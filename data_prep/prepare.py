@@ -34,6 +34,7 @@ from data_prep.arguments import (
     recipe,
 )
 from data_prep.flow import FlowOptions
+from data_prep.video import read_details
 from data_prep.workers import alone, prepare_videos
 from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.data.records import dataset_directory
@@ -141,6 +142,9 @@ def prepare(
     _make_directory(work)
     with alone(work):
         finished, bad = prepare_videos(plan.videos, how, work, jobs, progress, run)
+        for path in finished.values() if how.max_gap else ():  # still images have no notes
+            for note in read_details(path)["notes"]:
+                say(f"note: {note}")
         if bad and not (skip_bad and finished):
             raise BadVideosError(_describe(bad, finished, skip_bad))
         for video, message in bad.items():

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from data_prep.flow import FlowOptions, make_estimator, match_both_ways
-from data_prep.sources.frames import Frame, FrameSource
+from data_prep.sources.frames import Frame, FrameSource, say_note
 from dystab_jax.data.encodings import FlowField, encode_flow
 from dystab_jax.data.mask_files import encode_mask, encode_regions
 
@@ -65,7 +65,10 @@ class FrameWithFlow(NamedTuple):
 
 
 def read_with_flow(
-    source: FrameSource, recipe: Recipe, smallest_side: int = 0
+    source: FrameSource,
+    recipe: Recipe,
+    smallest_side: int = 0,
+    note: Callable[[str], Any] = say_note,
 ) -> Iterator[FrameWithFlow]:
     """Reads a video and estimates its flows, each once.
 
@@ -76,6 +79,7 @@ def read_with_flow(
       source: the video.
       recipe: how flow is computed; with ``max_gap`` 0 there is none.
       smallest_side: pixels; smaller frames are refused.
+      note: takes what the user should know of a video that is read all the same.
 
     Raises:
       ValueError, FileNotFoundError: something is wrong with the video, or frames differ in size;
@@ -84,7 +88,7 @@ def read_with_flow(
     estimator = make_estimator(recipe.flow, source.name) if recipe.max_gap else None
     recent: deque[Any] = deque(maxlen=recipe.max_gap)  # of the frames before, what is matched
     first: tuple[str, tuple[int, int]] | None = None
-    for frame in source.read():
+    for frame in source.read(note):
         size = frame.image.shape[:2]
         first = first or (frame.name, size)
         _check_size(source, frame.name, size, first, smallest_side)
@@ -116,8 +120,8 @@ def _check_size(
     if size != first_size:
         raise ValueError(
             f"{_place(source)}: frame {name} is {size[1]}x{size[0]}, frame {first_name} is "
-            f"{first_size[1]}x{first_size[0]}; all frames of a video must have the same size. Give "
-            "images that are no video one at a time"
+            f"{first_size[1]}x{first_size[0]}; all frames of a video must have the same size. Cut "
+            "or scale them; give images that are no video one at a time"
         )
     if min(size) < smallest_side:
         raise ValueError(
@@ -173,13 +177,14 @@ def _write_frames(
     source: FrameSource, recipe: Recipe, archive: zipfile.ZipFile, on_frame: Callable[[], Any]
 ) -> dict[str, Any]:
     """Writes all frames and flows, and returns the content of ``video.json``."""
-    lists = ("frame_names", "groups", "masked", "numbered")
+    lists = ("frame_names", "groups", "masked", "numbered", "notes")
     details: dict[str, Any] = {"video": source.name} | {name: [] for name in lists}
 
     def store(name: str, data: bytes) -> None:
         archive.writestr(zipfile.ZipInfo(name), data)  # a ZipInfo has no date: same bytes each time
 
-    for t, (frame, flows) in enumerate(read_with_flow(source, recipe)):
+    frames = read_with_flow(source, recipe, note=details["notes"].append)
+    for t, (frame, flows) in enumerate(frames):
         if t == 0:
             details["height"], details["width"] = frame.image.shape[:2]
         details["frame_names"].append(frame.name)
@@ -218,8 +223,8 @@ def read_details(intermediate: Path) -> dict[str, Any]:
 
     Returns:
       ``video``, ``frame_names``, ``groups``, ``masked`` (frames that have truth), ``numbered``
-      (those whose objects have numbers), ``height``, ``width``, ``estimator``, ``max_gap``,
-      ``stamp``.
+      (those whose objects have numbers), ``notes`` (for the user), ``height``, ``width``,
+      ``estimator``, ``max_gap``, ``stamp``.
     """
     with zipfile.ZipFile(intermediate) as archive:
         return json.loads(archive.read("video.json"))

@@ -4,14 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from data_prep.sources.frames import (
-    IMAGE_ENDINGS,
-    VIDEO_ENDINGS,
-    FrameSource,
-    ImageFiles,
-    VideoFile,
-)
+from data_prep.sources.frames import IMAGE_ENDINGS, FrameSource, ImageFiles
 from data_prep.sources.truth import MaskFile
+from data_prep.sources.video_files import VIDEO_ENDINGS, VideoFile
 
 
 def list_videos(source: Path, masks: Path | None = None) -> list[FrameSource]:

@@ -13,13 +13,8 @@ from tqdm import tqdm
 
 from data_prep.flow import FlowOptions
 from data_prep.sources.discover import list_images, list_videos
-from data_prep.sources.frames import (
-    IMAGE_ENDINGS,
-    VIDEO_ENDINGS,
-    FrameSource,
-    VideoFile,
-    read_image,
-)
+from data_prep.sources.frames import IMAGE_ENDINGS, FrameSource, read_image
+from data_prep.sources.video_files import VIDEO_ENDINGS, VideoFile
 from data_prep.video import Recipe, read_with_flow
 from dystab_jax import inference, masks
 from dystab_jax.build import Run
@@ -56,7 +51,7 @@ def predict(
       folder OUTPUT/overlays/FRAME.jpg as well. Flow is estimated, ``eval.flows_per_frame`` of each
       frame, smallest gaps first; φ and χ are fused as ``eval.fusion`` and ``eval.trust``
       say, and ``eval.crf`` (``eval.still_crf`` for images) refines the masks. A video of a single
-      frame, such as a folder with one image, has no flow and goes through χ alone.
+      frame, such as a folder with one image, has no flow and is treated like an image file.
     * A folder of such videos: the same in OUTPUT/VIDEO/ for each. One that cannot be read does
       not stop the others.
 
@@ -138,10 +133,7 @@ def _predict_image(
     run: Run, variables: dict[str, Variables], path: Path, output: Path
 ) -> list[Path]:
     image, _ = read_image(path)
-    small = resize_image(image, tuple(run.config.data.still_size))
-    soft = run.predictor.static(variables["chi"], small[None])
-    native, options = masks.upsample(soft[0], image.shape[:2])[..., 0], run.config.eval
-    mask = masks.threshold(crf.refine(image, native, options.still_crf, options.crf_backend))
+    mask = masks.threshold(_still(run, variables, image))
     with _staging(output) as staging:
         _write(staging / f"{path.stem}.png", mask_files.encode_mask(mask))
         overlay = _as_jpeg(pictures.overlay(image, mask))
@@ -160,24 +152,37 @@ def _predict_video(
     size = tuple(run.config.data.image_size)
     reach = min(MAX_GAP, math.ceil(run.config.eval.flows_per_frame / 2))
     with _staging(output) as staging:
-        overlay = OverlayVideo(staging / "overlay.mp4", frames_per_second(video))
-        try:
+        with OverlayVideo(staging / "overlay.mp4", frames_per_second(video)) as overlay:
             for piece in _pieces(video, Recipe(flow, reach), size):
-                soft = _fused(run, variables, video.name, piece)
-                refined = _refine(run, piece.encoded, soft)
-                for name, encoded, probability in zip(
-                    piece.names, piece.encoded, refined, strict=True
+                refined = _refined(run, variables, video.name, piece)
+                for name, time, encoded, probability in zip(
+                    piece.names, piece.times, piece.encoded, refined, strict=True
                 ):
                     image, mask = _decode(encoded), masks.threshold(probability)
                     _write(staging / "masks" / f"{name}.png", mask_files.encode_mask(mask))
                     picture = pictures.overlay(image, mask)
-                    overlay.write(picture)
+                    overlay.write(picture, time)
                     if not isinstance(video, VideoFile):
                         _write(staging / "overlays" / f"{name}.jpg", _as_jpeg(picture))
-        finally:
-            overlay.close()
-        overlay.check()
         return _publish(staging, output / folder)
+
+
+def _still(run: Run, variables: dict[str, Variables], image: np.ndarray) -> np.ndarray:
+    """Returns the soft map [H, W] of an image by itself at native size, after its CRF."""
+    small = resize_image(image, tuple(run.config.data.still_size))
+    soft = run.predictor.static(variables["chi"], small[None])
+    native, options = masks.upsample(soft[0], image.shape[:2])[..., 0], run.config.eval
+    return crf.refine(image, native, options.still_crf, options.crf_backend)
+
+
+def _refined(
+    run: Run, variables: dict[str, Variables], name: str, piece: "_Piece"
+) -> Iterator[np.ndarray]:
+    """Yields the soft maps [H, W] of a piece at native size, after the CRF."""
+    if any(piece.flows):
+        return _refine(run, piece.encoded, _fused(run, variables, name, piece))
+    tqdm.write(f"{name}: a single frame has no flow, so chi alone makes its mask")
+    return (_still(run, variables, _decode(encoded)) for encoded in piece.encoded)
 
 
 def _refine(run: Run, encoded: Sequence[bytes], soft: np.ndarray) -> Iterator[np.ndarray]:
@@ -200,6 +205,7 @@ class _Piece:
 
     Attributes:
       names, encoded: of each frame; encoded at native size.
+      times: of each frame, seconds; None in a folder.
       images: uint8 [H, W, 3] at the networks' resolution.
       flows: of each frame: (distance of the other frame, float16 [H, W, 2] in pixels of that
         resolution).
@@ -207,6 +213,7 @@ class _Piece:
 
     names: list[str] = field(default_factory=list)
     encoded: list[bytes] = field(default_factory=list)
+    times: list[float | None] = field(default_factory=list)
     images: list[np.ndarray] = field(default_factory=list)
     flows: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
 
@@ -227,6 +234,7 @@ def _pieces(video: FrameSource, recipe: Recipe, size: tuple[int, int]) -> Iterat
         for frame, flows in read_with_flow(video, recipe, SMALLEST_SIDE):
             waiting.names.append(frame.name)
             waiting.encoded.append(frame.encoded)
+            waiting.times.append(frame.time)
             waiting.images.append(resize_image(frame.image, size))
             waiting.flows.append([])
             for gap, (forward, backward) in flows.items():
@@ -243,10 +251,6 @@ def _pieces(video: FrameSource, recipe: Recipe, size: tuple[int, int]) -> Iterat
 
 def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) -> np.ndarray:
     """Returns soft maps [T, H, W, 1] at the networks' resolution."""
-    images = np.stack(piece.images)
-    if not any(piece.flows):
-        tqdm.write(f"{name}: a single frame has no flow, so chi alone makes its mask")
-        return run.predictor.static(variables["chi"], images)
     options = run.config.eval
     pairs = [
         (owner, flow)
@@ -257,7 +261,7 @@ def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) 
         variables,
         name,
         [(frame, "") for frame in piece.names],
-        images,
+        np.stack(piece.images),
         pairs,
         options.vote,
     )

@@ -131,7 +131,7 @@ class Odd:
     def fingerprint(self):
         return [self.name]
 
-    def read(self):
+    def read(self, note):
         if self.name == "full":
             raise OSError(errno.ENOSPC, "No space left on device")
         if self.name == "deadly":

@@ -131,7 +131,7 @@ def test_long_videos_do_not_fill_the_memory(tmp_path):
     class Source:
         name = "long"
 
-        def read(self):
+        def read(self, note):
             nonlocal most
             for t, image in enumerate(sliding_texture(12)):
                 picture = image.copy()
@@ -382,12 +382,28 @@ def frames_too_small(folder):
 
 def not_a_video(folder):
     folder.with_suffix(".mp4").write_bytes(b"\0" * 1000)
-    return "bad.mp4: OpenCV reads no frame from it"
+    return "bad.mp4: not a video that FFmpeg can read"
 
 
 def one_frame_video(folder):
     write_video(folder.with_suffix(".avi"), sliding_texture(1))
     return "bad.avi: a single frame"
+
+
+def half_a_video(folder):
+    path = write_video(folder.with_suffix(".avi"), sliding_texture(20))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return "of 20 frames are missing or damaged"
+
+
+def video_of_two_sizes(folder):
+    folder.with_suffix(".ts").write_bytes(
+        b"".join(
+            write_video(folder.parent.parent / "part.ts", frames, "libx264").read_bytes()
+            for frames in (sliding_texture(3), sliding_texture(3, height=32))
+        )
+    )
+    return "bad.ts: frame 00003 is 64x32, frame 00000 is 64x48"
 
 
 BAD = (
@@ -400,6 +416,8 @@ BAD = (
     frames_too_small,
     not_a_video,
     one_frame_video,
+    half_a_video,
+    video_of_two_sizes,
 )
 
 
@@ -420,6 +438,20 @@ def test_bad_video_is_named_and_the_others_are_done(tmp_path, spoil):
     prepare_here(source, tmp_path / "data", skip_bad=True)
     keys = open_source(tmp_path / "data", "folder/set:train").keys
     assert {key.video for key in keys} == {"good", "last"}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_small_damage_is_a_note_said_once(tmp_path, capfd, jobs):
+    source = tmp_path / "videos"
+    for name in "ab":
+        path = write_video(source / f"{name}.avi", sliding_texture(4))
+        data = path.read_bytes()
+        path.write_bytes(data[: data.index(b"idx1") - 10])  # the last frame is cut off
+    prepare_here(source, tmp_path / "data", jobs=jobs, progress=True)
+    lines = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    notes = [line.strip() for line in lines if "damaged" in line]
+    assert len(notes) == 2 and notes[0].startswith(f"note: {source}/a.avi: 1 of 4 frames are")
+    assert notes[1].startswith(f"note: {source}/b.avi: 1 of 4")
 
 
 def test_bad_truth_is_named(tmp_path):

@@ -1,7 +1,10 @@
 """Tiny videos with a known flow, for the tests of data preparation."""
 
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -35,15 +38,37 @@ def write_frames(folder: Path, frames: np.ndarray, ending: str = ".png", start: 
     return folder
 
 
-def write_video(path: Path, frames: np.ndarray, code: str = "MJPG") -> Path:
-    """Writes RGB frames as a video file."""
+def write_video(
+    path: Path,
+    frames: np.ndarray,
+    codec: str = "mjpeg",
+    pixels: str = "",
+    options: dict[str, str] | None = None,
+    times: Sequence[float] | None = None,
+    rotation: int = 0,
+    pixel_ratio: Fraction | int = 1,
+    muxer: dict[str, str] | None = None,
+) -> Path:
+    """Writes RGB frames as a video file of 10 frames per second, or with these times."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    height, width = frames.shape[1:3]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, (width, height))
-    assert writer.isOpened()
-    for frame in frames:
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))
-    writer.release()
+    pixels = pixels or {"mjpeg": "yuvj420p", "gif": "rgb8", "png": "rgb24"}.get(codec, "yuv420p")
+    with av.open(f"file:{path}", "w", options=muxer or {}) as container:
+        stream = container.add_stream(codec, 10, options=options or {})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pixels
+        if not codec.startswith("lib"):
+            stream.bit_rate = 8_000_000
+        stream.codec_context.sample_aspect_ratio = pixel_ratio
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for t, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = round(1000 * times[t]), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path
 
 

@@ -1,5 +1,7 @@
 """Labels for χ: what the networks predict directly, kept bit by bit, and never half written."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from dystab_jax import masks
 from dystab_jax.data import pipeline, records
 from dystab_jax.inference import Predictor
-from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels
+from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
+from dystab_jax.refinement.crf import refine_frames
 from dystab_jax.runtime import parallel
 from tests.support.tiny_networks import HEIGHT, WIDTH, tiny_state, tiny_steps
 
@@ -158,3 +161,28 @@ def test_votes_and_flows_are_those_asked_for(made):
     # Without a vote, no frame's mask covers most of the border; with one, the video's mean.
     assert (masks.border_share(one.phi) <= 0.5).all()
     assert masks.border_share(predicted(True, 1).phi).mean() <= 0.5
+
+
+def test_self_training_does_not_learn_objects_that_the_crf_invents():
+    height, width, strong = 24, 32, np.zeros((24, 32), np.float32)
+    strong[6:18, 8:24] = 0.9
+    maps = np.stack([strong, strong / 45, np.full_like(strong, 0.012)])[..., None]
+
+    class Predictor:
+        batch_size = 3
+        place = staticmethod(lambda variables: variables)
+        static = staticmethod(lambda variables, images: maps)
+
+    class Decoded:
+        size = (height, width)
+        part = staticmethod(
+            lambda position, name: np.uint8(160 * (strong > 0))[..., None].repeat(3, -1)
+        )
+
+    class Frame:
+        positions = (0,)
+
+    refine = partial(refine_frames, preset="cis")
+    labels = refine_predictions(Predictor, {}, Decoded, [Frame] * 3, refine)
+    shares = [labels[number]["target"].mean() for number in range(3)]
+    assert shares[0] == pytest.approx((strong > 0).mean(), abs=0.05) and shares[1:] == [0, 0]

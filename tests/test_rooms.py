@@ -40,6 +40,7 @@ GROUND_FLOOR = {
     "dystab_jax.data.datasets",
     "dystab_jax.data.encodings",
     "dystab_jax.data.mask_files",
+    "dystab_jax.data.mask_rule",
     "dystab_jax.data.records",
     "dystab_jax.data.resize",
     "dystab_jax.networks.torch_files",

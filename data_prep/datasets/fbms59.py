@@ -29,7 +29,7 @@ from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
 from data_prep.sources.truth import Truth
 from dystab_jax.data import mask_files
-from dystab_jax.data.mask_files import VOID
+from dystab_jax.data.mask_rule import VOID, foreground
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 SEQUENCES = {"train": 29, "test": 30}
@@ -95,7 +95,7 @@ class RegionFile:
                 f"as {colours[strange][0]}; the .dat file beside it lists {list(self.scales)}"
             )
         if self.level is None:
-            return Truth(mask_files.foreground(regions), regions)
+            return Truth(foreground(regions), regions)
         grey = mask_files.read_grey_levels(self.path) / 255
         mask = grey > self.level
         if in_colour:

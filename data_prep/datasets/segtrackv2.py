@@ -24,7 +24,8 @@ from data_prep.sources.discover import list_folders, list_images
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
 from data_prep.sources.truth import Truth
-from dystab_jax.data.mask_files import foreground, read_bright_truth
+from dystab_jax.data.mask_files import read_bright_truth
+from dystab_jax.data.mask_rule import foreground
 
 SEQUENCES, FRAMES, OBJECTS = 14, 976, 24
 HALF = 127

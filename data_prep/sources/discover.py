@@ -7,6 +7,7 @@ from typing import Any
 from data_prep.sources.frames import IMAGE_ENDINGS, FrameSource, ImageFiles
 from data_prep.sources.truth import MaskFile
 from data_prep.sources.video_files import VIDEO_ENDINGS, VideoFile
+from dystab_jax.data.mask_files import is_numbered_sequence
 
 
 def list_videos(source: Path, masks: Path | None = None) -> list[FrameSource]:
@@ -82,10 +83,19 @@ def _video(path: Path, masks: Path | None) -> FrameSource:
     folder = masks / name if masks is not None else None
     truth = {}
     if folder is not None and folder.is_dir():
-        truth = {mask.stem: MaskFile(mask) for mask in list_images(folder)}
+        found = list_images(folder)
+        numbered = _is_numbered(found)
+        truth = {mask.stem: MaskFile(mask, numbered) for mask in found}
     if path.is_dir():
         return ImageFiles(name, path, list_images(path), truth)
     return VideoFile(name, path, truth)
+
+
+def _is_numbered(masks: tuple[Path, ...]) -> bool:
+    try:
+        return is_numbered_sequence(masks)
+    except (ValueError, OSError):
+        return False  # said when the mask itself is read
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from data_prep.sources.layout import file_stamp
 from dystab_jax.data import mask_files
-from dystab_jax.data.mask_files import Levels
+from dystab_jax.data.mask_rule import Levels, foreground
 
 
 class Truth(NamedTuple):
@@ -45,13 +45,19 @@ class TruthFile(Protocol):
 
 @dataclass(frozen=True)
 class MaskFile:
-    """Names an image in which whatever is not zero is object, see `mask_files.read_truth_mask`."""
+    """Names a mask image of any encoding, read by `mask_files.read_mask`.
+
+    Attributes:
+      path: the image.
+      numbered: the masks of its sequence number their objects.
+    """
 
     path: Path
+    numbered: bool = False
 
     def read(self, shape: tuple[int, int]) -> Truth:
         """Reads the truth of a frame of that (height, width)."""
-        return Truth(mask_files.read_truth_mask(self.path))
+        return Truth(mask_files.read_mask(self.path, self.numbered))
 
     def fingerprint(self) -> list[Any]:
         """Returns what changes when the files behind the truth do."""
@@ -70,7 +76,7 @@ class IndexFile:
     def read(self, shape: tuple[int, int]) -> Truth:
         """Reads the truth of a frame of that (height, width)."""
         regions = mask_files.read_truth_numbers(self.path)
-        return Truth(mask_files.foreground(regions), regions)
+        return Truth(foreground(regions), regions)
 
     def fingerprint(self) -> list[Any]:
         """Returns what changes when the files behind the truth do."""

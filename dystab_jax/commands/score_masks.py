@@ -16,20 +16,24 @@ from functools import partial
 from pathlib import Path
 
 from dystab_jax.data import mask_files
+from dystab_jax.evaluation.mask_folders import find_predictions, list_masks
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.truth_source import TruthSet, from_folder, from_records, read_list
 
 HELP = """\
 Score masks against ground truth.
 
-Predictions lie as DIR/SEQUENCE/FRAME.png (also below DIR/Annotations, as in YouTube-VOS
-submissions) or, of still images, as DIR/IMAGE.png; so does the truth, with the same names. Or the
+Predictions lie as DIR/SEQUENCE/FRAME.png, as run.py --mode=predict leaves them
+(DIR/SEQUENCE/masks/FRAME.png), below folders such as DIR/Annotations or DIR/480p, or, of a single
+sequence or of still images, as DIR/FRAME.png; the truth as SEQUENCE/FRAME.png or IMAGE.png with the
+same names, also below Annotations, Annotations_unsupervised and 480p. Or the
 truth is a prepared data set: --truth=fbms59:test --data_dir=data. The frames scored are those of
 the truth (davis2016: without the first and last of every sequence, which need no prediction
-either). Object is 255 in {0, 255} images, 1 in {0, 1} and 1-bit images, every index but 0 in
-palette images; davis2017 and fbms59 take objects apart by the indices of palette images. Index 255
-is void in a sequence whose truth also has numbers, else object. Soft maps are for saliency alone
-(grey, 255 = certain): threshold them first, after resizing, for the others.
+either). Object is 255 in {0, 255} images, 1 in {0, 1} and 1-bit images, one
+half and above in antialiased ones, every index but 0 in palette images, every colour but black;
+davis2017 and fbms59 take objects apart by the indices of palette images. Index 255 is void in a
+sequence whose truth also has numbers, else object. Soft maps are for saliency alone (grey, 255 =
+certain): threshold them first, after resizing, for the others.
 """
 
 
@@ -39,7 +43,7 @@ def load_videos(
     """Pairs truth with predictions; the images are read by the protocol, frame by frame.
 
     Args:
-      masks: predictions, SEQUENCE/FRAME.png or IMAGE.png.
+      masks: predictions, in a layout of `mask_folders`.
       truth: what is scored.
       prediction: how they are read, `prediction` of a protocol: "masks", "objects" or "maps".
 
@@ -47,10 +51,9 @@ def load_videos(
       Videos by name, sorted, and a line on each thing in `masks` that is not scored.
 
     Raises:
-      FileNotFoundError: no such folder, or sequences have no masks.
+      FileNotFoundError: no such folder, sequences have no folder, or none of its names fits.
+      ValueError: masks lie in several folders of equal right.
     """
-    if not masks.is_dir():
-        raise FileNotFoundError(f"{masks} is not a folder; --masks expects one")
     paths, notes = _prediction_paths(masks, truth)
     if prediction == "maps":
         there = [path for row in paths.values() for path in row if path.is_file()]
@@ -109,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             truth = from_folder(Path(arguments.truth), sequences)
         score = registry.protocol(arguments.protocol or truth.protocol)
         videos, notes = load_videos(arguments.masks, truth, score.prediction)
+        _require_masks(videos, score)
         result = score(videos, jobs=arguments.jobs)
         # Shown before it is written, so that a path that cannot be written loses nothing.
         print(f"{truth.dataset}:{truth.split}, protocol {score.name}\n{table(result)}")
@@ -131,36 +135,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prediction_paths(masks: Path, truth: TruthSet) -> tuple[dict[str, list[Path]], list[str]]:
     """Returns the files of the frames of every video, and a line on each that is not scored."""
-    if not _folders(masks) and any(masks.glob("*.png")):
-        paths = {
-            name: [masks / f"{frame}.png" for frame in true.frame_names]
-            for name, true in truth.videos.items()
-        }
-        scored = {path.name for row in paths.values() for path in row}
-        return paths, _extra(masks, scored)
-    if _folders(masks) == ["Annotations"] and "Annotations" not in truth.videos:
-        masks = masks / "Annotations"
-    there = set(_folders(masks))
-    missing = sorted(set(truth.videos) - there)
-    if missing:
-        raise FileNotFoundError(
-            f"{masks} has no folder for {', '.join(missing)}; add them, or pass the others to "
-            "--sequences"
-        )
-    ignored = sorted(there - set(truth.videos))
-    notes = [f"sequences in {masks} that are not scored: {', '.join(ignored)}"] if ignored else []
-    paths = {}
-    for name, true in truth.videos.items():
-        paths[name] = [masks / name / f"{frame}.png" for frame in true.frame_names]
-        notes += _extra(masks / name, {path.name for path in paths[name]})
+    stills = all(true.frame_names == [name] for name, true in truth.videos.items())
+    folders, others = find_predictions(masks, truth.videos, stills)
+    notes = [f"sequences in {masks} that are not scored: {', '.join(others)}"] if others else []
+    frames: dict[Path, list[str]] = {}
+    for name, folder in folders.items():
+        frames.setdefault(folder, []).extend(truth.videos[name].frame_names)
+    listed = {folder: list_masks(folder) for folder in frames}
+    for folder, names in frames.items():
+        there = listed[folder]
+        extra = [path.name for name, path in there.items() if name not in set(names)]
+        if len(extra) == len(there):
+            found = f"{len(there)} masks named like {extra[0]}" if extra else "no mask"
+            raise FileNotFoundError(
+                f"{folder} has {found}; expected {names[0]}.png and so on, as in the truth"
+            )
+        if extra:
+            notes.append(f"{folder} has {len(extra)} frames without truth, such as {extra[0]}")
+    paths = {
+        name: [
+            listed[folder].get(frame, folder / f"{frame}.png")
+            for frame in truth.videos[name].frame_names
+        ]
+        for name, folder in folders.items()
+    }
     return paths, notes
 
 
-def _extra(folder: Path, scored: set[str]) -> list[str]:
-    extra = {path.name for path in folder.glob("*.png")} - scored
-    return (
-        [f"{folder} has {len(extra)} frames without truth, such as {min(extra)}"] if extra else []
-    )
+def _require_masks(videos: Mapping[str, registry.Video], score: registry.Protocol) -> None:
+    """Checks, before the first is scored, that there is a mask of each frame that will be."""
+    wanted = [
+        Path(video.frame_name(frame)) for video in videos.values() for frame in score.frames(video)
+    ]
+    missing = [path for path in wanted if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{missing[0]}: no such file; {len(missing)} of the {len(wanted)} masks that protocol "
+            f"{score.name} scores are missing; add them, or leave their sequences out of "
+            "--sequences"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -235,7 +248,3 @@ def _sequences(text: str) -> list[str]:
     if text.endswith(".txt"):
         raise FileNotFoundError(f"{text} does not exist; --sequences expects a file or a,b,c")
     return sorted({name.strip() for name in text.split(",") if name.strip()})
-
-
-def _folders(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir())

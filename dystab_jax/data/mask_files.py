@@ -1,18 +1,15 @@
 """Reads and writes images of masks, numbered objects and soft maps: the one place for both.
 
-Truth and predictions come in many encodings, and each rule for reading them is a function here:
-
 =====================  ===============================================  ============================
 function               object is                                        files
 =====================  ===============================================  ============================
-`read_mask`            the upper half of the range used; palette: every  predictions, folders of
-                       index but 0, 255 included                        truth that are scored
-`read_numbers`         a number, the index of a palette image            the same, where numbered
-`read_map`             grey level / 255, a probability                   the same, of still images
-`read_truth_mask`      whatever is not 0; palette: 255 is void           davis2016, folder
-`read_truth_numbers`   a number, the index or level; 255 is void         davis2017, youtube_vos
-`read_bright_truth`    brighter than a threshold                         segtrackv2, still images
-`read_colour_codes`    up to the caller                                  fbms59
+`read_mask`            see `mask_rule`                                  predictions, folder,
+                                                                        davis2016, truth in folders
+`read_numbers`         its number, see `mask_rule`                      the same, where numbered
+`read_map`             grey level / 255, a probability                  the same, of still images
+`read_truth_numbers`   a number, the index or level; 255 is void        davis2017, youtube_vos
+`read_bright_truth`    brighter than a threshold of the protocol        segtrackv2, still images
+`read_colour_codes`    up to the caller                                 fbms59
 =====================  ===============================================  ============================
 
 All readers raise FileNotFoundError where there is no file, and ValueError where it is not an image
@@ -20,76 +17,70 @@ or not one of the kind expected; both name the file.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Int32, Shaped, UInt8
+from jaxtyping import Float32, Int32
 from PIL import Image
 
+from dystab_jax.data import mask_rule
 from dystab_jax.data.encodings import decode_image
+from dystab_jax.data.mask_rule import VOID, Levels, Palette, has_numbers
 
-VOID = 255
-"""Number of a region that belongs neither to an object nor to the background."""
+_SIXTEEN_BIT_COLOURS = (b"\x10\x02", b"\x10\x04", b"\x10\x06")
+"""Depth and kind of pixels in a PNG's header. Pillow would cut them to 8 bits, and {0, 1} to 0."""
 
-Levels = UInt8[np.ndarray, "H W"]
-Palette = UInt8[np.ndarray, "256 3"]
-
-_MASK_MODES = ("1", "P", "L", "LA", "RGB", "RGBA")
-"""Kinds of pixels, as Pillow names them, in which masks are published."""
+Result = TypeVar("Result")
 
 
-def read_mask(path: str | Path) -> Levels:
-    """Reads a hard mask, whichever of the usual encodings it comes in.
-
-    Grey, 1-bit and grey-valued RGB images (alpha is ignored): the upper half of the range where
-    it is used, as in {0, 255}; otherwise 1, as in {0, 1}. Palette images: every index but 0,
-    whatever the colours (255 is object too, as in DAVIS-2016); if all colours used are grey it
-    is read as the grey image it looks like.
+def read_mask(path: str | Path, numbered: bool = False) -> Levels:
+    """Reads a hard mask of any encoding, by the rule of `mask_rule`.
 
     Args:
-      path: an image file, 8 bits per channel or fewer.
+      path: an image file.
+      numbered: the masks of its sequence number their objects, see `is_numbered_sequence`; 255 is
+        void then in a palette image that holds no number, too.
 
     Returns:
       uint8 [H, W], 1 = object.
     """
-    image = _open_mask(path)
-    if image.mode == "P":
-        indices, colours = _palette(image)
-        if colours is None or not _is_grey(colours):
-            return (indices != 0).astype(np.uint8)
-    levels = _grey(image, path)
-    highest = levels.max()
-    if 1 < highest < 128:
-        raise ValueError(
-            f"{path} has grey levels up to {highest}, which can be labels or a soft map; write 0 "
-            "for background and 255 for the object, or objects as the indices of a palette image"
-        )
-    return (levels > (127 if highest > 1 else 0)).astype(np.uint8)
+    return mask_rule.merge(read_numbers(path), numbered)
 
 
 def read_numbers(path: str | Path) -> Levels:
-    """Reads object numbers: the indices of a palette image; a `read_mask` is object 1.
-
-    Args:
-      path: an image file. A palette image that shows nothing but black and white is a mask.
+    """Reads object numbers, by the rule of `mask_rule`; a mask without numbers is object 1.
 
     Returns:
-      uint8 [H, W], 0 = background.
+      uint8 [H, W], 0 = background; 255 is void beside numbers, and an object where it is alone.
     """
-    image = _open_mask(path)
-    if image.mode == "P":
-        indices, colours = _palette(image)
-        if colours is None or not np.isin(colours, (0, 255)).all() or not _is_grey(colours):
-            return indices
-    return read_mask(path)
+    return _judged(path, mask_rule.object_numbers, open_image(path))
 
 
 def read_predicted_numbers(path: str | Path) -> Levels:
-    """Reads object numbers as `read_numbers`, but where 255 is the only one it is object 1."""
+    """Reads object numbers as `read_numbers`, but 255 is object 1 where it is alone, else none."""
     numbers = read_numbers(path)
-    return numbers if _has_numbers(numbers) else numbers // 255
+    return np.where(numbers == VOID, 0, numbers) if has_numbers(numbers) else numbers // VOID
+
+
+def is_numbered(path: str | Path) -> bool | None:
+    """Decides if a mask file numbers its objects; None where it cannot say, holding none.
+
+    It does with an index from 1 to 254 of a palette image, or numbers beyond 1 of another one.
+    Index 255 alone is the object of DAVIS-2016, or void where an object has left.
+    """
+    image = open_image(path)
+    numbers = _judged(path, mask_rule.object_numbers, image)
+    if not has_numbers(numbers):
+        return None
+    return image.mode == "P" or bool(numbers.max() > 1)
+
+
+def is_numbered_sequence(paths: Iterable[Path]) -> bool:
+    """Decides if the masks of a sequence number their objects, by the first that can say."""
+    return next((said for said in map(is_numbered, paths) if said is not None), False)
 
 
 def read_map(path: str | Path, highest: int = 255) -> Float32[np.ndarray, "H W"]:
@@ -120,32 +111,6 @@ def highest_level(paths: Sequence[Path]) -> int:
         if grey and levels.max() > 1:
             return 255
     return 1
-
-
-def is_numbered(path: str | Path) -> bool:
-    """Decides if a truth file numbers its objects: a palette image with an index from 1 to 254.
-
-    Index 255 alone is the object of DAVIS-2016; beside numbers it is void.
-    """
-    return _open_mask(path).mode == "P" and _has_numbers(read_numbers(path))
-
-
-def read_truth_mask(path: Path) -> Levels:
-    """Reads a truth image of which whatever is not zero is object.
-
-    {0, 255}, {0, 1}, 1-bit, grey levels that number objects, colour images and palette images (by
-    index) are understood; alpha is ignored. Index 255 of a palette image means "void" and counts
-    as background here.
-
-    Returns:
-      uint8 [H, W], 1 = object.
-    """
-    image = open_image(path)
-    pixels = _without_alpha(image)
-    mask = pixels != 0
-    if image.mode == "P":
-        mask &= pixels != VOID
-    return (mask.any(axis=-1) if mask.ndim == 3 else mask).astype(np.uint8)
 
 
 def read_truth_numbers(path: Path) -> Levels:
@@ -187,7 +152,7 @@ def read_bright_truth(path: Path, threshold: int) -> Levels:
 
 def read_grey_levels(path: Path) -> Levels:
     """Reads how bright the pixels of an image of any kind are: uint8 [H, W], 0 to 255."""
-    return np.asarray(open_image(path).convert("L"))
+    return np.asarray(_without_alpha(path).convert("L"))
 
 
 def read_colour_codes(path: Path) -> tuple[Int32[np.ndarray, "H W"], bool]:
@@ -196,15 +161,10 @@ def read_colour_codes(path: Path) -> tuple[Int32[np.ndarray, "H W"], bool]:
     Returns:
       R·65536 + G·256 + B of a colour image, the level of a grey one; and True for a colour image.
     """
-    pixels = np.asarray(open_image(path)).astype(np.int32)
+    pixels = np.asarray(_without_alpha(path)).astype(np.int32)
     if pixels.ndim == 2:
         return pixels, False
     return pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2], True
-
-
-def foreground(numbers: Levels) -> Levels:
-    """Returns the merged mask of numbered objects: 1 where neither background nor void."""
-    return ((numbers != 0) & (numbers != VOID)).astype(np.uint8)
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -213,6 +173,8 @@ def open_image(path: str | Path) -> Image.Image:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a mask image")
     data = path.read_bytes()
+    if data.startswith(b"\x89PNG") and data[24:26] in _SIXTEEN_BIT_COLOURS:
+        raise ValueError(f"{path}: colours or alpha of 16 bits, expected 8; write it again")
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
@@ -259,72 +221,27 @@ def encode_levels(levels: Levels, palette: Palette | None = None) -> bytes:
     return data.getvalue()
 
 
-def davis_palette() -> Palette:
-    """Returns the colours of DAVIS and PASCAL VOC.
-
-    Bits 0, 1, 2 of the index are the top bits of red, green and blue, bits 3, 4, 5 the next ones, 6
-    and 7 the last.
-    """
-    index = np.arange(256)[:, None]
-    channel = np.arange(3)
-    colours = sum(((index >> (3 * step + channel)) & 1) << (7 - step) for step in range(3))
-    return colours.astype(np.uint8)
+def _judged(path: str | Path, rule: Callable[[Image.Image], Result], image: Image.Image) -> Result:
+    """Calls the rule; what it refuses is named after the file."""
+    try:
+        return rule(image)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def _open_mask(path: str | Path) -> Image.Image:
+def _without_alpha(path: Path) -> Image.Image:
     image = open_image(path)
-    if image.mode not in _MASK_MODES:
-        raise ValueError(
-            f"{path} has pixels of kind {image.mode}, expected 8-bit grey, 1-bit, palette or "
-            "grey-valued RGB; write 0 for background and 255 for the object"
-        )
+    if image.mode in ("LA", "RGBA"):
+        return Image.fromarray(_judged(path, mask_rule.visible, image))
     return image
-
-
-def _without_alpha(image: Image.Image) -> Shaped[np.ndarray, "H W *channels"]:
-    pixels = np.asarray(image)
-    return pixels[..., :-1] if image.mode in ("LA", "RGBA") else pixels
-
-
-def _has_numbers(numbers: Levels) -> bool:
-    return bool(((numbers > 0) & (numbers < VOID)).any())
-
-
-def _palette(image: Image.Image) -> tuple[Levels, np.ndarray | None]:
-    """Returns the indices, and the colours [n, 3] of those used; None if the palette lacks one."""
-    indices = np.asarray(image).astype(np.uint8)
-    palette = _table(image)
-    used = np.unique(indices)
-    return indices, palette[used] if used[-1] < len(palette) else None
-
-
-def _table(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-
-
-def _grey(image: Image.Image, path: str | Path) -> Levels:
-    """Returns the levels of an image whose pixels are grey; of a 1-bit image 0 and 1."""
-    levels = _without_alpha(image).astype(np.uint8)
-    if image.mode == "P":
-        return _table(image)[levels][..., 0]
-    if levels.ndim == 3 and levels.shape[2] == 3 and not _is_grey(levels):
-        raise ValueError(
-            f"{path} is a colour image, expected a mask; write 0 for background and 255 for the "
-            "object, or keep the palette if it shows labels"
-        )
-    return levels[..., 0] if levels.ndim == 3 else levels
 
 
 def _map_levels(path: str | Path) -> tuple[Levels, bool]:
     """Returns grey levels and True, or a mask of 0 and 1 and False."""
-    image = _open_mask(path)
-    colours = _palette(image)[1] if image.mode == "P" else None
-    if image.mode == "1" or (image.mode == "P" and (colours is None or not _is_grey(colours))):
+    image = open_image(path)
+    levels = _judged(path, mask_rule.grey_levels, image)
+    if image.mode == "1" or levels is None:
         return read_mask(path), False
-    return _grey(image, path), True
-
-
-def _is_grey(colours: np.ndarray) -> bool:
-    """Compares red, green and blue of all colours [..., 3]; True where they agree."""
-    red = colours[..., 0]
-    return bool((red == colours[..., 1]).all() and (red == colours[..., 2]).all())
+    if levels.dtype != np.uint8:
+        raise ValueError(f"{path}: pixels of kind {image.mode}, expected grey of 8 bits")
+    return levels, True

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 
 from dystab_jax.data import mask_files
 from dystab_jax.data.datasets import MaskLayout, data_set
+from dystab_jax.data.mask_rule import davis_palette
 from dystab_jax.runtime.atomic_files import write_whole
 
 
@@ -60,7 +61,7 @@ def write(
     if pixels == "map":
         data = mask_files.encode_levels(np.round(255 * soft.astype(np.float64)).astype(np.uint8))
     elif pixels == "numbers":
-        data = mask_files.encode_levels(mask, mask_files.davis_palette())
+        data = mask_files.encode_levels(mask, davis_palette())
     else:
         data = mask_files.encode_levels(mask * np.uint8(255))
     write_whole(target, data, everyone=True)

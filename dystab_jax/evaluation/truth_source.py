@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dystab_jax.data import mask_files, records
+from dystab_jax.evaluation.mask_folders import find_davis, find_truth, list_folders, list_masks
 from dystab_jax.evaluation.protocols.base import LazyArray
 from dystab_jax.evaluation.protocols.registry import default_protocols
 
@@ -47,13 +48,13 @@ def from_folder(folder: Path, sequences: Sequence[str] | None = None) -> TruthSe
     """Finds truth in SEQUENCE/FRAME.png, IMAGE.png, or the root of DAVIS-2016 or DAVIS-2017.
 
     Args:
-      folder: where it lies. Of a root, the sequences in ImageSets/480p/val.txt (2016) or
-        ImageSets/2017/val.txt are taken.
+      folder: where it lies, see `mask_folders`. Of a root, the sequences in ImageSets/480p/val.txt
+        (2016) or ImageSets/2017/val.txt are taken.
       sequences: names to take instead.
 
     Raises:
       FileNotFoundError: a folder or list is missing or empty, or sequences are not there.
-      ValueError: a truth is not a readable image.
+      ValueError: a truth is not a readable image, or there are several folders of truth.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -61,23 +62,20 @@ def from_folder(folder: Path, sequences: Sequence[str] | None = None) -> TruthSe
             "prepared data set"
         )
     dataset, split, protocol, listed = folder.name, "all", "all_frames", None
-    if (folder / "Annotations" / "480p").is_dir():
+    davis = find_davis(folder)
+    if davis is not None:
         year = "2017" if (folder / "ImageSets" / "2017" / "val.txt").is_file() else "480p"
         dataset, split = f"davis{2017 if year == '2017' else 2016}", "val"
         protocol = default_protocols(dataset)[0]
         if sequences is None:
             listed = read_list(folder / "ImageSets" / year / "val.txt")
-        folder = folder / "Annotations" / "480p"
+    folder = find_truth(folder) if davis is None else davis
     if sequences is not None:
         split = "custom"
 
     chosen = listed if sequences is None else sorted(set(sequences))
-    videos = {entry.name: entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
-    images = {path.stem: path for path in sorted(folder.glob("*.png"))}
-    if not videos and not images:
-        raise FileNotFoundError(
-            f"{folder} has no folder; expected SEQUENCE/FRAME.png (or IMAGE.png) in it"
-        )
+    videos = {path.name: path for path in list_folders(folder)}
+    images = list_masks(folder)
     what, there = ("folder", videos) if videos else ("image", images)
     protocol = protocol if videos else "saliency"
     chosen = list(there) if chosen is None else chosen
@@ -146,15 +144,17 @@ def read_list(path: Path) -> list[str]:
 
 
 def _frames(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("*.png"))
+    paths = list(list_masks(folder).values())
     if not paths:
-        raise FileNotFoundError(f"{folder} has no PNG file; expected FRAME.png in it")
+        raise FileNotFoundError(
+            f"{folder} has no PNG file, nor another image; expected FRAME.png in it"
+        )
     return paths
 
 
 def _files_video(paths: list[Path]) -> TruthVideo:
-    # One look decides for the sequence: a frame that an object has left may hold void alone.
-    numbered = mask_files.is_numbered(paths[0])
+    # Decided for the sequence: a frame that an object has left may hold void alone.
+    numbered = mask_files.is_numbered_sequence(paths)
     read = mask_files.read_numbers if numbered else mask_files.read_mask
     frames = [partial(read, path) for path in paths]
     return TruthVideo(

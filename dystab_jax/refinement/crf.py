@@ -127,7 +127,7 @@ class DenseCRF:
 
     Attributes:
       kernels, iterations: see `mean_field`.
-      divide_by_maximum: p is the map over its greatest value, so that each image has an object.
+      divide_by_maximum: p is the map over its greatest value.
       reference_width: the image width, pixels, that the kernels' `sxy` are meant for; they scale
         with the image's. None: they are pixels of every image.
       side: all is computed in a square of so many pixels, the result resized back; None: in the
@@ -208,6 +208,9 @@ def refine(
 ) -> Float32[np.ndarray, "H W"]:
     """Returns the soft mask of one image after post-processing.
 
+    Where no pixel is above one half there is no object, and where every pixel is, no background: no
+    preset has anything to go by, and the map comes back as it is.
+
     Args:
       image: RGB, uint8.
       soft: probability of object of each pixel, in [0, 1], any float type.
@@ -233,7 +236,10 @@ def refine(
     low, high = float(soft.min()), float(soft.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"soft map ranges over [{low:g}, {high:g}]; expected [0, 1]")
-    return PRESETS[preset].apply(image, soft.astype(np.float32, copy=False), backend)
+    soft = soft.astype(np.float32, copy=False)
+    if soft.max() <= 0.5 or soft.min() > 0.5:
+        return soft.copy()
+    return PRESETS[preset].apply(image, soft, backend)
 
 
 def refine_frames(

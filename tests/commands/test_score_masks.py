@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from dystab_jax.commands import score_masks
-from dystab_jax.data import mask_files, records
+from dystab_jax.data import records
+from dystab_jax.data.mask_rule import davis_palette
 from dystab_jax.evaluation import metrics
 from dystab_jax.evaluation.protocols import registry
 from tests.support.mask_encodings import ENCODINGS, coloured, random_masks
@@ -149,7 +150,7 @@ def test_bad_input_is_one_line_that_names_the_file(folders, capsys):
     assert "truth has no folder for x, y" in message("--sequences=x,a,y")
     assert "list.txt does not exist" in message(f"--sequences={folders / 'list.txt'}")
     (folders / "empty").mkdir()
-    assert "empty has no folder; expected SEQUENCE" in message(truth=folders / "empty")
+    assert "empty has no folder of masks; expected SEQUENCE" in message(truth=folders / "empty")
 
     (folders / "truth" / "c").mkdir()
     assert f"{folders / 'truth' / 'c'} has no PNG file" in message()
@@ -166,6 +167,125 @@ def test_bad_input_is_one_line_that_names_the_file(folders, capsys):
     assert f"{path}: not a readable mask image" in message()
     path.unlink()
     assert f"{path}: no such file" in message()
+
+
+LAYOUTS = {
+    "of --mode=predict": "{sequence}/masks",
+    "Annotations": "Annotations/{sequence}",
+    "Annotations, 480p": "Annotations/480p/{sequence}",
+    "unsupervised": "Annotations_unsupervised/480p/{sequence}",
+    "Results": "Results/Segmentations/480p/{sequence}",
+    "a run's": "masks/davis2016-val/{sequence}",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_predictions_are_found_in_every_layout(folders, layout, capsys):
+    assert run(folders) == 0
+    expected = read(folders)
+    moved = folders / "moved"
+    for name in "ab":
+        place = moved / layout.format(sequence=name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folders / "masks" / name, place)
+    if layout.startswith("{sequence}"):  # What --mode=predict writes beside the masks.
+        (moved / "a" / "overlays").mkdir()
+        (moved / "a" / "overlays" / "00000.jpg").write_bytes(b"never read")
+        (moved / "a" / "overlay.mp4").write_bytes(b"never read")
+    capsys.readouterr()
+    assert run(folders, masks=moved) == 0
+    assert read(folders) == expected and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("layout", [".", "masks", "a", "a/masks", "Annotations/a"])
+def test_predictions_of_one_sequence(folders, layout):
+    assert run(folders, "--sequences=a") == 0
+    expected = read(folders)
+    moved = folders / "moved" / layout
+    shutil.copytree(folders / "masks" / "a", moved)
+    assert run(folders, "--sequences=a", masks=folders / "moved") == 0
+    assert read(folders) == expected
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS.values())[1:4])
+def test_truth_is_found_in_every_layout(folders, layout):
+    assert run(folders) == 0
+    expected = read(folders)["rows"]
+    root = folders / "root"
+    for name in "ab":
+        shutil.copytree(folders / "truth" / name, root / layout.format(sequence=name))
+    (root / "JPEGImages" / "480p" / "a").mkdir(parents=True)
+    (root / "JPEGImages" / "480p" / "a" / "00000.jpg").write_bytes(b"never read")
+    if "480p" in layout:
+        (root / "ImageSets" / "480p").mkdir(parents=True)
+        (root / "ImageSets" / "480p" / "val.txt").write_text("a\nb\n")
+    assert run(folders, truth=root) == 0
+    assert read(folders)["rows"] == expected
+    if "480p" in layout:
+        assert run(folders, truth=root / Path(layout).parts[0]) == 0
+        assert read(folders)["rows"] == expected
+
+
+def test_endings_and_unpadded_numbers(folders):
+    assert run(folders) == 0
+    expected = read(folders)["rows"]
+    for kind, name in (("masks", "00000.PNG"), ("truth", "00000.Png")):
+        (folders / kind / "a" / NAMES[0]).rename(folders / kind / "a" / name)
+    for kind in ("masks", "truth"):
+        (folders / kind / "a" / "._00000.png").write_bytes(b"of another system")
+        (folders / kind / ".hidden").mkdir()
+        for number, name in enumerate(NAMES):  # 9 comes before 10
+            (folders / kind / "b" / name).rename(folders / kind / "b" / f"{number + 8}.png")
+    assert run(folders) == 0
+    assert read(folders)["rows"] == expected
+
+
+def test_what_is_wrong_with_folders_is_said(folders, capsys):
+    def message(*more, **changes):
+        assert run(folders, *more, **changes) == 2
+        return capsys.readouterr().err
+
+    empty = folders / "empty"
+    empty.mkdir()
+    assert f"{empty} has no folder for a, b" in (said := message(masks=empty))
+    assert "Found: nothing; expected SEQUENCE/FRAME.png" in said
+    # One sequence's frames for the truth of two.
+    assert "Found: files alone" in message(masks=folders / "masks" / "a")
+    for method in ("ours", "theirs"):
+        shutil.copytree(folders / "masks", folders / "methods" / method)
+    said = message(masks=folders / "methods")
+    assert "several folders of masks; give one" in said
+    assert f"{folders}/methods/ours, {folders}/methods/theirs" in said
+    for size in ("480p", "1080p"):
+        shutil.copytree(folders / "truth", folders / "sizes" / size)
+    assert "several folders of truth; give one: " in message(truth=folders / "sizes")
+
+    place = folders / "masks" / "b"
+    for number, name in enumerate(NAMES):
+        (place / name).rename(place / f"frame_{number + 1:04d}.png")
+    said = message()
+    assert f"{place} has 4 masks named like frame_0001.png; expected 00000.png and so on" in said
+    shutil.rmtree(place)
+    place.mkdir()
+    assert f"{place} has no mask; expected 00000.png" in message()
+    write_again = random_masks(1)
+    shutil.rmtree(place)
+    write(place, write_again)
+    (place / NAMES[1]).unlink()
+    (place / NAMES[2]).unlink()
+    assert (
+        f"{place / NAMES[1]}: no such file; 2 of the 4 masks that protocol davis2016" in message()
+    )
+    (place / "00003.PNG").write_bytes(b"")
+    assert "two masks of one name; remove one" in message()
+
+
+def test_a_soft_mask_against_itself(tmp_path):
+    levels = np.arange(24 * 36).reshape(24, 36) % 256
+    for kind in ("masks", "truth"):
+        write(tmp_path / kind / "a", [levels.astype(np.uint8)] * 4, Image.fromarray)
+    assert run(tmp_path) == 0
+    assert read(tmp_path)["rows"][0]["mean_j"] == read(tmp_path)["rows"][0]["mean_f"] == 1
 
 
 def test_scores_are_shown_even_if_they_cannot_be_written(folders, capsys):
@@ -247,7 +367,7 @@ def numbers(seed, highest, shape=(4, 24, 36)):
 
 
 def write_numbers(folder, frames):
-    write(folder, frames, lambda frame: coloured(frame, mask_files.davis_palette().tobytes()))
+    write(folder, frames, lambda frame: coloured(frame, davis_palette().tobytes()))
 
 
 @pytest.fixture

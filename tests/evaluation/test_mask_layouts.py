@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from dystab_jax.commands import score_masks
-from dystab_jax.data import mask_files
 from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.data.mask_rule import davis_palette
 from dystab_jax.evaluation import mask_layouts
 from dystab_jax.evaluation.protocols import registry
 from tests.support.mask_encodings import random_masks
@@ -53,7 +53,7 @@ def test_maps(dataset, tmp_path):
 
 
 def test_palette_is_that_of_davis(shared):
-    colours = mask_files.davis_palette()
+    colours = davis_palette()
     assert colours.shape == (256, 3) and colours.dtype == np.uint8
     assert colours[[0, 1, 2, 3, 7, 8, 255]].tolist() == [
         [0, 0, 0],

@@ -150,7 +150,7 @@ def test_cis_scales_with_the_width_and_divides_by_the_maximum():
     image, _, soft = draw()
     p = np.clip(soft / soft.max(), 1e-6, 1 - 1e-6).astype(np.float64)
     expected = mean_field(image, np.log(p / (1 - p)), (Kernel(60 * 64 / 854, 5, 5),), 50)
-    np.testing.assert_allclose(refine(image, soft * 0.25, "cis"), expected, atol=1e-3)
+    np.testing.assert_allclose(refine(image, soft * 0.75, "cis"), expected, atol=1e-3)
 
 
 def test_deepusps_works_in_a_square():
@@ -174,6 +174,33 @@ def test_constant_map_stays_as_it_is(preset, value):
     image, _, _ = draw()
     soft = np.full(image.shape[:2], value, np.float32)
     np.testing.assert_allclose(refine(image, soft, preset), soft, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "jax"])
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("highest", [0.012, 0.02, 0.3, 0.5])
+def test_no_object_is_invented(preset, highest, backend):
+    image, truth, soft = draw()
+    for shape in (soft, truth, np.random.default_rng(0).random(soft.shape)):
+        faint = (shape / shape.max() * highest).astype(np.float32)
+        np.testing.assert_array_equal(refine(image, faint, preset, backend), faint)
+        (frame,) = refine_frames([(image, faint)], preset, backend=backend)
+        np.testing.assert_array_equal(frame, faint)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_background_is_invented(preset):
+    image, _, soft = draw()
+    full = 0.501 + 0.4 * soft
+    np.testing.assert_array_equal(refine(image, full, preset), full.astype(np.float32))
+
+
+@pytest.mark.parametrize("preset", ["cis", "guided"])
+def test_an_object_just_above_one_half_is_still_refined(preset):
+    image, truth, _ = draw(180, 320)
+    soft = cv2.GaussianBlur(truth, (0, 0), 3) * 0.6
+    result = refine(image, soft, preset)
+    assert (result > 0.5).any() and np.abs(result - soft).max() > 0.1
 
 
 def test_none_returns_the_map():

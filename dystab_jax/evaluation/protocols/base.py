@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dystab_jax.data.mask_files import VOID
+from dystab_jax.data.mask_rule import VOID
 from dystab_jax.evaluation import metrics
 
 LazyArray = np.ndarray | Callable[[], np.ndarray]

@@ -3,7 +3,9 @@
 import numpy as np
 
 from data_prep.datasets import folder
+from dystab_jax.data.mask_rule import davis_palette
 from dystab_jax.data.records import decode_record, open_source
+from tests.support.mask_encodings import coloured
 from tests.support.tiny_sets import prepare_in
 from tests.support.tiny_videos import sliding_texture, write_frames, write_masks, write_video
 
@@ -50,3 +52,18 @@ def test_masks_make_a_validation_split(tmp_path):
     for raw in val:
         np.testing.assert_array_equal(decode_record(raw)["mask"], mask)
     assert not any("mask" in raw for raw in train)
+
+
+def test_void_of_a_numbered_sequence_is_void_in_every_frame(tmp_path):
+    frames = sliding_texture(3)
+    write_frames(tmp_path / "videos" / "a", frames)
+    (tmp_path / "truth" / "a").mkdir(parents=True)
+    numbers = np.zeros((48, 64), np.uint8)
+    numbers[5:9] = 255
+    for name, object_rows in (("0", slice(0)), ("1", slice(20, 30)), ("2", slice(0))):
+        numbers[20:30] = 0
+        numbers[object_rows] = 2
+        coloured(numbers, davis_palette().tobytes()).save(tmp_path / "truth" / "a" / f"{name}.png")
+    (video,) = folder.plan(tmp_path / "videos", tmp_path / "truth").videos
+    shares = [video.masks[name].read((48, 64)).mask.mean() * 48 for name in "012"]
+    assert shares == [0, 10, 0]

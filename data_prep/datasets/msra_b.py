@@ -17,8 +17,9 @@ from pathlib import Path
 
 from data_prep.builder import Plan, StillsBuilder
 from data_prep.datasets.stills import count_note, pair
-from data_prep.sources.discover import natural_order
 from data_prep.sources.layout import check_layout, some
+from dystab_jax.data.folders import composed, list_files_below
+from dystab_jax.data.text_files import read_lines
 
 IMAGES = {"all": 5000, "train": 2500, "val": 500, "test": 2000}
 LISTS = {"train": r"train", "val": r"val(id)?", "test": r"test"}
@@ -40,7 +41,7 @@ def plan(source: Path) -> Plan:
         list that names no image.
     """
     check_layout(source, ())
-    files = sorted((path for path in source.rglob("*") if path.is_file()), key=natural_order)
+    files = [path for path in list_files_below(source) if path.is_file()]
     images = [path for path in files if path.suffix.lower() in (".jpg", ".jpeg")]
     truths = [path for path in files if path.suffix.lower() in (".png", ".bmp")]
     videos, notes = pair("msra_b", images, truths)
@@ -71,10 +72,14 @@ def _is_list(path: Path, pattern: str) -> bool:
 
 
 def _read_list(path: Path, names: list[str], notes: list[str]) -> list[str]:
-    listed = {Path(line.split()[0]).stem for line in path.read_text().splitlines() if line.strip()}
-    absent = sorted(listed - set(names))
+    there = set(map(composed, names))
+    listed = set()
+    for line in map(composed, read_lines(path)):
+        whole = Path(line).stem  # a name may hold blanks
+        listed.add(whole if whole in there else Path(line.split()[0]).stem)
+    absent = sorted(listed - there)
     if len(absent) == len(listed):
         raise ValueError(f"{path}: none of the {len(listed)} images that it lists is there")
     if absent:
         notes.append(f"msra_b: {path.name} lists images that are not there: {some(absent)}")
-    return [name for name in names if name in listed]
+    return [name for name in names if composed(name) in listed]

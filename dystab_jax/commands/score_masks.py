@@ -16,8 +16,10 @@ from functools import partial
 from pathlib import Path
 
 from dystab_jax.data import mask_files
+from dystab_jax.data.folders import by_name, composed, list_files, list_folders
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.truth_source import TruthSet, from_folder, from_records, read_list
+from dystab_jax.runtime.paths import user_path
 
 HELP = """\
 Score masks against ground truth.
@@ -102,13 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns 0, or 2 after printing one line on what failed."""
     arguments = _parser().parse_args(argv)
     try:
+        masks, output = user_path(arguments.masks), user_path(arguments.output)
         sequences = _sequences(arguments.sequences) if arguments.sequences else None
         if arguments.data_dir:
-            truth = from_records(arguments.data_dir, arguments.truth, sequences)
+            truth = from_records(user_path(arguments.data_dir), arguments.truth, sequences)
         else:
-            truth = from_folder(Path(arguments.truth), sequences)
+            truth = from_folder(user_path(arguments.truth), sequences)
         score = registry.protocol(arguments.protocol or truth.protocol)
-        videos, notes = load_videos(arguments.masks, truth, score.prediction)
+        videos, notes = load_videos(masks, truth, score.prediction)
         result = score(videos, jobs=arguments.jobs)
         # Shown before it is written, so that a path that cannot be written loses nothing.
         print(f"{truth.dataset}:{truth.split}, protocol {score.name}\n{table(result)}")
@@ -120,44 +123,54 @@ def main(argv: Sequence[str] | None = None) -> int:
             {("masks", arguments.crf): result},
             oracle=arguments.oracle,
         )
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(report, indent=1) + "\n")
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"written to {arguments.output}")
+    print(f"written to {output}")
     return 0
 
 
 def _prediction_paths(masks: Path, truth: TruthSet) -> tuple[dict[str, list[Path]], list[str]]:
     """Returns the files of the frames of every video, and a line on each that is not scored."""
-    if not _folders(masks) and any(masks.glob("*.png")):
+    there = by_name(list_folders(masks), stem=False)
+    if not there and list_files(masks, (".png",)):
+        found = by_name(list_files(masks, (".png",)))
         paths = {
-            name: [masks / f"{frame}.png" for frame in true.frame_names]
+            name: [_of_frame(found, masks, frame) for frame in true.frame_names]
             for name, true in truth.videos.items()
         }
         scored = {path.name for row in paths.values() for path in row}
-        return paths, _extra(masks, scored)
-    if _folders(masks) == ["Annotations"] and "Annotations" not in truth.videos:
+        return paths, _extra(masks, found, scored)
+    if list(there) == ["Annotations"] and "Annotations" not in truth.videos:
         masks = masks / "Annotations"
-    there = set(_folders(masks))
-    missing = sorted(set(truth.videos) - there)
+        there = by_name(list_folders(masks), stem=False)
+    names = {composed(name): name for name in truth.videos}
+    missing = sorted(names[name] for name in set(names) - set(there))
     if missing:
         raise FileNotFoundError(
             f"{masks} has no folder for {', '.join(missing)}; add them, or pass the others to "
             "--sequences"
         )
-    ignored = sorted(there - set(truth.videos))
+    ignored = sorted(set(there) - set(names))
     notes = [f"sequences in {masks} that are not scored: {', '.join(ignored)}"] if ignored else []
     paths = {}
     for name, true in truth.videos.items():
-        paths[name] = [masks / name / f"{frame}.png" for frame in true.frame_names]
-        notes += _extra(masks / name, {path.name for path in paths[name]})
+        folder = there[composed(name)]
+        found = by_name(list_files(folder, (".png",)))
+        paths[name] = [_of_frame(found, folder, frame) for frame in true.frame_names]
+        notes += _extra(folder, found, {path.name for path in paths[name]})
     return paths, notes
 
 
-def _extra(folder: Path, scored: set[str]) -> list[str]:
-    extra = {path.name for path in folder.glob("*.png")} - scored
+def _of_frame(found: Mapping[str, Path], folder: Path, frame: str) -> Path:
+    """Returns the file of a frame, however its name is spelled; one that is missing by its name."""
+    return found.get(composed(frame), folder / f"{frame}.png")
+
+
+def _extra(folder: Path, found: Mapping[str, Path], scored: set[str]) -> list[str]:
+    extra = {path.name for path in found.values()} - scored
     return (
         [f"{folder} has {len(extra)} frames without truth, such as {min(extra)}"] if extra else []
     )
@@ -177,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         "main one of the data set; for other folders all_frames, for still images saliency)",
     )
     parser.add_argument(
-        "--masks", required=True, type=Path, metavar="DIR", help="predictions, SEQUENCE/FRAME.png"
+        "--masks", required=True, metavar="DIR", help="predictions, SEQUENCE/FRAME.png"
     )
     parser.add_argument(
         "--truth",
@@ -189,13 +202,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data_dir",
-        type=Path,
         metavar="DIR",
         help="where prepared data sets lie, the --data_dir of data_prep.prepare",
     )
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="FILE.json", help="where the scores go"
-    )
+    parser.add_argument("--output", required=True, metavar="FILE.json", help="where the scores go")
     parser.add_argument(
         "--sequences",
         metavar="FILE|a,b,c",
@@ -230,12 +240,8 @@ def _positive(text: str) -> int:
 
 
 def _sequences(text: str) -> list[str]:
-    if Path(text).is_file():
-        return read_list(Path(text))
+    if text.strip() and os.path.isfile(user_path(text)):  # a long text is no path
+        return read_list(user_path(text))
     if text.endswith(".txt"):
         raise FileNotFoundError(f"{text} does not exist; --sequences expects a file or a,b,c")
     return sorted({name.strip() for name in text.split(",") if name.strip()})
-
-
-def _folders(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir())

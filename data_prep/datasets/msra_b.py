@@ -17,11 +17,13 @@ from pathlib import Path
 
 from data_prep.builder import Plan, StillsBuilder
 from data_prep.datasets.stills import count_note, pair
+from data_prep.sources.discover import not_read
 from data_prep.sources.layout import check_layout, some
 from dystab_jax.data.folders import composed, list_files_below
 from dystab_jax.data.text_files import read_lines
 
 IMAGES = {"all": 5000, "train": 2500, "val": 500, "test": 2000}
+IMAGE_ENDINGS, TRUTH_ENDINGS, LIST_ENDINGS = (".jpg", ".jpeg"), (".png", ".bmp"), (".txt", ".lst")
 LISTS = {"train": r"train", "val": r"val(id)?", "test": r"test"}
 
 
@@ -42,14 +44,17 @@ def plan(source: Path) -> Plan:
     """
     check_layout(source, ())
     files = [path for path in list_files_below(source) if path.is_file()]
-    images = [path for path in files if path.suffix.lower() in (".jpg", ".jpeg")]
-    truths = [path for path in files if path.suffix.lower() in (".png", ".bmp")]
+    images = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS]
+    truths = [path for path in files if path.suffix.lower() in TRUTH_ENDINGS]
     videos, notes = pair("msra_b", images, truths)
     if not videos:
         raise ValueError(
             f"{source}: {len(images)} images (jpg) and {len(truths)} truths (png, bmp) below it, "
             "and no two of the same name; --source must be the directory above both"
         )
+    known = (*IMAGE_ENDINGS, *TRUTH_ENDINGS, *LIST_ENDINGS)
+    strange = [path for path in files if path.suffix.lower() not in known]
+    notes += not_read(strange, "file", source, f"is none of {' '.join(known)}")
     names = [video.name for video in videos]
     splits = {"all": names}
     for split, pattern in LISTS.items():
@@ -66,7 +71,7 @@ def plan(source: Path) -> Plan:
 
 def _is_list(path: Path, pattern: str) -> bool:
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", path.stem).lower()  # trainList, train_list
-    return path.suffix.lower() in (".txt", ".lst") and bool(
+    return path.suffix.lower() in LIST_ENDINGS and bool(
         re.search(rf"(^|[^a-z]){pattern}(list|set)?([^a-z]|$)", words)
     )
 

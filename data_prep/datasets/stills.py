@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 
 from data_prep.builder import Plan
-from data_prep.sources.discover import list_images
+from data_prep.sources.discover import NO_IMAGE, files_beside_images, list_images, not_read
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
 from data_prep.sources.truth import Truth
@@ -105,5 +105,7 @@ def plan_test_set(dataset: str, source: Path, folders: Sequence[str], complete: 
             f"{source}: {len(images)} images in {folders[0]}, {len(truths)} truths in "
             f"{folders[1]}, and no two of the same name"
         )
+    strange = [path for folder in folders for path in files_beside_images(source / folder)]
+    notes += not_read(strange, "file", source, NO_IMAGE)
     notes += count_note(f"{dataset}:test", len(videos), complete)
     return Plan(tuple(videos), (), {"test": tuple(one.name for one in videos)}, tuple(notes))

@@ -24,6 +24,9 @@ from dystab_jax.data.folders import (
     list_visible,
 )
 
+NO_IMAGE = f"is no image ({' '.join(IMAGE_ENDINGS)})"
+"""Reason for `not_read`."""
+
 
 def list_videos(source: Path, masks: Path | None = None) -> list[FrameSource]:
     """Lists the videos in a directory, which may also be one frame folder or one video file.
@@ -127,21 +130,16 @@ def left_out(source: Path, masks: Path | None = None) -> list[str]:
         videos = [path for path in entries if path.is_dir()]
         files = [path for path in entries if not path.is_dir()]
         others = [path for path in files if path.suffix.lower() not in VIDEO_ENDINGS]
-        notes += _not_read(
+        notes += not_read(
             others, "file", source, f"is no video ({' '.join(VIDEO_ENDINGS)}) nor a folder of them"
         )
         nested = [path for video in videos if list_images(video) for path in list_folders(video)]
-    notes += _not_read(nested, "folder", source, "lies among frames; a video is one folder")
+    notes += not_read(nested, "folder", source, "lies among frames; a video is one folder")
     if masks is not None:
         loose = [path for path in list_visible(masks) if not path.is_dir()]
-        notes += _not_read(loose, "file", masks, "lies in no folder of a video")
-        pictures = [
-            path
-            for folder in list_folders(masks)
-            for path in list_visible(folder)
-            if path.suffix.lower() not in IMAGE_ENDINGS
-        ]
-        notes += _not_read(pictures, "file", masks, f"is no image ({' '.join(IMAGE_ENDINGS)})")
+        notes += not_read(loose, "file", masks, "lies in no folder of a video")
+        pictures = [path for folder in list_folders(masks) for path in files_beside_images(folder)]
+        notes += not_read(pictures, "file", masks, NO_IMAGE)
     return notes
 
 
@@ -151,20 +149,12 @@ def frame_notes(videos: Sequence[FrameSource]) -> list[str]:
     for video in videos:
         if not isinstance(video, ImageFiles) or not video.folder.is_dir():
             continue
-        strange += sorted(
-            video.folder / name
-            for name in os.listdir(video.folder)
-            if is_visible(name)
-            and Path(name).suffix.lower() not in IMAGE_ENDINGS
-            and not (video.folder / name).is_dir()
-        )
+        strange += files_beside_images(video.folder)
         found = find_gaps([path.stem for path in video.paths])
         if found:
             broken.append(video.folder)
             gaps += found
-    notes = []
-    if strange:
-        notes += _not_read(strange, "file", None, f"is no image ({' '.join(IMAGE_ENDINGS)})")
+    notes = not_read(strange, "file", None, NO_IMAGE)
     if gaps:
         before, after = gaps[0]
         more = f" ({len(gaps)} such gaps in {len(broken)} videos)" if len(gaps) > 1 else ""
@@ -176,7 +166,22 @@ def frame_notes(videos: Sequence[FrameSource]) -> list[str]:
     return notes
 
 
-def _not_read(paths: Sequence[Path], what: str, within: Path | None, why: str) -> list[str]:
+def files_beside_images(folder: Path) -> list[Path]:
+    """Lists the visible files of a folder that are no images."""
+    names = (name for name in os.listdir(folder) if is_visible(name))
+    others = [folder / name for name in names if Path(name).suffix.lower() not in IMAGE_ENDINGS]
+    return sorted(path for path in others if not path.is_dir())
+
+
+def not_read(paths: Sequence[Path], what: str, within: Path | None, why: str) -> list[str]:
+    """Notes files or folders that are passed over, if there are any.
+
+    Args:
+      paths: of these; the first is the example.
+      what: "file" or "folder".
+      within: where they lie; None: the example says it.
+      why: ends "PATH ...", such as "is no image".
+    """
     if not paths:
         return []
     place = f" in {within}" if within is not None else ""

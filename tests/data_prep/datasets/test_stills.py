@@ -295,3 +295,16 @@ def test_names_and_clutter_of_stills(tmp_path):
     plan = msra_b.plan(source)
     assert plan.truth == {"all": ("LICENSE2", "caf\u00e9"), "train": ("caf\u00e9",)}
     assert all(len(list(video.read())) == 1 for video in plan.videos)
+
+
+def test_what_is_not_read_of_stills_is_said(tmp_path):
+    for seed, name in enumerate("ab"):
+        write_image(tmp_path / "images" / f"{name}.jpg", seed)
+        write_truth(tmp_path / "ground_truth_mask" / f"{name}.png")
+    for name in ("c.svg", "d.svg", ".e.svg"):
+        (tmp_path / "images" / name).write_text("")
+    note, complete = ecssd.plan(tmp_path).notes
+    assert note.startswith(f"not read: 2 files in {tmp_path}, such as {tmp_path}/images/c.svg, ")
+    assert complete == "ecssd:test is not complete: 2 of 1000 images"
+    note, *_ = msra_b.plan(tmp_path).notes
+    assert note.startswith(f"not read: 2 files in {tmp_path}, such as {tmp_path}/images/c.svg, ")

@@ -3,13 +3,12 @@
 ``run.py`` takes it by itself where fields are overridden and no ``--config`` is given.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
 from dystab_jax.commands import runs
+from dystab_jax.runtime.paths import user_path
 
 
 def get_config(workdir: str) -> ConfigDict:
     """Returns the config of a run, or the one that stands for all runs in the workdir."""
-    return runs.saved_config(Path(workdir))
+    return runs.saved_config(user_path(workdir))

@@ -11,6 +11,7 @@ from data_prep.flow.precomputed import check_gaps
 from data_prep.video import Recipe
 from data_prep.workers import Runner
 from dystab_jax.data.datasets import DATA_SETS, data_set
+from dystab_jax.runtime.paths import user_path
 
 SOURCE_HELP = "the original data. " + ". ".join(
     f"{one.name}: {one.source or 'none, it is drawn'}" for one in DATA_SETS.values()
@@ -91,7 +92,7 @@ def plan_options(
         raise ValueError(f"--fbms_compatibility is for --dataset=fbms59, not for {dataset}")
     paths = {"source": source, "masks": masks, "sequences": sequences}
     options: dict[str, Any] = {
-        name: Path(path).resolve() for name, path in paths.items() if path is not None
+        name: user_path(path).resolve() for name, path in paths.items() if path is not None
     }
     return options | ({"fbms_compatibility": True} if fbms_compatibility else {})
 
@@ -123,10 +124,10 @@ def folder_name(dataset: str, source: Path | None, name: str | None) -> str | No
             raise ValueError(f"--name is for --dataset=folder; {dataset} has its own name")
         return None
     chosen = name or (source.stem if source.is_file() else source.name)
-    if not re.fullmatch(r"\w[\w.-]*", chosen, re.ASCII):
+    if not re.fullmatch(r"\w[\w.-]{0,99}", chosen, re.ASCII):
         raise ValueError(
-            f"{chosen!r} cannot be the name of a data set; choose one of letters, digits, _ - . "
-            "with --name"
+            f"{chosen!r} cannot be the name of a data set, which DATASET:SPLIT must hold; choose "
+            "one of up to 100 letters a-z, digits, _ - . with --name"
         )
     return chosen
 
@@ -176,7 +177,6 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     add(
         "--flow_weights",
-        type=Path,
         metavar="FILE",
         help=f"checkpoint (.pth) of a network ({', '.join(NETWORKS)})",
     )
@@ -194,7 +194,6 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     add(
         "--flow_source",
-        type=Path,
         metavar="DIR",
         help="precomputed only: flow that other tools computed, as DIR/gapGAP/VIDEO/FRAME.flo (or "
         "KITTI's .png, .npz, .npy), from each frame to the one GAP frames later, GAP = 1, -1, 2, "

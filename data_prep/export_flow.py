@@ -22,6 +22,7 @@ from tqdm import tqdm
 from data_prep.flow.formats import write_flow
 from dystab_jax.data.records import JoinedSource, RecordSource, decode_record, open_source
 from dystab_jax.runtime.atomic_files import write_whole
+from dystab_jax.runtime.paths import user_path
 
 FORMATS = {"flo": ".flo", "kitti": ".png", "npz": ".npz"}
 DIRECTIONS = ("forward", "backward", "both")
@@ -60,7 +61,7 @@ def export_flow(
     source = open_source(data_dir, data)
     if not source.has_flow:
         raise ValueError(f"{data}: still images have no flow")
-    output = Path(output)
+    output = user_path(output)
     _claim(output, {"data": data, "format": format, "prepared": _digest(source)})
     paths = {
         position: output / f"gap{gap}" / video / f"{frame_name}{FORMATS[format]}"

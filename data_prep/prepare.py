@@ -34,11 +34,13 @@ from data_prep.arguments import (
     recipe,
 )
 from data_prep.flow import FlowOptions
+from data_prep.sources.discover import frame_notes
 from data_prep.video import read_details
 from data_prep.workers import alone, prepare_videos
 from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.runtime.huge_pages import restart_with_huge_pages
+from dystab_jax.runtime.paths import user_path
 
 FORMAT = 2
 """Raised when records or intermediates change in a way that makes old ones unusable."""
@@ -103,8 +105,9 @@ def prepare(
     """
     say = _speaker(progress)
     options = plan_options(dataset, source, masks, sequences, fbms_compatibility)
-    weights = Path(flow_weights).resolve() if flow_weights is not None else None
-    files = Path(flow_source).resolve() if flow_source is not None else None
+    weights = user_path(flow_weights).resolve() if flow_weights is not None else None
+    files = user_path(flow_source).resolve() if flow_source is not None else None
+    data_dir = user_path(data_dir)
     estimator = FlowOptions(flow, weights, flow_iterations, flow_precision, files)
     how = recipe(dataset, estimator, max_gap, flow_size)
     run = beam_run(runner, beam_options, jobs)
@@ -124,7 +127,7 @@ def prepare(
     }
     target = dataset_directory(data_dir, dataset, name)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    work = Path(data_dir) / dataset / ".partial" / f"{name or dataset}-{digest}"
+    work = data_dir / dataset / ".partial" / f"{name or dataset}-{digest}"
     if target.exists() and not overwrite:
         _check_finished(target, settings)
         if work.is_dir():  # left by a run killed at its very end; or at work, with --overwrite
@@ -136,7 +139,7 @@ def prepare(
     # Imported here: TFDS takes a second to import, and worker processes import this module.
     module = importlib.import_module(f"data_prep.datasets.{dataset}")
     plan = module.plan(**options)
-    for note in plan.notes:
+    for note in (*plan.notes, *(frame_notes(plan.videos) if how.max_gap else ())):
         say(f"note: {note}")
 
     _make_directory(work)

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from data_prep.flow import NETWORKS
 from data_prep.sources.frames import FrameSource
 from data_prep.video import Recipe, prepare_video, read_details, stamp
+from dystab_jax.runtime.atomic_files import bounded
 
 Results = Iterator[tuple[FrameSource, str | None]]
 """Each video as it ends, with what is wrong with it."""
@@ -61,7 +62,9 @@ def prepare_videos(
     Returns:
       Video name to intermediate file, and video name to what is wrong with it.
     """
-    paths = {video.name: work / f"{quote(video.name, safe='')}.zip" for video in videos}
+    paths = {
+        video.name: work / f"{bounded(quote(video.name, safe=''), 100)}.zip" for video in videos
+    }
     waiting = [video for video in videos if not _usable(paths[video.name], video, recipe)]
     bad: dict[str, str] = {}
     run = run or _choose(recipe, _count(jobs), len(waiting))

@@ -18,9 +18,10 @@ from dystab_jax.losses import LossOptions
 from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.inpainter import Inpainter
 from dystab_jax.networks.optimizers import make_optimizer
-from dystab_jax.networks.pretrained import check_pretrained, load_backbone
+from dystab_jax.networks.pretrained import IMAGENET, check_pretrained, load_backbone
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.parallel import AXIS
+from dystab_jax.runtime.paths import user_path
 from dystab_jax.state import State, Trainable, Variables
 from dystab_jax.steps import Steps
 
@@ -110,6 +111,7 @@ def initial_state(config: ConfigDict, steps: Steps, pretrained: bool = True) -> 
         variables[name] = initialise(trained.network, key, *inputs[name])
         if pretrained and name != "psi" and config[name].pretrained:
             path = config[name].pretrained
+            path = path if path == IMAGENET else user_path(path)
             variables[name] = load_backbone(variables[name], path, trained.network)
     learners = {name: getattr(steps, name).start(variables[name]) for name in NETWORKS}
     chi_previous = jax.tree.map(jnp.copy, variables["chi"])

@@ -39,13 +39,16 @@ GROUND_FLOOR = {
     "dystab_jax.array_types",
     "dystab_jax.data.datasets",
     "dystab_jax.data.encodings",
+    "dystab_jax.data.folders",
     "dystab_jax.data.mask_files",
     "dystab_jax.data.mask_rule",
     "dystab_jax.data.records",
     "dystab_jax.data.resize",
+    "dystab_jax.data.text_files",
     "dystab_jax.networks.torch_files",
     "dystab_jax.runtime.atomic_files",
     "dystab_jax.runtime.huge_pages",
+    "dystab_jax.runtime.paths",
 }
 """All that data_prep may know: what a record holds, and files. Nothing of the method."""
 

@@ -15,6 +15,8 @@ from data_prep.builder import Plan, RecordsBuilder
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import hint
 from data_prep.sources.truth import MaskFile, TruthFile
+from dystab_jax.data.folders import on_disk
+from dystab_jax.data.text_files import number_lines
 
 SEQUENCES = {
     "train": (
@@ -85,15 +87,13 @@ def read_list(source: Path, path: Path, truth: bool) -> list[ImageFiles]:
     """
     images: dict[str, list[Path]] = {}
     masks: dict[str, dict[str, TruthFile]] = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, line in number_lines(path):
         entries = line.split()
         if len(entries) != 2:
             raise ValueError(
                 f"{path} line {number}: {line!r}; expected the paths of an image and its truth"
             )
-        image, mask = (source / entry.lstrip("/") for entry in entries)
+        image, mask = (on_disk(source / entry.lstrip("/")) for entry in entries)
         images.setdefault(image.parent.name, []).append(image)
         masks.setdefault(image.parent.name, {})[image.stem] = MaskFile(mask)
     return [

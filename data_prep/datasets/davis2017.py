@@ -13,10 +13,10 @@ annotated sequences are val. A part of the benchmark will do: what is absent is 
 from pathlib import Path
 
 from data_prep.builder import Plan, RecordsBuilder
-from data_prep.datasets.numbered import numbered_video, stray_note
-from data_prep.sources.discover import list_folders
+from data_prep.datasets.numbered import numbered_video, read_names, stray_note
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, some
+from dystab_jax.data.folders import list_folders, on_disk
 
 SEQUENCES = {"train": 60, "val": 30}
 RESOLUTIONS = ("480p", "Full-Resolution")
@@ -46,7 +46,8 @@ def plan(source: Path) -> Plan:
     lists = {split: source / "ImageSets" / "2017" / f"{split}.txt" for split in SEQUENCES}
     lists = {split: path for split, path in lists.items() if path.is_file()}
     if lists:
-        names = {split: path.read_text().split() for split, path in lists.items()}
+        there = [folder.name for folder in list_folders(images)]
+        names = {split: read_names(path, there) for split, path in lists.items()}
         notes = []
     elif (source / "ImageSets" / "480p").is_dir():
         raise ValueError(f"{source}: this is DAVIS 2016; use --dataset=davis2016")
@@ -62,7 +63,8 @@ def plan(source: Path) -> Plan:
     for split, row in names.items():
         for name in row:
             if (images / name).is_dir():
-                video = numbered_video(name, images / name, annotations / name, stray)
+                truth = on_disk(annotations / name)
+                video = numbered_video(name, images / name, truth, stray)
                 if split == "train":
                     video = ImageFiles(name, video.folder, video.paths)
                 videos[split].append(video)

@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 
 from data_prep.builder import Plan, RecordsBuilder
-from data_prep.sources.discover import list_folders, list_images
+from data_prep.sources.discover import list_images
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
 from data_prep.sources.truth import Truth
 from dystab_jax.data import mask_files
+from dystab_jax.data.folders import composed, list_files, list_folders, on_disk
 from dystab_jax.data.mask_rule import VOID, foreground
+from dystab_jax.data.text_files import read_text
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 SEQUENCES = {"train": 29, "test": 30}
@@ -148,7 +150,8 @@ def plan(source: Path, fbms_compatibility: bool = False) -> Plan:
 def _read_sequence(folder: Path, compatible: bool) -> tuple[ImageFiles, list[str]]:
     name, images = folder.name, list_images(folder)
     definition = folder / "GroundTruth" / f"{name}Def.dat"
-    found = sorted(definition.parent.glob("*Def.dat"))
+    found = list_files(definition.parent, (".dat",)) if definition.parent.is_dir() else []
+    found = [path for path in found if path.stem.lower().endswith("def")]
     if len(found) == 1:
         definition = found[0]
     if not definition.is_file():
@@ -160,14 +163,15 @@ def _read_sequence(folder: Path, compatible: bool) -> tuple[ImageFiles, list[str
         notes.append(f"fbms59: {name} has {len(images)} of {said.frames} frames")
     if said.scales[0] not in (0, WHITE):
         notes.append(f"fbms59: region 0 of {definition} is coloured, yet taken for background")
-    stems = [path.stem for path in images]
+    stems = [composed(path.stem) for path in images]
     masks, absent = {}, []
     for number, truth, image in said.labels:
-        stem = Path(image).stem
+        stem = composed(Path(image).stem)
         if stem not in stems and len(images) == said.frames and 0 <= number < len(stems):
             stem = stems[number]
         if stem in stems:
-            masks[stem] = RegionFile(definition.parent / truth, said.scales, level)
+            frame = images[stems.index(stem)].stem
+            masks[frame] = RegionFile(on_disk(definition.parent / truth), said.scales, level)
         else:
             absent.append(stem)
     if absent:
@@ -181,7 +185,7 @@ def read_definition(path: Path) -> Definition:
     Raises:
       ValueError: a heading or its value is missing or malformed; names the heading.
     """
-    lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
+    lines = [line.strip() for line in read_text(path, errors="replace").splitlines()]
     rows = iter([line for line in lines if line])
 
     def value(heading: str) -> str:

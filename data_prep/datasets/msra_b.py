@@ -17,10 +17,13 @@ from pathlib import Path
 
 from data_prep.builder import Plan, StillsBuilder
 from data_prep.datasets.stills import count_note, pair
-from data_prep.sources.discover import natural_order
+from data_prep.sources.discover import not_read
 from data_prep.sources.layout import check_layout, some
+from dystab_jax.data.folders import composed, list_files_below
+from dystab_jax.data.text_files import read_lines
 
 IMAGES = {"all": 5000, "train": 2500, "val": 500, "test": 2000}
+IMAGE_ENDINGS, TRUTH_ENDINGS, LIST_ENDINGS = (".jpg", ".jpeg"), (".png", ".bmp"), (".txt", ".lst")
 LISTS = {"train": r"train", "val": r"val(id)?", "test": r"test"}
 
 
@@ -40,15 +43,18 @@ def plan(source: Path) -> Plan:
         list that names no image.
     """
     check_layout(source, ())
-    files = sorted((path for path in source.rglob("*") if path.is_file()), key=natural_order)
-    images = [path for path in files if path.suffix.lower() in (".jpg", ".jpeg")]
-    truths = [path for path in files if path.suffix.lower() in (".png", ".bmp")]
+    files = [path for path in list_files_below(source) if path.is_file()]
+    images = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS]
+    truths = [path for path in files if path.suffix.lower() in TRUTH_ENDINGS]
     videos, notes = pair("msra_b", images, truths)
     if not videos:
         raise ValueError(
             f"{source}: {len(images)} images (jpg) and {len(truths)} truths (png, bmp) below it, "
             "and no two of the same name; --source must be the directory above both"
         )
+    known = (*IMAGE_ENDINGS, *TRUTH_ENDINGS, *LIST_ENDINGS)
+    strange = [path for path in files if path.suffix.lower() not in known]
+    notes += not_read(strange, "file", source, f"is none of {' '.join(known)}")
     names = [video.name for video in videos]
     splits = {"all": names}
     for split, pattern in LISTS.items():
@@ -65,16 +71,20 @@ def plan(source: Path) -> Plan:
 
 def _is_list(path: Path, pattern: str) -> bool:
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", path.stem).lower()  # trainList, train_list
-    return path.suffix.lower() in (".txt", ".lst") and bool(
+    return path.suffix.lower() in LIST_ENDINGS and bool(
         re.search(rf"(^|[^a-z]){pattern}(list|set)?([^a-z]|$)", words)
     )
 
 
 def _read_list(path: Path, names: list[str], notes: list[str]) -> list[str]:
-    listed = {Path(line.split()[0]).stem for line in path.read_text().splitlines() if line.strip()}
-    absent = sorted(listed - set(names))
+    there = set(map(composed, names))
+    listed = set()
+    for line in map(composed, read_lines(path)):
+        whole = Path(line).stem  # a name may hold blanks
+        listed.add(whole if whole in there else Path(line.split()[0]).stem)
+    absent = sorted(listed - there)
     if len(absent) == len(listed):
         raise ValueError(f"{path}: none of the {len(listed)} images that it lists is there")
     if absent:
         notes.append(f"msra_b: {path.name} lists images that are not there: {some(absent)}")
-    return [name for name in names if name in listed]
+    return [name for name in names if composed(name) in listed]

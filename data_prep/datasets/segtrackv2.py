@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from data_prep.builder import Plan, RecordsBuilder
-from data_prep.sources.discover import list_folders, list_images
+from data_prep.sources.discover import list_images
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
 from data_prep.sources.truth import Truth
+from dystab_jax.data.folders import by_name, composed, list_folders, on_disk
 from dystab_jax.data.mask_files import read_bright_truth
 from dystab_jax.data.mask_rule import foreground
 
@@ -78,7 +79,7 @@ def plan(source: Path) -> Plan:
     notes: list[str] = []
     videos, objects = [], 0
     for folder in list_folders(source / "JPEGImages"):
-        images, truth = list_images(folder), source / "GroundTruth" / folder.name
+        images, truth = list_images(folder), on_disk(source / "GroundTruth" / folder.name)
         folders = list_folders(truth) or [truth] if truth.is_dir() else []
         masks = [_masks_of(images, one, notes) for one in folders]
         _check_objects(folders, masks)
@@ -109,13 +110,14 @@ def plan(source: Path) -> Plan:
 
 def _masks_of(images: tuple[Path, ...], folder: Path, notes: list[str]) -> dict[str, Path]:
     """Returns the masks in a folder by the names of their frames."""
-    masks, names = list_images(folder), {path.stem for path in images}
-    if all(path.stem in names for path in masks):
-        return {path.stem: path for path in masks}
+    masks, names = list_images(folder), {composed(path.stem): path.stem for path in images}
+    named = by_name(masks)
+    if all(stem in names for stem in named):
+        return {names[stem]: path for stem, path in named.items()}
     if len(masks) == len(images):
         notes.append(f"segtrackv2: {folder}: masks belong to frames by order, not by name")
         return {image.stem: mask for image, mask in zip(images, masks, strict=True)}
-    strange = [path.name for path in masks if path.stem not in names]
+    strange = [path.name for stem, path in named.items() if stem not in names]
     raise ValueError(
         f"{folder}: {len(masks)} masks for {len(images)} frames, and no frame is called like "
         f"{some(strange)}; expected names of frames, or as many masks as frames"

@@ -8,10 +8,11 @@ from typing import Any
 import cv2
 
 from data_prep.builder import Plan
-from data_prep.sources.discover import list_images
+from data_prep.sources.discover import NO_IMAGE, files_beside_images, list_images, not_read
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, file_stamp, some
 from data_prep.sources.truth import Truth
+from dystab_jax.data.folders import by_name
 from dystab_jax.data.mask_files import read_bright_truth
 
 THRESHOLD = 128
@@ -64,9 +65,9 @@ def pair(
     Raises:
       ValueError: two images or two truths have the same name.
     """
-    images, truths = _by_name(images), _by_name(truths)
+    images, truths = by_name(images), by_name(truths)
     paired = [
-        ImageFiles(name, path.parent, (path,), {name: GreyFile(truths[name])})
+        ImageFiles(path.stem, path.parent, (path,), {path.stem: GreyFile(truths[name])})
         for name, path in images.items()
         if name in truths
     ]
@@ -76,15 +77,6 @@ def pair(
         if alone:
             notes.append(f"{dataset}: no {what} for {some(alone)}; left out")
     return paired, notes
-
-
-def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in named:
-            raise ValueError(f"{path} and {named[path.stem]}: two files of one name; remove one")
-        named[path.stem] = path
-    return named
 
 
 def count_note(spec: str, found: int, complete: int) -> list[str]:
@@ -113,5 +105,7 @@ def plan_test_set(dataset: str, source: Path, folders: Sequence[str], complete: 
             f"{source}: {len(images)} images in {folders[0]}, {len(truths)} truths in "
             f"{folders[1]}, and no two of the same name"
         )
+    strange = [path for folder in folders for path in files_beside_images(source / folder)]
+    notes += not_read(strange, "file", source, NO_IMAGE)
     notes += count_note(f"{dataset}:test", len(videos), complete)
     return Plan(tuple(videos), (), {"test": tuple(one.name for one in videos)}, tuple(notes))

@@ -17,10 +17,11 @@ import json
 from pathlib import Path
 
 from data_prep.builder import Plan, RecordsBuilder
-from data_prep.datasets.numbered import numbered_video, stray_note
-from data_prep.sources.discover import list_folders
+from data_prep.datasets.numbered import numbered_video, read_names, stray_note
 from data_prep.sources.frames import ImageFiles
 from data_prep.sources.layout import check_layout, some
+from dystab_jax.data.folders import composed, list_folders, on_disk
+from dystab_jax.data.text_files import read_text
 
 VIDEOS = 3471
 
@@ -50,7 +51,8 @@ def plan(source: Path, sequences: Path | None = None) -> Plan:
     images, notes = _images(source)
     found = sorted(folder.name for folder in list_folders(images))
     known = _read_meta(source / "meta.json")
-    strange, absent = sorted(set(found) - known), sorted(known - set(found))
+    there = set(map(composed, found))
+    strange, absent = sorted(there - known), sorted(known - there)
     if strange:
         notes.append(f"youtube_vos: not in meta.json: {some(strange)}")
     if absent:
@@ -62,7 +64,8 @@ def plan(source: Path, sequences: Path | None = None) -> Plan:
     chosen = found if sequences is None else _read_list(sequences, images, found)
     stray: list[str] = []
     videos = tuple(
-        numbered_video(name, images / name, source / "Annotations" / name, stray) for name in chosen
+        numbered_video(name, images / name, on_disk(source / "Annotations" / name), stray)
+        for name in chosen
     )
     if not videos:
         raise ValueError(f"{images}: no video in it")
@@ -79,7 +82,7 @@ def _images(source: Path) -> tuple[Path, list[str]]:
 
 
 def _sparse(video: ImageFiles) -> list[str]:
-    numbers = [int(path.stem) for path in video.paths if path.stem.isdigit()]
+    numbers = [int(path.stem) for path in video.paths if path.stem.isdecimal()]
     if len(numbers) < 2 or numbers[1] - numbers[0] == 1:
         return []
     return [
@@ -90,7 +93,7 @@ def _sparse(video: ImageFiles) -> list[str]:
 
 def _read_meta(path: Path) -> set[str]:
     try:
-        return set(json.loads(path.read_text())["videos"])
+        return set(map(composed, json.loads(read_text(path))["videos"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: malformed ({error}); expected a dictionary 'videos'") from error
 
@@ -98,7 +101,7 @@ def _read_meta(path: Path) -> set[str]:
 def _read_list(path: Path, images: Path, found: list[str]) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check --sequences")
-    chosen = path.read_text().split()
+    chosen = read_names(path, found)
     absent = [name for name in chosen if name not in set(found)]
     if absent or not chosen:
         problem = f"no folder in {images} for {some(absent)}" if absent else "it is empty"

@@ -23,6 +23,7 @@ import numpy as np
 from data_prep.flow import ESTIMATORS, PRECISIONS, FlowOptions, make_estimator
 from data_prep.flow.formats import UNKNOWN, FlowField, read_flow
 from data_prep.sources.frames import read_image
+from dystab_jax.runtime.paths import user_path
 
 TOLERANCE = 0.1
 """Mean end-point difference in pixels between two implementations with the same weights. Ours: more
@@ -141,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     names = [name for name in ESTIMATORS if name != "precomputed"]
     add("--flow", required=True, choices=names, help="estimator")
-    add("--flow_weights", type=Path, metavar="FILE", help="checkpoint (.pth) of a network")
+    add("--flow_weights", metavar="FILE", help="checkpoint (.pth) of a network")
     add(
         "--flow_iterations",
         type=int,
@@ -154,8 +155,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=PRECISIONS,
         help="in which networks compute (default: %(default)s)",
     )
-    add("--frames", type=Path, nargs=2, required=True, metavar=("FIRST", "SECOND"), help="images")
-    add("--reference", type=Path, required=True, metavar="FILE", help="the flow that is known")
+    add("--frames", nargs=2, required=True, metavar=("FIRST", "SECOND"), help="images")
+    add("--reference", required=True, metavar="FILE", help="the flow that is known")
     add(
         "--tolerance",
         type=float,
@@ -170,11 +171,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns 0, 1 (the flow differs) or 2 (the input is wrong)."""
     given = _parser().parse_args(arguments)
-    options = FlowOptions(
-        given.flow, given.flow_weights, given.flow_iterations, given.flow_precision
-    )
     try:
-        differences = check(options, tuple(given.frames), given.reference)
+        weights = user_path(given.flow_weights) if given.flow_weights is not None else None
+        options = FlowOptions(given.flow, weights, given.flow_iterations, given.flow_precision)
+        frames = tuple(map(user_path, given.frames))
+        differences = check(options, frames, user_path(given.reference))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -31,8 +31,15 @@ from jaxtyping import UInt8
 from data_prep.flow import FlowFields, FlowOptions
 from data_prep.flow.formats import ENDINGS, FlowField, read_flow
 from data_prep.flow.mistakes import Evidence, GreyLevels, grey_levels, list_mistakes
-from data_prep.sources.discover import list_folders
 from data_prep.sources.layout import file_stamp
+from dystab_jax.data.folders import (
+    by_name,
+    composed,
+    list_files,
+    list_folders,
+    list_visible,
+    on_disk,
+)
 from dystab_jax.data.resize import resize_flow
 
 LARGEST_UNKNOWN = 0.05
@@ -70,6 +77,7 @@ class Precomputed:
         self._source, self._video = source, video
         self._frames = 0
         self._folders: dict[int, Path] = {}
+        self._files: dict[int, dict[str, dict[str, Path]]] = {}
         self._pairs: dict[int, int] = {}
         self._evidence: dict[int, Evidence] = {}
 
@@ -111,10 +119,14 @@ class Precomputed:
         if gap not in self._folders:
             folder = find_folder(self._source, self._video, gap)
             self._folders[gap] = folder or _gap_folder(self._source, gap) / self._video
+            self._files[gap] = {
+                ending: by_name(list_files(folder, (ending,))) if folder else {}
+                for ending in ENDINGS
+            }
+        for files in self._files[gap].values():
+            if composed(first.name) in files:
+                return files[composed(first.name)]
         paths = [self._folders[gap] / f"{first.name}{ending}" for ending in ENDINGS]
-        found = next((path for path in paths if path.is_file()), None)
-        if found is not None:
-            return found
         # Of a frame, the smaller gaps are read first.
         raise FileNotFoundError(
             f"{paths[0]} (or {' '.join(ENDINGS[1:])}): no such file; expected flow from frame "
@@ -180,10 +192,11 @@ def find_folder(source: Path, video: str, gap: int) -> Path | None:
     for folder in list_folders(source):
         if _gap_of(folder) != gap:
             continue
-        if (folder / video).is_dir():
-            found.append(folder / video)
+        here = on_disk(folder / video)
+        if here.is_dir():
+            found.append(here)
         else:
-            below = [resolution / video for resolution in list_folders(folder)]
+            below = [on_disk(resolution / video) for resolution in list_folders(folder)]
             found += [path for path in below if path.is_dir()]
     if len(found) > 1:
         found = [path for path in found if _holds_more_than_pictures(path)] or found
@@ -199,7 +212,7 @@ def fingerprint(source: Path, video: str, max_gap: int) -> str:
     """Returns a digest that changes when the flow files of a video do."""
     gaps = [gap for gap in range(-max_gap, max_gap + 1) if gap]
     folders = [find_folder(source, video, gap) for gap in gaps]
-    paths = [path for folder in folders if folder for path in sorted(folder.iterdir())]
+    paths = [path for folder in folders if folder for path in sorted(list_visible(folder))]
     return hashlib.sha256(json.dumps([*map(file_stamp, paths)]).encode()).hexdigest()
 
 
@@ -215,7 +228,7 @@ def _gap_of(folder: Path) -> int | None:
 
 
 def _holds_more_than_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in set(ENDINGS) - {".png"} for path in folder.iterdir())
+    return any(path.suffix.lower() in set(ENDINGS) - {".png"} for path in list_visible(folder))
 
 
 def _advise(reach: int) -> str:

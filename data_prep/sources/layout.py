@@ -6,6 +6,8 @@ from typing import Any
 
 from PIL import Image
 
+from dystab_jax.data.folders import is_visible
+
 NOT_AN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises."""
 
@@ -52,7 +54,9 @@ def check_layout(source: Path, needed: Sequence[str], every: bool = True) -> Non
 def hint(source: Path, needed: Sequence[str], every: bool = True) -> str:
     """Returns a message's ending: the directory near SOURCE that `check_layout` would accept."""
     enough = all if every else any
-    near = [*source.parents[:3], *sorted(source.glob("*/")), *sorted(source.glob("*/*/"))]
+    below = [*sorted(source.glob("*/")), *sorted(source.glob("*/*/"))]
+    seen = [path for path in below if all(map(is_visible, path.relative_to(source).parts))]
+    near = [*source.parents[:3], *seen]
     right = (path for path in near if enough((path / name).exists() for name in needed))
     return next((f": use --source={path}" for path in right), "")
 

@@ -9,10 +9,10 @@ from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, FlowOptions
 from dystab_jax.commands import compile_ahead, overrides, train_and_score
-from dystab_jax.data.records import local_folder
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.cores import use_cores
 from dystab_jax.runtime.interruption import Interrupted
+from dystab_jax.runtime.paths import user_path
 from dystab_jax.runtime.processes import Cluster
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
     try:
         _connect()
         with processes.ending_together((*train_and_score.USER_ERRORS, Interrupted)):
-            _work(local_folder(_WORKDIR.value))
+            _work(user_path(_WORKDIR.value))
     except train_and_score.USER_ERRORS as error:
         processes.fail(f"error: {error}")
     except Interrupted as error:
@@ -99,10 +99,10 @@ def _work(workdir: Path) -> None:
     elif mode == "tables":
         train_and_score.write_tables(workdir)
     else:
-        weights = Path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
+        weights = user_path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
         flow = FlowOptions(_FLOW.value, weights)
         train_and_score.predict_masks(
-            config, workdir, Path(_INPUT.value), Path(_OUTPUT.value), flow
+            config, workdir, user_path(_INPUT.value), user_path(_OUTPUT.value), flow
         )
 
 
@@ -122,7 +122,7 @@ def _connect() -> None:
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line as absl does; what is wrong with the config is said in one line."""
     try:
-        argv = overrides.name_saved_config(argv)
+        argv = overrides.name_config_file(overrides.name_saved_config(argv))
         overrides.check_config(argv)
         return app.parse_flags_with_usage(argv)
     except (KeyError, AttributeError, TypeError) as error:

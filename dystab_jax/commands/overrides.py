@@ -1,12 +1,15 @@
 """Reads --config and its overrides from the command line, for errors that help."""
 
+import os
 import re
 import runpy
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-_SAVED = Path(__file__).resolve().parents[2] / "configs" / "saved.py"
+from dystab_jax.runtime.paths import user_path
+
+_CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def name_saved_config(argv: list[str]) -> list[str]:
@@ -15,7 +18,53 @@ def name_saved_config(argv: list[str]) -> list[str]:
     workdir = _argument(argv, "workdir")
     if given is not None or not overrides or workdir is None:
         return argv
-    return [argv[0], f"--config={_SAVED}:{workdir}", *argv[1:]]
+    return [argv[0], f"--config={_without_colon(_CONFIGS / 'saved.py')}:{workdir}", *argv[1:]]
+
+
+def name_config_file(argv: list[str]) -> list[str]:
+    """Has absl find a config whose path begins with ~ or holds a colon.
+
+    absl takes all behind the first colon for the variant, so another file hands the config over.
+    """
+    given = _argument(argv, "config")
+    if given is None:
+        return argv
+    path, variant = divide(given)
+    if ":" not in str(path) and not given.startswith("~"):
+        return argv
+    loader = _without_colon(_CONFIGS / "elsewhere.py")
+    absolute = str(user_path(path)) + ("" if variant is None else f":{variant}")
+    others = _without_argument(argv, "config")
+    return [argv[0], f"--config={loader}:{absolute}", *others[1:]]
+
+
+def divide(given: str) -> tuple[str, str | None]:
+    """Divides FILE[:VARIANT] at the colon before which there is a file, else at the first one."""
+    parts = given.split(":")
+    for count in range(len(parts), 0, -1):
+        path = ":".join(parts[:count])
+        if path and user_path(path).is_file():
+            return path, ":".join(parts[count:]) if count < len(parts) else None
+    path, colon, variant = given.partition(":")
+    return path, variant if colon else None
+
+
+def load(given: str) -> ConfigDict:
+    """Runs FILE[:VARIANT] and returns its config."""
+    path, variant = divide(given)
+    get_config = runpy.run_path(str(user_path(path)))["get_config"]
+    return get_config() if variant is None else get_config(variant)
+
+
+def _without_colon(path: Path) -> str:
+    """Returns a path of this program as absl can take it, relative where it must be."""
+    shown = str(path) if ":" not in str(path) else os.path.relpath(path)
+    if ":" in shown:
+        raise ValueError(
+            f"{path}: a colon in the path of this program divides file and variant in --config; "
+            "start it from its own folder"
+        )
+    return shown
 
 
 def check_config(argv: list[str]) -> None:
@@ -28,13 +77,13 @@ def check_config(argv: list[str]) -> None:
     given, _ = _config_arguments(argv)
     if given is None:
         return
-    path, colon, variant = given.partition(":")
-    if not Path(path).is_file():
+    path, variant = divide(given)
+    if not path or not user_path(path).is_file():
         raise FileNotFoundError(f"--config={given}: there is no file {path}")
     try:
-        _load(given)
+        load(given)
     except TypeError as error:
-        if not colon:
+        if variant is None:
             raise
         raise ValueError(f"{path} has no variants, got {variant!r}: --config={path}") from error
 
@@ -51,7 +100,7 @@ def explain_override(argv: list[str], error: Exception) -> str:
     """
     given, overrides = _config_arguments(argv)
     for override in overrides if given else ():
-        section = _load(given)
+        section = load(given)
         for depth, key in enumerate(keys := override.partition("=")[0].split(".")):
             if not isinstance(section, ConfigDict) or key not in section:
                 known = section.keys() if isinstance(section, ConfigDict) else ()
@@ -80,7 +129,15 @@ def _argument(argv: list[str], name: str) -> str | None:
     return value
 
 
-def _load(given: str) -> ConfigDict:
-    path, colon, variant = given.partition(":")
-    get_config = runpy.run_path(path)["get_config"]
-    return get_config(variant) if colon else get_config()
+def _without_argument(argv: list[str], name: str) -> list[str]:
+    """Returns the command line without a flag, which has its value behind = or in the next word."""
+    kept, skip = [], False
+    for word in argv:
+        flag, equals, _ = word.partition("=")
+        if skip:
+            skip = False
+        elif flag in (f"-{name}", f"--{name}"):
+            skip = not equals
+        else:
+            kept.append(word)
+    return kept

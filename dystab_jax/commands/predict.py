@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.flow import FlowOptions
-from data_prep.sources.discover import list_images, list_videos
+from data_prep.sources.discover import frame_notes, left_out, list_images, list_videos
 from data_prep.sources.frames import IMAGE_ENDINGS, FrameSource, read_image
 from data_prep.sources.video_files import VIDEO_ENDINGS, VideoFile
 from data_prep.video import Recipe, read_with_flow
@@ -23,6 +23,7 @@ from dystab_jax.data import mask_files
 from dystab_jax.data.resize import resize_flow, resize_image
 from dystab_jax.refinement import crf
 from dystab_jax.report import pictures
+from dystab_jax.runtime.atomic_files import bounded
 from dystab_jax.state import Variables
 
 MAX_GAP = 3
@@ -88,6 +89,8 @@ def predict(
     _make_output(output, source)
     if is_image:
         return _predict_image(run, variables, source, output)
+    for note in (*left_out(source), *frame_notes(videos)):
+        tqdm.write(f"note: {note}")
     if source.is_file() or list_images(source):
         return _predict_video(run, variables, videos[0], output, flow)
     written, failures = [], []
@@ -137,7 +140,7 @@ def _predict_image(
     with _staging(output) as staging:
         _write(staging / f"{path.stem}.png", mask_files.encode_mask(mask))
         overlay = _as_jpeg(pictures.overlay(image, mask))
-        _write(staging / f"{path.stem}-overlay.jpg", overlay)
+        _write(staging / f"{bounded(path.stem)}-overlay.jpg", overlay)
         return _publish(staging, output)
 
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from dystab_jax.build import Run, make_steps
 from dystab_jax.evaluation import run_facts
 from dystab_jax.runtime.atomic_files import write_whole
+from dystab_jax.runtime.paths import user_path
 
 # A run is what these say; the other sections may change between calls.
 FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
@@ -37,6 +38,7 @@ def open_runs(
         if not saved:
             raise ValueError("--config is needed to train, for instance --config=configs/demo.py")
         config = saved_config(workdir)
+    config = _with_absolute_data(config)
     if config.runs and _has_checkpoints(workdir):
         raise ValueError(
             f"--workdir={workdir} holds a single run, and this config stands for several; use "
@@ -62,6 +64,16 @@ def open_runs(
             if name:
                 print(f"\n{name}")
             yield _open_run(run_config, workdir / name, mode)
+
+
+def _with_absolute_data(config: ConfigDict) -> ConfigDict:
+    """Returns the config with ``data.dir`` as it is found from every working directory."""
+    config = config.copy_and_resolve_references()
+    try:
+        config.data.dir = str(user_path(config.data.dir))
+    except ValueError as error:
+        raise ValueError(f"config.data.dir: {error}") from error
+    return config
 
 
 def saved_config(workdir: Path) -> ConfigDict:

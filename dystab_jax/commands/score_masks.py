@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from dystab_jax.data import mask_files
+from dystab_jax.data.folders import composed
 from dystab_jax.evaluation.mask_folders import find_predictions, list_masks
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.truth_source import TruthSet, from_folder, from_records, read_list
+from dystab_jax.runtime.paths import user_path
 
 HELP = """\
 Score masks against ground truth.
@@ -105,13 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns 0, or 2 after printing one line on what failed."""
     arguments = _parser().parse_args(argv)
     try:
+        masks, output = user_path(arguments.masks), user_path(arguments.output)
         sequences = _sequences(arguments.sequences) if arguments.sequences else None
         if arguments.data_dir:
-            truth = from_records(arguments.data_dir, arguments.truth, sequences)
+            truth = from_records(user_path(arguments.data_dir), arguments.truth, sequences)
         else:
-            truth = from_folder(Path(arguments.truth), sequences)
+            truth = from_folder(user_path(arguments.truth), sequences)
         score = registry.protocol(arguments.protocol or truth.protocol)
-        videos, notes = load_videos(arguments.masks, truth, score.prediction)
+        videos, notes = load_videos(masks, truth, score.prediction)
         _require_masks(videos, score)
         result = score(videos, jobs=arguments.jobs)
         # Shown before it is written, so that a path that cannot be written loses nothing.
@@ -124,12 +127,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             {("masks", arguments.crf): result},
             oracle=arguments.oracle,
         )
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(report, indent=1) + "\n")
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"written to {arguments.output}")
+    print(f"written to {output}")
     return 0
 
 
@@ -144,7 +147,8 @@ def _prediction_paths(masks: Path, truth: TruthSet) -> tuple[dict[str, list[Path
     listed = {folder: list_masks(folder) for folder in frames}
     for folder, names in frames.items():
         there = listed[folder]
-        extra = [path.name for name, path in there.items() if name not in set(names)]
+        wanted = set(map(composed, names))
+        extra = [path.name for name, path in there.items() if name not in wanted]
         if len(extra) == len(there):
             found = f"{len(there)} masks named like {extra[0]}" if extra else "no mask"
             raise FileNotFoundError(
@@ -154,7 +158,7 @@ def _prediction_paths(masks: Path, truth: TruthSet) -> tuple[dict[str, list[Path
             notes.append(f"{folder} has {len(extra)} frames without truth, such as {extra[0]}")
     paths = {
         name: [
-            listed[folder].get(frame, folder / f"{frame}.png")
+            listed[folder].get(composed(frame), folder / f"{frame}.png")
             for frame in truth.videos[name].frame_names
         ]
         for name, folder in folders.items()
@@ -190,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         "main one of the data set; for other folders all_frames, for still images saliency)",
     )
     parser.add_argument(
-        "--masks", required=True, type=Path, metavar="DIR", help="predictions, SEQUENCE/FRAME.png"
+        "--masks", required=True, metavar="DIR", help="predictions, SEQUENCE/FRAME.png"
     )
     parser.add_argument(
         "--truth",
@@ -202,13 +206,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data_dir",
-        type=Path,
         metavar="DIR",
         help="where prepared data sets lie, the --data_dir of data_prep.prepare",
     )
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="FILE.json", help="where the scores go"
-    )
+    parser.add_argument("--output", required=True, metavar="FILE.json", help="where the scores go")
     parser.add_argument(
         "--sequences",
         metavar="FILE|a,b,c",
@@ -243,8 +244,8 @@ def _positive(text: str) -> int:
 
 
 def _sequences(text: str) -> list[str]:
-    if Path(text).is_file():
-        return read_list(Path(text))
+    if text.strip() and os.path.isfile(user_path(text)):  # a long text is no path
+        return read_list(user_path(text))
     if text.endswith(".txt"):
         raise FileNotFoundError(f"{text} does not exist; --sequences expects a file or a,b,c")
     return sorted({name.strip() for name in text.split(",") if name.strip()})

@@ -37,6 +37,7 @@ import numpy as np
 from dystab_jax.data.datasets import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
 from dystab_jax.data.mask_files import decode_mask, decode_regions
+from dystab_jax.runtime.paths import user_path
 
 VERSION = "1.0.0"
 FLOW_FIELDS = ("flow_forward", "flow_backward")
@@ -232,27 +233,13 @@ class JoinedSource(Sequence):
         return f"JoinedSource({self.spec!r}, {len(self)} records)"
 
 
-def local_folder(given: str | Path) -> Path:
-    """Returns a folder as a user has named it.
-
-    Raises:
-      ValueError: it is an address, such as gs://bucket/data.
-    """
-    if "://" in str(given):
-        raise ValueError(
-            f"{given} is an address, and a folder is expected; mount the bucket, for instance with "
-            "gcsfuse, and give the folder"
-        )
-    return Path(given)
-
-
 def dataset_directory(data_dir: str | Path, dataset: str, name: str | None = None) -> Path:
     """Returns where a prepared set lies: DATA_DIR/movers/1.0.0, DATA_DIR/folder/NAME/1.0.0.
 
     Raises:
-      ValueError: see ``local_folder``.
+      ValueError: see `user_path`.
     """
-    directory = local_folder(data_dir) / dataset
+    directory = user_path(data_dir) / dataset
     return (directory / name if name else directory) / VERSION
 
 
@@ -274,7 +261,7 @@ def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
       ValueError: malformed spec, no such data set, a split that it does not have, videos joined
         with still images, or an address in place of a folder.
     """
-    folder = local_folder(data_dir)
+    folder = user_path(data_dir)
     parts = [_open_one(folder, part.strip()) for part in spec.split("+")]
     return parts[0] if len(parts) == 1 else JoinedSource(parts)
 

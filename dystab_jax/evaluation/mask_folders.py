@@ -12,9 +12,10 @@ Where several folders would do, none is taken: the error names them. In one fold
 count, or, where there are none, images of other kinds. Hidden files are not seen.
 """
 
-import re
 from collections.abc import Collection
 from pathlib import Path
+
+from dystab_jax.data.folders import by_name, composed, list_files, list_folders
 
 ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".pgm", ".ppm")
 ANNOTATIONS = ("Annotations", "Annotations_unsupervised")
@@ -29,20 +30,8 @@ def list_masks(folder: Path) -> dict[str, Path]:
     Raises:
       ValueError: two differ in their endings alone.
     """
-    files = [path for path in _entries(folder) if path.suffix.lower() in ENDINGS]
-    files = [path for path in files if path.is_file()]
-    chosen = [path for path in files if path.suffix.lower() == ".png"] or files
-    masks: dict[str, Path] = {}
-    for path in chosen:
-        if path.stem in masks:
-            raise ValueError(f"{masks[path.stem]} and {path}: two masks of one name; remove one")
-        masks[path.stem] = path
-    return masks
-
-
-def list_folders(folder: Path) -> list[Path]:
-    """Returns the folders in a folder, sorted."""
-    return [path for path in _entries(folder) if path.is_dir()]
+    files = list_files(folder, ENDINGS)
+    return by_name([path for path in files if path.suffix.lower() == ".png"] or files)
 
 
 def find_davis(root: Path) -> Path | None:
@@ -94,21 +83,22 @@ def find_predictions(
     """
     if not masks.is_dir():
         raise FileNotFoundError(f"{masks} is not a folder; --masks expects one")
-    if not any(name in sequences for name in map(_name, list_folders(masks))):
+    names = {composed(name): name for name in sequences}
+    if not any(name in names for name in map(_name, list_folders(masks))):
         for flat in (masks, masks / "masks"):
             if (stills or len(sequences) == 1) and flat.is_dir() and list_masks(flat):
                 return dict.fromkeys(sequences, flat), []
-    root = _root_of(masks, sequences)
-    folders = {path.name: path for path in list_folders(root)}
-    missing = sorted(set(sequences) - set(folders))
+    root = _root_of(masks, names)
+    folders = by_name(list_folders(root), stem=False)
+    missing = sorted(set(names) - set(folders))
     if missing:
         there = _list(sorted(folders)) or ("files alone" if any(root.iterdir()) else "nothing")
         raise FileNotFoundError(
             f"{root} has no folder for {_list(missing)}; add them, or pass the others to "
             f"--sequences. Found: {there}; expected SEQUENCE/FRAME.png, SEQUENCE as in the truth"
         )
-    others = sorted(set(folders) - set(sequences))
-    return {name: _frames_of(folders[name]) for name in sequences}, others
+    others = sorted(set(folders) - set(names))
+    return {name: _frames_of(folders[one]) for one, name in names.items()}, others
 
 
 def _root_of(masks: Path, sequences: Collection[str]) -> Path:
@@ -116,7 +106,8 @@ def _root_of(masks: Path, sequences: Collection[str]) -> Path:
     level = [masks]
     for _ in range(DEPTH + 1):
         held = {
-            folder: sum(path.name in sequences for path in list_folders(folder)) for folder in level
+            folder: sum(_name(path) in sequences for path in list_folders(folder))
+            for folder in level
         }
         found = [folder for folder, count in held.items() if count]
         # Frames and predictions of one data set lie side by side.
@@ -135,18 +126,8 @@ def _frames_of(folder: Path) -> Path:
     return inner if not list_masks(folder) and inner.is_dir() else folder
 
 
-def _entries(folder: Path) -> list[Path]:
-    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(visible, key=_natural_order)
-
-
-def _natural_order(path: Path) -> list[int | str]:
-    parts = re.split(r"([0-9]+)", path.name)
-    return [int(part) if part.isdecimal() else part for part in parts] + [path.name]
-
-
 def _name(path: Path) -> str:
-    return path.name
+    return composed(path.name)
 
 
 def _list(names: Collection[str | Path], most: int = 8) -> str:

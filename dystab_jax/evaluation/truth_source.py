@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dystab_jax.data import mask_files, records
-from dystab_jax.evaluation.mask_folders import find_davis, find_truth, list_folders, list_masks
+from dystab_jax.data.folders import by_name, composed, list_folders
+from dystab_jax.data.text_files import read_lines
+from dystab_jax.evaluation.mask_folders import find_davis, find_truth, list_masks
 from dystab_jax.evaluation.protocols.base import LazyArray
 from dystab_jax.evaluation.protocols.registry import default_protocols
 
@@ -73,12 +75,12 @@ def from_folder(folder: Path, sequences: Sequence[str] | None = None) -> TruthSe
     if sequences is not None:
         split = "custom"
 
-    chosen = listed if sequences is None else sorted(set(sequences))
-    videos = {path.name: path for path in list_folders(folder)}
+    chosen = listed if sequences is None else sequences
+    videos = by_name(list_folders(folder), stem=False)
     images = list_masks(folder)
     what, there = ("folder", videos) if videos else ("image", images)
     protocol = protocol if videos else "saliency"
-    chosen = list(there) if chosen is None else chosen
+    chosen = sorted(there) if chosen is None else sorted(set(map(composed, chosen)))
     _require(chosen, there, f"{folder} has no {what}")
     files = {name: _frames(videos[name]) if videos else [images[name]] for name in chosen}
     read = {name: _files_video(paths) for name, paths in files.items()}
@@ -104,8 +106,10 @@ def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = No
         first.setdefault(key.video, {}).setdefault(key.frame, position)
     dataset, split = spec.rsplit(":", 1)
     if sequences is not None:
-        _require(sequences, first, f"{spec} has no video")
-        first, split = {name: first[name] for name in sorted(set(sequences))}, "custom"
+        names = {composed(name): name for name in first}
+        wanted = sorted(set(map(composed, sequences)))
+        _require(wanted, names, f"{spec} has no video")
+        first, split = {names[name]: first[names[name]] for name in wanted}, "custom"
     videos = {}
     for name, frames in sorted(first.items()):
         # In some data sets some frames alone have truth.
@@ -132,12 +136,12 @@ def read_list(path: Path) -> list[str]:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: it is empty.
+      ValueError: it is empty, or not text.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; name the sequences with --sequences")
-    entries = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-    names = [Path(entry).parent.name if "/" in entry else entry for entry in entries]
+    lines = read_lines(path)
+    names = [Path(line).parent.name if "/" in line else line for line in lines]
     if not names:
         raise ValueError(f"{path} is empty; expected one sequence name a line")
     return sorted(set(names))

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,14 @@ MOST_POINTS = 300
 MOST_DOTS = 1000
 """Of one panel; of more frames, some evenly spread are shown."""
 
+_UNDRAWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+"""Line breaks, and what no SVG file may hold."""
+
 # Stand-ins that no chart uses otherwise, replaced by the page's own colours.
 _INK, _LINE = "#010203", "#040506"
 _STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names of videos hold $, and no text here is a formula
     "font.size": 9,
     "text.color": _INK,
     "axes.labelcolor": _INK,
@@ -249,6 +254,7 @@ def _hex(model: str) -> str:
 
 
 def _short(name: str, most: int) -> str:
+    name = _UNDRAWABLE.sub("·", name)
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
@@ -260,7 +266,9 @@ def _svg(draw: "Callable[[Figure], None]", width: float, height: float, title: s
 
     text = io.StringIO()
     # The salt keeps identifiers of several charts in one page apart, and the same in every run.
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}), warnings.catch_warnings():
+        # The page's own font draws the letters, so it does not matter which are in matplotlib's.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure((width, height), layout="constrained")
         draw(figure)
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})

@@ -12,7 +12,7 @@ from dystab_jax.evaluation.samples import Sample, spread
 from dystab_jax.evaluation.score_run import Evaluation
 from dystab_jax.report import charts, pictures
 from dystab_jax.report.pictures import flow_to_color
-from dystab_jax.runtime.atomic_files import write_whole
+from dystab_jax.runtime.atomic_files import bounded, write_whole
 
 HISTOGRAMS = 40  # videos in the sheet of histograms, at most
 STRIPS = 40  # videos with a strip, at most
@@ -39,7 +39,9 @@ def write(workdir: Path, evaluation: Evaluation) -> Path:
             write_whole(folder / "confidence_j.svg", charts.as_file(chart))
         for video in sorted(evaluation.strips)[:STRIPS]:
             sheet = strip(evaluation.strips[video])
-            write_whole(folder / f"{video}.jpg", pictures.encode(sheet, ".jpg", quality=90))
+            write_whole(
+                folder / f"{bounded(video)}.jpg", pictures.encode(sheet, ".jpg", quality=90)
+            )
     else:
         sheet = grid(evaluation.samples)
         write_whole(folder / "grid.jpg", pictures.encode(sheet, ".jpg", quality=90))

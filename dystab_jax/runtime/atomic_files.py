@@ -1,5 +1,6 @@
-"""Writing files so that a kill leaves the old one or the new one."""
+"""Writes files so that a kill leaves the old one or the new one, under names of any length."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -21,9 +22,26 @@ def write_whole(path: Path, data: bytes | str, everyone: bool = False) -> None:
     if not (everyone or processes.is_first()):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{processes.index()}.{os.getpid()}")
+    partial = path.with_name(f".{bounded(path.name)}.{processes.index()}.{os.getpid()}")
     try:
         partial.write_bytes(data.encode() if isinstance(data, str) else data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def bounded(name: str, most: int = 200) -> str:
+    """Returns a name that leaves room for endings: file systems allow 255 bytes.
+
+    Args:
+      name: any.
+      most: bytes.
+
+    Returns:
+      The name where it fits, else its beginning, + and a digest of the whole.
+    """
+    data = name.encode()
+    if len(data) <= most:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return data[: most - len(digest) - 1].decode(errors="ignore") + "+" + digest

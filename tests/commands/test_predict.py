@@ -244,6 +244,18 @@ def test_video_file_of_one_frame(run, state, tmp_path, codec, ending):
     assert relative(written, tmp_path / "out") == ["masks/00000.png", "overlay.mp4"]
 
 
+def test_what_is_not_read_is_said_once(run, state, tmp_path, capsys):
+    write_frames(tmp_path / "in" / "a", FRAMES[:4])
+    write_frames(tmp_path / "in" / "b", FRAMES[:2])
+    (tmp_path / "in" / "a" / "2.png").unlink()
+    (tmp_path / "in" / "c.xyz").write_text("")
+    predict.predict(run, run.averages(state), tmp_path / "in", tmp_path / "out")
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 2
+    assert f"not read: {tmp_path}/in/c.xyz is no video" in notes[0]
+    assert "numbers are missing between frames 1 and 3" in notes[1]
+
+
 def test_several_videos_and_a_broken_one(run, state, tmp_path):
     source, output = tmp_path / "in", tmp_path / "out"
     write_frames(source / "a", FRAMES[:2])

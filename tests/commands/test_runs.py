@@ -3,7 +3,7 @@
 import pytest
 
 from configs import demo, table6
-from dystab_jax.commands.runs import expand
+from dystab_jax.commands.runs import expand, open_runs
 from dystab_jax.evaluation import run_facts
 
 
@@ -161,3 +161,28 @@ def test_labels_belong_to_the_supervised_phases_alone(config):
     config.supervised.data = "davis2016_labelled:fit"
     labels = [run_facts.facts(config, phase)["labels"] for phase in ("3-joint", "supervised-2")]
     assert labels == ["", "davis2016_labelled:fit"]
+
+
+# -- paths ----------------------------------------------------------------------------------------
+
+
+def test_the_data_of_a_run_are_found_from_everywhere(config, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    config.data.dir = "prepared"
+    (run,) = open_runs(config, tmp_path / "run", "train")
+    assert run.config.data.dir == str(tmp_path / "here" / "prepared")
+    assert config.data.dir == "prepared"  # the given one stays
+    monkeypatch.chdir(tmp_path)
+    (run,) = open_runs(None, tmp_path / "run", "eval")
+    assert run.config.data.dir == str(tmp_path / "here" / "prepared")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config.data.dir = "~/data"
+    (run,) = open_runs(config, tmp_path / "run", "eval")
+    assert run.config.data.dir == str(tmp_path / "data")
+
+
+def test_a_data_folder_that_is_an_address(config, tmp_path):
+    config.data.dir = "gs://bucket/data"
+    with pytest.raises(ValueError, match=r"config\.data\.dir: gs://bucket/data is an address"):
+        next(open_runs(config, tmp_path / "run", "train"))

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -518,3 +519,52 @@ def test_prepared_regions_and_frames_without_truth(davis2017, monkeypatch):
     assert (report["dataset"], report["split"], report["frames"]) == ("davis2017", "val", 4)
     expected = registry.davis2017({"a": video})
     assert report["rows"][0]["j_and_f"] == expected["j_and_f"]
+
+
+def test_only_visible_files_are_truth_or_masks(folders):
+    assert run(folders) == 0
+    expected = read(folders)
+    for side in ("masks", "truth"):
+        for name in ("._00000.png", ".DS_Store", "Thumbs.db"):
+            (folders / side / "a" / name).write_bytes(b"\0\5\x16\7")
+        for name in (".ipynb_checkpoints", "__MACOSX", "@eaDir"):
+            (folders / side / name).mkdir()
+    assert run(folders) == 0
+    assert read(folders) == expected
+
+
+def test_names_are_equal_however_they_are_spelled(folders, capsys):
+    """Accents joined here and apart there, endings in upper case, a list with a mark."""
+    assert run(folders) == 0
+    expected = read(folders)["rows"][0]["per_sequence"]
+    joined, apart = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    (folders / "truth" / "a").rename(folders / "truth" / apart)
+    (folders / "masks" / "a").rename(folders / "masks" / joined)
+    (folders / "truth" / apart / NAMES[1]).rename(folders / "truth" / apart / "00001.PNG")
+    (folders / "masks" / "b" / NAMES[2]).rename(folders / "masks" / "b" / "00002.PNG")
+    assert run(folders) == 0
+    scores = read(folders)["rows"][0]["per_sequence"]
+    assert scores == {joined: expected["a"], "b": expected["b"]}
+    assert capsys.readouterr().err == ""
+    (folders / "list.txt").write_bytes(f"{apart}\r\n".encode("utf-16"))
+    assert run(folders, f"--sequences={folders / 'list.txt'}") == 0
+    assert read(folders)["rows"][0]["per_sequence"] == {joined: expected["a"]}
+
+
+def test_paths_are_those_of_the_user(folders, monkeypatch, capsys):
+    (folders / "work:1").mkdir()
+    monkeypatch.setenv("HOME", str(folders))
+    monkeypatch.chdir(folders / "work:1")
+    (folders / "masks").rename(folders / "work:1" / "m:x")
+    (folders / "list.txt").write_text("a")
+    assert run(folders, masks="m:x", truth="~/truth", output="o:x", sequences="~/list.txt") == 0
+    assert list(
+        json.loads((folders / "work:1" / "o:x").read_text())["rows"][0]["per_sequence"]
+    ) == ["a"]
+    assert run(folders, masks="gs://bucket/masks") == 2
+    assert "gs://bucket/masks is an address" in capsys.readouterr().err
+
+
+def test_many_sequences_are_no_path(folders, capsys):
+    assert run(folders, "--sequences=" + ",".join(["a", *map(str, range(300))])) == 2
+    assert "truth has no folder for 0, 1, 10, " in capsys.readouterr().err

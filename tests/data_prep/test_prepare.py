@@ -635,3 +635,75 @@ def test_help_explains_every_option(capsys):
     assert "python -m data_prep.prepare --dataset=folder --source=my_videos" in text
     for dataset in DATA_SETS:
         assert f"{dataset}:" in text or f"{dataset}," in text
+
+
+# --- Names and paths ------------------------------------------------------------------------------
+
+
+def test_names_of_any_length_and_kind(tmp_path):
+    names = [
+        "日" * 85,
+        "я" * 120,
+        "a" * 255,
+        "a" * 254,
+        "b c",
+        "$x$",
+        "a:b+c,d",
+        "-n",
+        "q\n\t",
+        "D",
+        "d",
+    ]
+    for name in names:
+        write_frames(tmp_path / "v" / name, sliding_texture(2, height=24, width=32))
+    prepare_here(tmp_path / "v", tmp_path / "data", max_gap=1, flow_size="16x16")
+    source = open_source(tmp_path / "data", "folder/set:train")
+    assert {key.video for key in source.keys} == set(names)
+    assert decode_record(source[0])["image"].shape == (24, 32, 3)
+
+
+def test_long_names_are_resumed(tmp_path, monkeypatch):
+    for name in ("日" * 85, "b"):
+        write_frames(tmp_path / "v" / name, sliding_texture(2))
+    broken = write_frames(tmp_path / "v" / "c", sliding_texture(2)) / "1.png"
+    content = broken.read_bytes()
+    broken.write_bytes(b"")
+    with pytest.raises(BadVideosError):
+        prepare_here(tmp_path / "v", tmp_path / "data", max_gap=1)
+    broken.write_bytes(content)
+    worked_on = count_videos(monkeypatch)
+    prepare_here(tmp_path / "v", tmp_path / "data", max_gap=1)
+    assert worked_on == ["c"]
+
+
+def test_every_path_of_the_command_line_may_begin_with_the_home(videos, tmp_path, monkeypatch):
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "cwd")
+    write_masks(tmp_path / "m:1" / "a", {"0": np.ones((48, 64), np.uint8)})
+    words = ["--dataset=folder", "--name=x", "--max_gap=1", "--jobs=1"]
+    words += ["--source=~/videos", "--masks=~/m:1", "--data_dir=~/data:1"]
+    assert main(words) == 0
+    assert len(open_source("~/data:1", "folder/x:val")) == 1
+    assert not list((tmp_path / "cwd").iterdir())
+    assert main([*words[:-1], "--data_dir=gs://bucket/data"]) == 2
+
+
+def test_what_is_left_out_is_said_once(videos, tmp_path, capsys):
+    (videos / "old.xyz").write_text("")
+    (videos / "a" / "1.png").rename(videos / "a" / "1.raw")
+    main([f"--source={videos}", f"--data_dir={tmp_path / 'data'}", "--dataset=folder", "--jobs=1"])
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 3
+    assert "old.xyz is no video" in notes[0] and "1.raw is no image" in notes[1]
+    assert "numbers are missing between frames 0 and 2" in notes[2]
+
+
+@pytest.mark.parametrize(
+    "name", ["a:b", "a+b", "a,b", "a/b", "日本", "", " ", "x" * 101, "-x", "a\n"]
+)
+def test_names_that_a_spec_cannot_hold_are_refused(videos, tmp_path, name):
+    if not name:  # the folder's own name
+        videos, name = videos.rename(tmp_path / "a:b"), None
+    with pytest.raises(ValueError, match="cannot be the name of a data set, which DATASET:SPLIT"):
+        prepare_here(videos, tmp_path / "data", name=name)

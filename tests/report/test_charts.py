@@ -1,5 +1,7 @@
 """Charts: phases, long curves, and the same drawing every time."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,21 @@ def test_confidence_against_j_counts_scored_frames_only(evaluation):
     videos = len(evaluation.frame_j)
     assert f"φ, {videos} frames" in chart
     assert f"χ, {2 * videos} frames" in chart
+
+
+@pytest.mark.parametrize(
+    "name", ["$5_vs_$500_pizza", "$", "a\\$b$c", "x\ty\nz\x01", "_hidden", "日本 & <b>"]
+)
+def test_names_are_drawn_as_they_are(name):
+    confidences = {
+        name: {"phi": np.array([0.5, 1]), "chi": np.array([0.25, 1])},
+        "b": {"phi": np.ones(2), "chi": np.ones(2)},
+    }
+    scores = {name: {"j": 0.5}, "b": {"j": 0.25}}
+    rows = [{"model": "fused", "crf": "none", "per_sequence": scores}]
+    shown = name.replace("\t", "·").replace("\n", "·").replace("\x01", "·")
+    for chart in (charts.confidence_histograms(confidences), charts.scores_by_sequence(rows)):
+        texts = ElementTree.fromstring(charts.as_file(chart)).iter(
+            "{http://www.w3.org/2000/svg}text"
+        )
+        assert shown in ["".join(text.itertext()) for text in texts]

@@ -1,10 +1,14 @@
 """FBMS-59: .dat files, both kinds of truth images, splits, and what is said of absent parts."""
 
 import shutil
+import tempfile
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_prep.datasets import fbms59
 from data_prep.datasets.fbms59 import RegionFile, read_definition
@@ -255,3 +259,56 @@ def test_real_sequences(shared, tmp_path):
     whole = fbms59.plan(shared / "data" / "FBMS59")
     assert [len(video.masks) for video in whole.videos] == [6, 7]
     assert [len(video.paths) for video in whole.videos] == [100, 75]
+
+
+def test_definitions_of_other_systems(source):
+    expected = fbms59.plan(source)
+    for path in list(source.rglob("*Def.dat")):
+        path.write_bytes("\r\n".join(path.read_text().splitlines()).encode("utf-16"))
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    for path in list(source.rglob("*.jpg")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    for path in list(source.rglob("*_gt.ppm")):
+        path.rename(path.with_suffix(".PPM"))
+    found = fbms59.plan(source)
+    assert (found.train, found.truth, found.notes) == (
+        expected.train,
+        expected.truth,
+        expected.notes,
+    )
+    for video in found.videos:
+        assert sum(frame.truth is not None for frame in video.read()) == len(video.masks) > 0
+
+
+@settings(max_examples=150, deadline=2000)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "Total number of regions:",
+                "Scale of region 0:",
+                "Scale of region 1:",
+                "Total number of frames in this shot:",
+                "Total number of labeled frames for this shot:",
+                "Frame number:",
+                "File name:",
+                "Input file name:",
+                "-1",
+                "2",
+                "1",
+                "99999999999999999999",
+                "\0",
+                "a.pgm",
+            ]
+        ),
+        max_size=24,
+    )
+)
+def test_any_definition_is_read_or_refused_by_name(lines):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x.dat")
+        path.write_text("\n".join(lines))
+        try:
+            read_definition(path)
+        except ValueError as error:
+            assert str(path) in str(error)

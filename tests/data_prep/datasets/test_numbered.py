@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 
 import cv2
 import numpy as np
@@ -281,3 +282,30 @@ def test_youtube_sample_of_the_reference_data(shared, tmp_path):
     # Object 3 is a red umbrella.
     red, green, blue = record["image"][record["regions"] == 3].mean(axis=0)
     assert red > 1.5 * max(green, blue)
+
+
+# --- Lists ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_of_every_encoding_name_all_sequences(davis, youtube, tmp_path, encoding):
+    joined, apart = (unicodedata.normalize(form, "d\u00f6gs") for form in ("NFC", "NFD"))
+    for folder in ("JPEGImages", "Annotations"):
+        (davis / folder / "480p" / "dogs").rename(davis / folder / "480p" / apart)
+    lists = davis / "ImageSets" / "2017"
+    expected = davis2017.plan(davis).train
+    for split, row in {"train": expected, "val": (joined,)}.items():
+        text = "\r\n".join([*row, "", ""])
+        (lists / f"{split}.txt").write_bytes(text.encode(encoding))
+    found = davis2017.plan(davis)
+    assert found.train == expected and found.truth == {"val": (apart,)}
+
+    names = youtube_vos.plan(youtube).train
+    (tmp_path / "ids.txt").write_bytes(f"{names[0]}\r\n".encode(encoding))
+    assert youtube_vos.plan(youtube, tmp_path / "ids.txt").train == names[:1]
+
+
+def test_a_list_that_is_no_text_is_named(youtube, tmp_path):
+    (tmp_path / "ids.txt").write_bytes(b"\xff\xfa\xfb")
+    with pytest.raises(ValueError, match="ids.txt: not text in UTF-8"):
+        youtube_vos.plan(youtube, tmp_path / "ids.txt")

@@ -278,3 +278,33 @@ def test_real_images(shared, tmp_path, capsys, dataset, folder, spec, count):
     assert all(0.005 < mask.mean() < 0.8 for mask in masks)
     border = [mask[[0, -1]].mean() for mask in masks]  # objects of these sets keep off the border
     assert np.mean(border) < 0.1
+
+
+def test_names_and_clutter_of_stills(tmp_path):
+    """Archives of other systems: hidden copies, accents apart, endings in upper case."""
+    source = write_msra(tmp_path / "msra", ["caf\u00e9", "LICENSE2"])
+    (source / "GT" / "caf\u00e9.png").rename(source / "GT" / "cafe\u0301.PNG")
+    for name in ("LICENSE", "LICENSE2", "a.txt"):
+        (source / name).write_text("")
+    for folder in ("images", "GT"):
+        (source / "__MACOSX" / folder).mkdir(parents=True)
+        for ending in ("jpg", "png"):
+            (source / "__MACOSX" / folder / f"._LICENSE2.{ending}").write_bytes(b"\0")
+            (source / folder / f"._LICENSE2.{ending}").write_bytes(b"\0")
+    (source / "trainlist.txt").write_bytes("cafe\u0301.jpg 1\r\n".encode("utf-16"))
+    plan = msra_b.plan(source)
+    assert plan.truth == {"all": ("LICENSE2", "caf\u00e9"), "train": ("caf\u00e9",)}
+    assert all(len(list(video.read())) == 1 for video in plan.videos)
+
+
+def test_what_is_not_read_of_stills_is_said(tmp_path):
+    for seed, name in enumerate("ab"):
+        write_image(tmp_path / "images" / f"{name}.jpg", seed)
+        write_truth(tmp_path / "ground_truth_mask" / f"{name}.png")
+    for name in ("c.svg", "d.svg", ".e.svg"):
+        (tmp_path / "images" / name).write_text("")
+    note, complete = ecssd.plan(tmp_path).notes
+    assert note.startswith(f"not read: 2 files in {tmp_path}, such as {tmp_path}/images/c.svg, ")
+    assert complete == "ecssd:test is not complete: 2 of 1000 images"
+    note, *_ = msra_b.plan(tmp_path).notes
+    assert note.startswith(f"not read: 2 files in {tmp_path}, such as {tmp_path}/images/c.svg, ")

@@ -528,3 +528,22 @@ def test_command_line(prepared, capsys):
     assert len(list((prepared / "out").rglob("gap[12]/*/*.png"))) == 8
     assert main([*where, "--data=folder/none:train"]) == 2
     assert "error: folder/none:train: no prepared data set" in capsys.readouterr().err
+
+
+# --- Names ----------------------------------------------------------------------------------------
+
+
+def test_flow_belongs_to_frames_however_names_are_spelled(tmp_path):
+    joined, apart = "caf\u00e9", "cafe\u0301"
+    videos = write_frames(tmp_path / "videos" / joined, sliding_texture(4, shift=SHIFT)).parent
+    write_flows(tmp_path / "flows", video=apart)
+    for folder in tmp_path.glob("flows/gap*"):
+        for path in list((folder / apart).iterdir()):
+            path.rename(path.with_suffix(".FLO"))
+            path.with_name(f"._{path.stem}.flo").write_bytes(b"\0")
+    (tmp_path / "flows" / "gap").mkdir()  # beside gap1
+    prepare_from(videos, tmp_path / "flows")
+    records = records_of(videos)
+    assert len(records) == 6
+    for (_, gap), record in records.items():
+        np.testing.assert_allclose(record["flow_forward"][5, 5], np.multiply(SHIFT, gap), atol=0.02)

@@ -278,7 +278,7 @@ def test_what_is_wrong_with_folders_is_said(folders, capsys):
         f"{place / NAMES[1]}: no such file; 2 of the 4 masks that protocol davis2016" in message()
     )
     (place / "00003.PNG").write_bytes(b"")
-    assert "two masks of one name; remove one" in message()
+    assert "two files of one name; remove one" in message()
 
 
 def test_a_soft_mask_against_itself(tmp_path):

@@ -162,6 +162,8 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], bytes]:
         with Image.open(io.BytesIO(data)) as checked:
             checked.load()
             kind, pictures = checked.format, getattr(checked, "n_frames", 1)
+            if checked.mode == "LAB":
+                raise ValueError("its colours are Lab; convert it to RGB")
             if kind == "TIFF" and checked.mode == "RGBA":  # OpenCV blends these with black
                 image = np.array(checked.convert("RGB"))
             else:

@@ -18,6 +18,7 @@ import numpy as np
 from av.error import FFmpegError
 from jaxtyping import UInt8
 
+from data_prep.sources.file_ends import is_cut
 from data_prep.sources.frames import (
     Frame,
     as_jpeg,
@@ -117,6 +118,11 @@ def decode_video(path: Path, note: Callable[[str], Any] = say_note) -> Iterator[
         for image in upright.drain():
             yield TimedImage(image, progress.take())
         _check_complete(path, progress, note)
+        if is_cut(path, container.format.name):
+            raise ValueError(
+                f"{path}: it is cut off after {progress.frames} frames; how many are missing is "
+                f"not known; {_ADVICE}"
+            )
 
 
 def count_frames(path: Path) -> int:
@@ -183,7 +189,8 @@ class _Progress:
 
     def __init__(self, container: av.container.InputContainer, stream: av.VideoStream):
         self.stream = stream
-        self.frames, self.broken, self.reason = 0, 0, ""
+        self.frames, self.reason = 0, ""
+        self._broken_packets, self._broken_frames = 0, 0
         self._is_avi = container.format.name == "avi"
         # Seconds. A stream's own duration counts only beside a count of its frames: some containers
         # give their own to all streams, and sound may be longer.
@@ -201,18 +208,21 @@ class _Progress:
         self._raw: float | None = None  # of the frame before, as in the file
         self._last = 0.0  # as handed out
 
+    @property
+    def broken(self) -> int:
+        """Returns how many frames are damaged; what breaks a packet may show in its frame again."""
+        return max(self._broken_packets, self._broken_frames)
+
     def passes(self, packet: av.Packet) -> None:
         """Notes a packet of any stream."""
         ours = packet.stream_index == self.stream.index
         if packet.pts is not None and (ours or self._any_stream):
             end = _seconds(packet.pts + (packet.duration or 0), packet.time_base)
             self.end = max(self.end, end - self._start)
-        if ours and packet.is_corrupt:
-            self.breaks("a packet is cut off")
 
     def breaks(self, reason: str) -> None:
-        """Notes damage."""
-        self.broken, self.reason = self.broken + 1, reason
+        """Notes a packet that is damaged or cut off."""
+        self._broken_packets, self.reason = self._broken_packets + 1, reason
 
     def shows(self, frame: av.VideoFrame) -> None:
         """Notes a decoded frame."""
@@ -227,8 +237,7 @@ class _Progress:
         self._raw = raw
         self._times.append(self._last)
         self.frames += 1
-        if frame.is_corrupt:
-            self.breaks("damaged frames")
+        self._broken_frames += frame.is_corrupt
 
     def take(self) -> float:
         """Returns the time of the next frame to be handed out."""
@@ -255,6 +264,9 @@ def _decode(
         except FFmpegError as error:
             progress.breaks(_reason(error))
             frames = []
+        else:
+            if packet is not None and packet.is_corrupt:
+                progress.breaks("a packet is cut off")
         for frame in frames:
             progress.shows(frame)
             yield frame

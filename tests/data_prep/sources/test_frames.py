@@ -117,3 +117,19 @@ def test_half_an_image_is_named(tmp_path, kind, capfd):
     with pytest.raises(ValueError, match="half: not a readable image"):
         read_image(tmp_path / "half")
     capfd.readouterr()  # OpenCV's own complaints
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode(Image.fromarray(UPRIGHT).convert("LAB"), "TIFF"),
+        cv2.imencode(".tif", UPRIGHT.astype(np.float32))[1].tobytes(),
+        b"<html>",
+        b"",
+    ],
+    ids=["Lab", "float", "web page", "empty"],
+)
+def test_what_is_no_image_of_8_or_16_bits_is_named(tmp_path, data):
+    (tmp_path / "image.tif").write_bytes(data)
+    with pytest.raises(ValueError, match="image.tif: not a readable image"):
+        read_image(tmp_path / "image.tif")

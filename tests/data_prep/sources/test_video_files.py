@@ -266,6 +266,21 @@ def test_truncated_files_are_refused_with_the_number_of_frames(tmp_path, name, c
         images(cut(whole, share))
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.wmv", "wmv2"), ("a.asf", "mpeg4"), ("a.ogv", "libvpx"), ("a.gif", "gif")],
+)
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_truncated_files_that_state_no_number(tmp_path, name, codec, share):
+    whole = write_video(tmp_path / name, sliding_texture(40, height=64, width=96), codec)
+    assert len(images(whole)) == 40
+    pattern = (
+        rf"cut-{name}: (it is cut off after \d+ frames|.* frames are missing).*; get the whole"
+    )
+    with pytest.raises(ValueError, match=pattern):
+        images(cut(whole, share), lambda text: None)
+
+
 def test_zeros_in_the_midst_are_noticed(tmp_path):
     # As left by a download of which not all parts have come.
     path = write_video(tmp_path / "a.mp4", FRAMES, "libx264", options=KEYS)

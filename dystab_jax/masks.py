@@ -4,6 +4,8 @@ Arrays in, arrays out. The functions on [B, H, W, 1] run on JAX arrays inside a 
 on NumPy arrays at test time, and return the kind they got; `upsample` is for test time only.
 """
 
+import math
+
 import cv2
 import jax
 import jax.numpy as jnp
@@ -107,7 +109,8 @@ def fuse(
       mode: see above.
       trust: `loss_a`: geometric, product and mean take χ alone for samples with
         loss_a_chi > loss_a_phi; `none`: they combine always and need no losses.
-      margin: δ of Eq. (7), for `weighted`.
+      margin: δ of Eq. (7), for `weighted`; 0 means the limit: the model of the greater L_A alone,
+        and w = sigmoid(-1) where they tie, as for any δ.
 
     Returns:
       The fused masks, in [0, 1].
@@ -127,8 +130,7 @@ def fuse(
             "sample; give both, or use mode='mean' with trust='none'"
         )
     if mode == "weighted":
-        exp = phi.__array_namespace__().exp
-        weight = 1 / (1 + exp((loss_a_chi + margin - loss_a_phi) / margin))[:, None, None, None]
+        weight = _trust_in_phi(loss_a_phi, loss_a_chi, margin)[:, None, None, None]
         return weight * phi + (1 - weight) * chi
     fused = FUSIONS[mode](phi, chi)
     return _select(loss_a_chi > loss_a_phi, chi, fused) if uses_losses else fused
@@ -188,6 +190,15 @@ def upsample(
 def threshold(maps: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """Returns hard masks {0, 1}: 1 where the map is greater than one half."""
     return (maps > 0.5).astype(np.uint8)
+
+
+def _trust_in_phi(loss_a_phi: Shares, loss_a_chi: Shares, margin: float) -> Shares:
+    """Computes w of the mode `weighted` of `fuse`."""
+    library = loss_a_phi.__array_namespace__()
+    if margin:
+        return 1 / (1 + library.exp((loss_a_chi + margin - loss_a_phi) / margin))
+    ahead = library.sign(loss_a_phi - loss_a_chi)
+    return library.where(ahead == 0, 1 / (1 + math.e), (ahead + 1) / 2).astype(loss_a_phi.dtype)
 
 
 def _complement_where(mask: Masks, flipped: Choice) -> Masks:

@@ -133,6 +133,20 @@ def test_weighted_fusion_listens_to_the_model_that_explains_the_flow(library):
     assert isinstance(fused, type(phi))
 
 
+@either_library
+def test_weighted_fusion_without_a_margin(library):
+    phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
+    losses = library.asarray([1.2, 1.0, 1.0]), library.asarray([1.0, 1.0, 1.2])
+    losses = [loss.astype(np.float32) for loss in losses]
+    fused = masks.fuse(phi, chi, *losses, margin=0)
+    weights = (1, 1 / (1 + np.e), 0)
+    expected = np.concatenate([w * PHI + (1 - w) * CHI for w in weights])
+    np.testing.assert_allclose(fused, expected, rtol=1e-6)
+    assert fused.dtype == np.float32
+    # It is what small margins come to.
+    np.testing.assert_allclose(masks.fuse(phi, chi, *losses, margin=0.01), expected, rtol=1e-6)
+
+
 def test_an_undecided_model_leaves_the_decision_to_the_other():
     phi = np.linspace(0, 1, 11, dtype=np.float32).reshape(1, 11, 1, 1)
     for pair in ((phi, np.full_like(phi, 0.5)), (np.full_like(phi, 0.5), phi)):

@@ -8,6 +8,9 @@ from jaxtyping import UInt8
 
 from data_prep.flow import FlowFields, FlowOptions
 
+SMALLEST_SIDE = 12
+"""Pixels that an image needs."""
+
 Grey = UInt8[np.ndarray, "h w"]
 
 
@@ -30,7 +33,7 @@ class Dis:
         frame_size: tuple[int, int] | None = None,
     ) -> Grey:
         """Returns grey levels; ValueError for an image below 12x12 pixels."""
-        if min(image.shape[:2]) < 12:
+        if min(image.shape[:2]) < SMALLEST_SIDE:
             height, width = image.shape[:2]
             raise ValueError(f"an image of {width}x{height} pixels; DIS needs at least 12x12")
         return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

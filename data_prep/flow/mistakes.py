@@ -116,6 +116,29 @@ def grey_levels(image: UInt8[np.ndarray, "h w 3"]) -> GreyLevels:
     return cv2.GaussianBlur(grey, (0, 0), 1.0)
 
 
+class Pair:
+    """Holds two frames, of which some pixels are compared: every one of small frames."""
+
+    def __init__(self, first: GreyLevels, second: GreyLevels):
+        height, width = first.shape
+        self._step = max(1, round(math.sqrt(height * width / _SAMPLES)))
+        self._first, self._second = first[:: self._step, :: self._step], second
+        rows, columns = np.mgrid[0 : height : self._step, 0 : width : self._step]
+        self._rows, self._columns = rows.astype(np.float32), columns.astype(np.float32)
+
+    def sample(self, flow: FlowField) -> FlowField:
+        """Returns the vectors of the pixels that are compared."""
+        return np.ascontiguousarray(flow[:: self._step, :: self._step])
+
+    def differ(self, flow: FlowField) -> tuple[GreyLevels, Bool[np.ndarray, "h w"]]:
+        """Returns by how much the frames differ along sampled vectors, and which end inside."""
+        height, width = self._second.shape
+        x, y = self._columns + flow[..., 0], self._rows + flow[..., 1]
+        seen = cv2.remap(self._second, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+        return np.minimum(np.abs(self._first - seen), _LARGEST_DIFFERENCE), inside
+
+
 class Evidence:
     """Collects what the pairs of one video over one gap say about each mistake."""
 
@@ -132,23 +155,14 @@ class Evidence:
           first, second: `grey_levels` of its frames.
           flow: from the first to the second as given, pixels at their size.
         """
-        height, width = first.shape
-        step = max(1, round(math.sqrt(height * width / _SAMPLES)))
-        flow = np.ascontiguousarray(flow[::step, ::step])
-        rows, columns = np.mgrid[0:height:step, 0:width:step].astype(np.float32)
-
-        def differ(flow: FlowField) -> tuple[GreyLevels, Bool[np.ndarray, "h w"]]:
-            x, y = columns + flow[..., 0], rows + flow[..., 1]
-            seen = cv2.remap(second, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-            return np.minimum(np.abs(first[::step, ::step] - seen), _LARGEST_DIFFERENCE), inside
-
-        still = differ(np.zeros_like(flow))[0]
-        given, stays = differ(flow)
+        pair = Pair(first, second)
+        flow = pair.sample(flow)
+        still = pair.differ(np.zeros_like(flow))[0]
+        given, stays = pair.differ(flow)
         for mistake, sums in zip(self._mistakes, self._sums, strict=True):
             meant = mistake.undo(flow)
             counts = stays & (np.abs(meant - flow).max(axis=-1) >= LEAST_CHANGE)
-            undone, stays_too = differ(meant)
+            undone, stays_too = pair.differ(meant)
             counts &= stays_too
             totals = [counts.sum(), *(each[counts].sum() for each in (given, undone, still))]
             sums += np.array(totals) / counts.size

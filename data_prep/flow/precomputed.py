@@ -14,7 +14,8 @@ that --flow_size gives the frame, in pixels of that field. It is brought to the 
 
 Unknown vectors get those of the nearest known pixel, where no more than 5 % of a field are unknown.
 Whether direction, axes, unit and length of the vectors fit the frames is checked on some pairs of
-each gap of each video, see `data_prep.flow.mistakes`.
+each gap of each video, see `data_prep.flow.mistakes`; vectors that nothing speaks for are refused,
+see `data_prep.flow.doubt`.
 """
 
 import hashlib
@@ -29,6 +30,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_prep.flow import FlowFields, FlowOptions
+from data_prep.flow.doubt import find_doubt
 from data_prep.flow.formats import ENDINGS, FlowField, read_flow
 from data_prep.flow.mistakes import Evidence, GreyLevels, grey_levels, list_mistakes
 from data_prep.sources.layout import file_stamp
@@ -141,10 +143,15 @@ class Precomputed:
         flow: FlowField,
         size: tuple[int, int],
     ) -> None:
-        """Compares pairs 0, 1, 2, 4, 8, ... of each gap with the frames: spread out, and few."""
+        """Compares the vectors with the frames.
+
+        Each pair is asked for any reason to doubt it, and pairs 0, 1, 2, 4, 8, ... of each gap,
+        spread out and few, as well as doubtful ones, for the mistake that explains it.
+        """
         gap = second.number - first.number
         pair = self._pairs[gap] = self._pairs.get(gap, -1) + 1
-        if pair & (pair - 1):
+        doubt = find_doubt(first.grey, second.grey, flow)
+        if pair & (pair - 1) and doubt is None:
             return
         if gap not in self._evidence:
             self._evidence[gap] = Evidence(list_mistakes(gap, size))
@@ -156,6 +163,8 @@ class Precomputed:
                 f"{path}: looks like {mistake.looks_like}: with that undone, frames of gap {gap} "
                 f"differ by {undone:.1f} grey levels, as given by {given:.1f}; {mistake.remedy}"
             )
+        if doubt is not None:
+            raise ValueError(f"{path}: {doubt}")
 
 
 def make(options: FlowOptions, video: str) -> Precomputed:

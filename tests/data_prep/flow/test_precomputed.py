@@ -196,13 +196,17 @@ def test_few_unknown_vectors_become_those_nearby(videos, flows):
     np.testing.assert_array_equal(records_of(videos)[0, 1]["flow_forward"], flow)
 
 
+@pytest.mark.parametrize("ending", [".flo", ".npy", ".png"])
 @pytest.mark.parametrize("rows", [4, 48])
-def test_many_unknown_vectors_are_refused(videos, flows, rows):
+def test_many_unknown_vectors_are_refused(videos, flows, rows, ending):
     holes = np.full((48, 64, 2), SHIFT, np.float32)
     holes[:rows] = np.nan
-    write_flow(flows / "gap-1" / "a" / "2.flo", holes)
+    (flows / "gap-1" / "a" / "2.flo").unlink()
+    write_flow(flows / "gap-1" / "a" / f"2{ending}", holes)
     share = f"{rows / 48:.1%}"
-    with pytest.raises(BadVideosError, match=f"gap-1/a/2.flo: {share} of its vectors are unknown"):
+    with pytest.raises(
+        BadVideosError, match=f"gap-1/a/2{ending}: {share} of its vectors are unknown"
+    ):
         prepare_from(videos, flows)
 
 
@@ -248,14 +252,13 @@ def test_changed_flow_files_are_noticed(tmp_path, monkeypatch):
         prepare_from(tmp_path / "videos", tmp_path / "flows")
     names = count_videos(monkeypatch)
     broken.write_bytes(whole)
-    write_flow(
-        tmp_path / "flows" / "gap-1" / "b" / "2.flo", np.full((48, 64, 2), -1.75, np.float32)
-    )
+    vectors = np.broadcast_to(np.float32([-1.75, -0.75]), (48, 64, 2))
+    write_flow(tmp_path / "flows" / "gap-1" / "b" / "2.flo", vectors)
     prepare_from(tmp_path / "videos", tmp_path / "flows")
     assert names == ["b", "c"]
     source = open_source(tmp_path / "data", "folder/set:train")
     position = source.keys.index(("b", 2, -1))
-    assert (decode_record(source[position])["flow_forward"] == -1.75).all()
+    assert (decode_record(source[position])["flow_forward"] == vectors).all()
 
 
 @pytest.mark.parametrize(
@@ -335,6 +338,31 @@ def test_wrong_vectors_of_a_field_of_another_size(videos, tmp_path):
         prepare_from(videos, tmp_path / "flows")
 
 
+@pytest.mark.parametrize("number", [0, 3])  # looked at for mistakes, and between those
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ((0, 0), "all its vectors are 0, but the frames differ: .* Did the tool that wrote it"),
+        ((-4, 3), r"all its vectors are \(-4.00, 3.00\), but the frames differ"),
+        ((500, 0), "100% of its vectors lead out of the frame .median length 500 px in 64x48"),
+    ],
+)
+def test_vectors_that_nothing_speaks_for_are_refused(tmp_path, vectors, message, number):
+    write_frames(tmp_path / "videos" / "a", sliding_texture(5, shift=SHIFT))
+    flows = write_flows(tmp_path / "flows", frames=5)
+    wrong = np.broadcast_to(np.float32(vectors), (48, 64, 2))
+    write_flow(flows / "gap1" / "a" / f"{number}.flo", wrong)
+    with pytest.raises(BadVideosError, match=f"gap1/a/{number}.flo: {message}"):
+        prepare_from(tmp_path / "videos", flows)
+    assert not list((tmp_path / "data").rglob("*.zip"))
+
+
+def test_still_frames_may_have_no_flow(tmp_path):
+    write_frames(tmp_path / "videos" / "a", sliding_texture(4, shift=(0, 0)))
+    prepare_from(tmp_path / "videos", write_flows(tmp_path / "flows", scale=(0, 0)))
+    assert len(records_of(tmp_path / "videos")) == 6
+
+
 def test_wrong_vectors_are_seen_when_the_motion_begins(tmp_path):
     still, moving = sliding_texture(1), sliding_texture(8)
     frames = np.concatenate([np.repeat(still, 7, axis=0), moving])
@@ -344,7 +372,7 @@ def test_wrong_vectors_are_seen_when_the_motion_begins(tmp_path):
     for t in range(7):
         write_flow(tmp_path / "flows" / "gap1" / "a" / f"{t}.flo", zero)
         write_flow(tmp_path / "flows" / "gap-1" / "a" / f"{t + 1}.flo", zero)
-    with pytest.raises(BadVideosError, match="gap1/a/8.flo: looks like flow of the opposite"):
+    with pytest.raises(BadVideosError, match="gap1/a/7.flo: looks like flow of the opposite"):
         prepare_from(tmp_path / "videos", tmp_path / "flows")
 
 

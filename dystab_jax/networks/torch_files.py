@@ -1,9 +1,11 @@
 """Reads PyTorch checkpoint files into NumPy arrays, without torch and without running pickled code.
 
-Both layouts are read: the zip archive of torch.save since 1.6, and the sequence of pickles and
-raw storages before it, in which most published weights still come.
+Three layouts are read: the zip archive of torch.save since 1.6, the sequence of pickles and raw
+storages before it, in which most published weights still come, and safetensors.
 """
 
+import json
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -27,6 +29,45 @@ _DTYPES = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
+_SAFETENSORS = {
+    "F64": "DoubleStorage",
+    "F32": "FloatStorage",
+    "F16": "HalfStorage",
+    "BF16": "BFloat16Storage",
+    "I64": "LongStorage",
+    "I32": "IntStorage",
+    "I16": "ShortStorage",
+    "I8": "CharStorage",
+    "U8": "ByteStorage",
+    "BOOL": "BoolStorage",
+}
+_LARGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header, as its format bounds them."""
+
+_WRAPPINGS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "params",
+    "weights",
+)
+"""Keys under which training programs keep the state dict, the likeliest first."""
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+"""What data-parallel training, torch.compile and trainers put before every name."""
+
+_OTHER_FILES = (
+    (b"<!doctype", "a web page; the download has led to a form or an error, so get the file anew"),
+    (b"<html", "a web page; the download has led to a form or an error, so get the file anew"),
+    (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
+    (b"\x89hdf", "an HDF5 file; save the state dict with torch.save or as safetensors"),
+    (b"\x1f\x8b", "a gzip archive; unpack it and give the file inside"),
+    (b"rar!", "a RAR archive; unpack it and give the file inside"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it and give the file inside"),
+    (b"pk\x03\x04", "cut off in the midst of a zip archive; get the file anew"),
+)
+"""What files are that people give in place of checkpoints, by their first bytes in lower case."""
 
 
 class _Storage(NamedTuple):
@@ -52,14 +93,45 @@ def _rebuild_parameter(tensor, *_unused) -> _Tensor:
     return tensor
 
 
+class _Ignored:
+    """Stands for an object beside the weights that is not needed; takes all, does nothing."""
+
+    def __init__(self, *_, **__): ...
+
+    def __setstate__(self, _): ...
+
+    def __setitem__(self, _, __): ...
+
+
 class _TensorUnpickler(pickle.Unpickler):
-    """Unpickles plain containers and descriptions of tensors; any other class is refused."""
+    """Unpickles plain containers and descriptions of tensors; any other class is refused.
+
+    Options and counters that training programs keep beside the weights are passed over.
+    """
 
     _FUNCTIONS = {
         ("collections", "OrderedDict"): OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
         ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    }
+    } | dict.fromkeys(
+        (
+            ("_codecs", "encode"),
+            ("argparse", "Namespace"),
+            ("collections", "defaultdict"),
+            ("numpy", "dtype"),
+            ("numpy", "ndarray"),
+            ("numpy.core.multiarray", "scalar"),
+            ("numpy._core.multiarray", "scalar"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("pathlib", "Path"),
+            ("pathlib", "PosixPath"),
+            ("pathlib", "WindowsPath"),
+            ("torch", "Size"),
+            ("torch", "device"),
+        ),
+        _Ignored,
+    )
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) in self._FUNCTIONS:
@@ -81,32 +153,73 @@ class _TensorUnpickler(pickle.Unpickler):
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a PyTorch checkpoint by name, in the file's order.
 
-    A state dict may lie under the key "state_dict" or "model", and its names may start with
-    "module.", as data-parallel training leaves them; both wrappings are removed.
+    The state dict may lie in a dictionary under one of the usual keys ("state_dict", "model", ...),
+    beside options and counters, which are passed over. Prefixes that all names have in common, as
+    data-parallel training, torch.compile and trainers put them, are removed.
 
     Args:
-      path: a .pth file written by torch.save from a state dict.
+      path: a file written by torch.save, or a safetensors file.
 
     Returns:
       Arrays of the stored shapes and dtypes.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is not such a file, or asks for anything but tensors in dictionaries.
+      FileNotFoundError: there is no such file.
+      ValueError: it is something else, which the message names, or asks for anything but tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"there is no checkpoint {path}; give the path of a .pth file with the weights"
         )
+    with open(path, "rb") as file:
+        start = file.read(32)
     try:
-        content, storages = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+        if zipfile.is_zipfile(path):
+            content, storages = _read_zip(path)
+        elif start[8:9] == b"{":
+            content, storages = _read_safetensors(path)
+        else:
+            _refuse_other_files(start)
+            content, storages = _read_legacy(path)
         return _named_arrays(content, storages)
     except Exception as error:  # A broken pickle may raise anything.
         raise ValueError(
             f"{path} is not a checkpoint of weights that can be read: {error}. Expected a state "
-            "dict saved by torch.save"
+            "dict saved by torch.save, or safetensors"
         ) from error
+
+
+def _refuse_other_files(start: bytes) -> None:
+    if not start:
+        raise ValueError("it is empty; get the file anew")
+    for first, kind in _OTHER_FILES:
+        if start.lstrip().lower().startswith(first):
+            raise ValueError(f"it is {kind}")
+
+
+def _read_safetensors(path: Path) -> tuple[object, dict[str, np.ndarray]]:
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    if length > min(_LARGEST_HEADER, len(data) - 8):
+        raise ValueError("its header is cut off or damaged")
+    header = json.loads(data[8 : 8 + length])
+    tensors, storages = OrderedDict(), {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in _SAFETENSORS:
+            raise ValueError(f"tensor {name!r} is of type {entry['dtype']}, which is not read")
+        dtype = _DTYPES[_SAFETENSORS[entry["dtype"]]]
+        first, last = (8 + length + int(offset) for offset in entry["data_offsets"])
+        shape = tuple(int(side) for side in entry["shape"])
+        entries = math.prod(shape)
+        if not 8 + length <= first <= last <= len(data) or last - first != entries * dtype.itemsize:
+            raise ValueError(f"tensor {name!r} lies beyond the file; it is cut off or damaged")
+        steps = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+        tensors[name] = _Tensor(_Storage(name, dtype, entries), 0, shape, steps)
+        storages[name] = np.frombuffer(data[first:last], dtype)
+    return tensors, storages
 
 
 def _read_zip(path: Path) -> tuple[object, dict[str, np.ndarray]]:
@@ -154,16 +267,45 @@ def _read_storage(file: BinaryIO, storage: _Storage | None, key: str) -> np.ndar
 
 
 def _state_dict(content: object) -> dict[str, _Tensor]:
-    """Returns the state dict inside its wrappings, with plain names."""
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content:
+    """Finds the state dict inside its wrappings, and gives its names without prefixes."""
+    found = _unwrap(content)
+    if not found:
         raise ValueError("it holds no dictionary of tensors")
-    for name, tensor in content.items():
+    for name, tensor in found.items():
         if not isinstance(tensor, _Tensor):
             raise ValueError(f"its entry {name!r} is not a tensor")
-    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    names = [str(name) for name in found]
+    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in names)), None):
+        names = [name.removeprefix(prefix) for name in names]
+    # Data-parallel training may have wrapped a part of the network alone.
+    names = [name.removeprefix("module.") for name in names]
+    return dict(zip(names, found.values(), strict=True))
+
+
+def _unwrap(content: object) -> dict | None:
+    """Returns the dictionary that holds tensors; None where there is none.
+
+    Raises:
+      ValueError: there are several, and none lies under a usual key.
+    """
+    if not isinstance(content, dict):
+        return None
+    for key in _WRAPPINGS:
+        if found := _unwrap(content.get(key)):
+            return found
+    if any(isinstance(value, _Tensor) for value in content.values()):
+        return content
+    others = {
+        key: found
+        for key, value in content.items()
+        if "optim" not in str(key) and (found := _unwrap(value))
+    }
+    if len(others) > 1:
+        raise ValueError(
+            f"it holds several dictionaries of tensors, {', '.join(map(str, others))}; save the "
+            "one of this network by itself"
+        )
+    return next(iter(others.values()), None)
 
 
 def _storages_of(tensors: dict[str, _Tensor]) -> set[_Storage]:

@@ -270,12 +270,12 @@ def row(one: Measured) -> str:
     others = sum(len(sizes) for kind, sizes in one.collectives.items() if kind != "all-reduce")
     crossing = f"{len(reduced)} × {_mega(sum(reduced))}" if reduced else "none"
     crossing += f" +{others}" if others else ""
-    time_told = "–" if one.roofline_seconds is None else f"{one.roofline_seconds * 1e3:.1f}"
+    milliseconds = "–" if one.roofline_seconds is None else f"{one.roofline_seconds * 1e3:.1f}"
     share = "–" if one.share_of_peak is None else f"{one.share_of_peak:.0%}"
     return (
         f"{one.step:16}{_mega(one.memory):>9}{_mega(one.arguments):>8}"
         f"{_mega(one.temporaries):>8}{_mega(one.code):>8}{one.flops / 1e9:>9.1f}"
-        f"{one.bytes_accessed / 1e9:>10.2f}{one.intensity:>8.0f}{time_told:>8}{share:>7}"
+        f"{one.bytes_accessed / 1e9:>10.2f}{one.intensity:>8.0f}{milliseconds:>8}{share:>7}"
         f"{crossing:>15}{one.compile_seconds:>8.0f} s"
     )
 

@@ -10,7 +10,7 @@ from ml_collections import config_flags
 from data_prep.flow import NETWORKS, FlowOptions
 from dystab_jax.commands import compile_ahead, overrides, train_and_score
 from dystab_jax.runtime import processes
-from dystab_jax.runtime.cores import use_cores
+from dystab_jax.runtime.cores import check_devices, use_cores
 from dystab_jax.runtime.interruption import Interrupted
 from dystab_jax.runtime.paths import user_path
 from dystab_jax.runtime.processes import Cluster
@@ -37,10 +37,10 @@ _DISTRIBUTED = flags.DEFINE_enum(
     "auto",
     ["auto", "on", "off"],
     "Several processes, one on each host: auto joins them where TPU pods, Slurm steps, Open MPI or "
-    "Kubernetes tell that there are some; on requires it.",
+    "Kubernetes say that there are some; on requires it.",
 )
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of the first process, where no cluster tells."
+    "coordinator", None, "HOST:PORT of the first process, where no cluster says it."
 )
 _PROCESSES = flags.DEFINE_integer("processes", None, "How many, with --coordinator.")
 _PROCESS = flags.DEFINE_integer("process", None, "The number of this one, with --coordinator.")
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("--mode=predict needs --input and --output")
     if _MODE.value == "compile" and not _TOPOLOGY.value:
         raise app.UsageError("--mode=compile needs --topology, such as v5e:4x4")
-    logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save
+    logging.set_verbosity(logging.WARNING)  # Orbax reports every step of every save
     try:
         _connect()
         with processes.ending_together((*train_and_score.USER_ERRORS, Interrupted)):
@@ -86,6 +86,9 @@ def main(argv: list[str]) -> None:
     except Interrupted as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("SIGINT: ended; what is written so far stays", file=sys.stderr)
+        sys.exit(130)
 
 
 def _work(workdir: Path) -> None:
@@ -117,6 +120,8 @@ def _connect() -> None:
     if _MODE.value in ("train", "eval") and processes.connect(cluster, _DISTRIBUTED.value):
         if not processes.is_first():
             sys.stdout = open(os.devnull, "w")
+    if _MODE.value not in ("tables", "compile"):
+        check_devices()
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 
 from dystab_jax.build import Run, make_steps
 from dystab_jax.evaluation import run_facts
+from dystab_jax.runtime import locks, processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.paths import user_path
 
@@ -27,8 +29,11 @@ def open_runs(
 
     Arguments as in ``train``.
 
+    A run that is trained or scored is locked until the next one is asked for.
+
     Raises:
-      ValueError: the config has a wrong name or value; ``only`` names no run of it.
+      ValueError: the config has a wrong name or value; ``only`` names no run of it; another program
+        trains or scores the run.
       OSError: no such run, or the workdir cannot be written.
     """
     saved = (workdir / "config.json").exists()
@@ -63,7 +68,16 @@ def open_runs(
         if not only or name in only:
             if name:
                 print(f"\n{name}")
-            yield _open_run(run_config, workdir / name, mode)
+            with _alone(workdir / name, mode):
+                yield _open_run(run_config, workdir / name, mode)
+
+
+def _alone(workdir: Path, mode: str) -> AbstractContextManager:
+    """Keeps other programs out of a run that is changed; of several processes the first does."""
+    if mode not in ("train", "eval") or not processes.is_first():
+        return nullcontext()
+    _make_writable(workdir)
+    return locks.hold(workdir)
 
 
 def _with_absolute_data(config: ConfigDict) -> ConfigDict:

@@ -1,4 +1,4 @@
-"""What ``run.py`` does once the flags are read: open runs, train them, score them, use them."""
+"""Trains and scores runs, and writes their reports, figures and tables."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -79,7 +79,8 @@ def _each_run(
             eval_options.check(run.config)
             work(run)
         except USER_ERRORS as error:
-            if run.workdir == workdir:
+            # Of several processes, one that goes on alone leaves the others waiting for it.
+            if run.workdir == workdir or processes.count() > 1:
                 raise
             print(f"not done: {error}")
             not_done.append(run.workdir.name)

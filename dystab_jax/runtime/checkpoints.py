@@ -77,7 +77,7 @@ class Checkpoints:
         )
         try:
             stored = _shapes(self._manager.item_metadata(step).state.tree)
-            # Compared here, since Orbax finds out while reading and tells so in many pages.
+            # Compared here, since Orbax finds out while reading and says so in many pages.
             different = _first_difference(stored, _shapes(ocp.tree.serialize_tree(like)))
             restored = None if different else self._manager.restore(step, args=items)
         except Exception as error:  # Orbax raises many kinds; all mean the same to the user

@@ -34,13 +34,13 @@ class Interrupted(RuntimeError):
 class Interruption:
     """Turns the first SIGTERM or SIGINT into an orderly end, while entered.
 
-    Within ``deferred`` the signal only sets ``requested``; elsewhere it raises Interrupted at once.
-    A second signal, wherever it comes, is a KeyboardInterrupt. If neither ends the program within
-    ``grace`` seconds, for instance because a step is being compiled, it ends without saving; the
-    newest checkpoint is whole in any case. Does nothing outside the main thread.
+    Within ``deferred`` the signal only sets ``requested``; elsewhere it raises Interrupted as soon
+    as the interpreter can. What happens is said at once, also while a step is compiled, which takes
+    long and cannot be interrupted. A second signal, or ``grace`` seconds, end the program without
+    saving; the newest checkpoint is whole in any case. Does nothing outside the main thread.
 
     Of several processes each may get the signal at another moment, or only one gets it; JAX's own
-    handler tells the others, and all stop after the same step.
+    handler informs the others, and all stop after the same step.
     """
 
     def __init__(self, grace: float = GRACE):
@@ -100,26 +100,34 @@ class Interruption:
 
     def _receive(self, number: int, _) -> None:
         if self.requested is not None:
-            raise KeyboardInterrupt
+            return  # ``_watch`` ends the program: an exception inside a compilation may crash it
         self.requested = signal.Signals(number)
         if not self._deferred:
             self.end(_GO_ON)
 
     def _watch(self) -> None:
+        """Says what a signal leads to when it comes, and ends what does not end in time."""
         with self._ours:
-            number = self._ours.recv(1)
+            first = self._ours.recv(1)
+            if not first:  # ``__exit__``
+                return
+            name = signal.Signals(first[0]).name
+            _say(
+                f"{name}: ends after the step under way, within {self._grace:g} s at most; once "
+                "more ends at once"
+            )
             self._ours.settimeout(self._grace)
             try:
-                while self._ours.recv(1):  # further signals, until ``__exit__``
-                    pass
-                return
+                second = self._ours.recv(1)
+                if not second:
+                    return
+                reason = f"{signal.Signals(second[0]).name}: ended"
             except TimeoutError:
-                pass
-        print(
-            f"{signal.Signals(number[0]).name}: not at the end of a step within "
-            f"{self._grace:g} s; ended without saving. The same command goes on from the newest "
-            "checkpoint",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(128 + number[0])
+                reason = f"{name}: not at the end of a step within {self._grace:g} s; ended"
+        _say(f"{reason} without saving. The same command goes on from the newest checkpoint")
+        os._exit(128 + first[0])
+
+
+def _say(message: str) -> None:
+    """Prints a line of its own, from whichever thread, also below a progress bar."""
+    os.write(sys.stderr.fileno(), f"\n{message}\n".encode())

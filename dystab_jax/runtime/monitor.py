@@ -1,4 +1,4 @@
-"""What a training run tells while it runs, and when it must stop."""
+"""Logs what a training run measures, and stops one that cannot become useful."""
 
 import json
 import math
@@ -35,7 +35,7 @@ class Log:
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= step]
         write_whole(path, "".join(f"{line}\n" for line in kept))
-        # Of several processes only the first tells.
+        # Of several processes only the first writes.
         target = path if processes.is_first() else Path(os.devnull)
         self._file = target.open("a", buffering=1)
 
@@ -79,8 +79,9 @@ class Guard:
                 if self._empty[name] > self._patience:
                     raise TrainingStopped(
                         f"the masks have collapsed in phase {phase}: {name} is {value:.4f} and has "
-                        f"been under {smallest} (or over {1 - smallest}) for "
-                        f"{self._empty[name]} measurements. {ADVICE}"
+                        f"been under bootstrap.smallest_mask={smallest} (or over {1 - smallest}) "
+                        f"for {self._empty[name]} measurements, bootstrap.patience="
+                        f"{self._patience}. {ADVICE}"
                     )
         if "chi/trusted" in values:
             self._distrusted = 0 if values["chi/trusted"] else self._distrusted + 1

@@ -20,6 +20,8 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 T = TypeVar("T")
+PART = 1 << 28
+"""Bytes that cross the processes at once."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Cluster:
     """Describes how the processes find one another.
 
     Attributes:
-      coordinator: HOST:PORT of the first process; None where the cluster tells: TPU pods, Slurm
+      coordinator: HOST:PORT of the first process; None where the cluster says it: TPU pods, Slurm
         steps, Open MPI and Kubernetes do.
       processes: how many there are.
       process: the number of this one, from 0.
@@ -145,14 +147,19 @@ def gather(value: T) -> list[T]:
     if count() == 1:
         return [value]
     data = np.frombuffer(pickle.dumps(value), np.uint8)
-    sizes = multihost_utils.process_allgather(np.array([data.size], np.int32))
-    padded = np.zeros(int(sizes.max()), np.uint8)
-    padded[: data.size] = data
-    parts = multihost_utils.process_allgather(padded)
-    return [
-        pickle.loads(part[:size].tobytes())
-        for part, size in zip(np.asarray(parts), sizes.ravel(), strict=True)
-    ]
+    # Two numbers, and parts, since JAX counts in 32 bits.
+    counts = multihost_utils.process_allgather(np.array(divmod(data.size, PART), np.int32))
+    sizes = [int(parts) * PART + int(rest) for parts, rest in np.asarray(counts)]
+    gathered = [bytearray() for _ in sizes]
+    for start in range(0, max(sizes), PART):
+        part = data[start : start + PART]
+        padded = np.zeros(min(PART, max(sizes) - start), np.uint8)
+        padded[: part.size] = part
+        for whole, other in zip(
+            gathered, np.asarray(multihost_utils.process_allgather(padded)), strict=True
+        ):
+            whole += other.tobytes()
+    return [pickle.loads(whole[:size]) for whole, size in zip(gathered, sizes, strict=True)]
 
 
 def meet(where: str) -> None:

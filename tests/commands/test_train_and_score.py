@@ -14,6 +14,7 @@ from benchmarks.settings import load_config
 from data_prep.flow import FlowOptions
 from dystab_jax.commands import overrides, runs, train_and_score
 from dystab_jax.evaluation import options as eval_options
+from dystab_jax.runtime import locks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -169,6 +170,26 @@ def test_a_damaged_config_json_is_named(tmp_path, tiny_config):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ValueError, match=r"config.json is not json"):
         open_run(tiny_config, tmp_path, "train")
+
+
+def test_a_run_at_work_is_left_alone(tmp_path, tiny_config):
+    with locks.hold(tmp_path), pytest.raises(ValueError, match=f"{tmp_path} is in use by process"):
+        next(runs.open_runs(tiny_config, tmp_path, "train"))
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_run_is_free_again_when_the_next_one_begins(tmp_path, tiny_config):
+    tiny_config.runs = (("one", ()), ("two", (("seed", 1),)))
+    opened = runs.open_runs(tiny_config, tmp_path, "train")
+    next(opened)
+    with pytest.raises(ValueError, match="in use"), locks.hold(tmp_path / "one"):
+        pass
+    next(opened)
+    with locks.hold(tmp_path / "one"):
+        pass
+    opened.close()
+    with locks.hold(tmp_path / "two"):
+        pass
 
 
 def test_another_config_is_refused_once_there_are_checkpoints(tmp_path, tiny_config):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -39,12 +40,31 @@ def test_a_deferred_signal_waits_for_the_end_of_the_stretch():
     assert done == [signal.SIGINT]
 
 
-def test_a_second_signal_does_not_wait():
-    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
-        with interruption.deferred():
-            send()
-            send(signal.SIGINT)
-            raise AssertionError("the second signal has come before")
+@pytest.fixture
+def stuck(pytestconfig):
+    """A program in the midst of one instruction of many minutes, as a compilation is one."""
+
+    @contextmanager
+    def start(grace):
+        program = [sys.executable, "-c", STUCK, str(pytestconfig.rootpath), str(grace)]
+        with subprocess.Popen(
+            program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+
+    return start
+
+
+def test_a_signal_is_answered_at_once_and_a_second_one_ends(stuck):
+    with stuck(grace=60) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == "\n"
+        assert process.stderr.readline().startswith("SIGINT: ends after the step under way, within")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "SIGINT: ended without saving. The same command goes on" in said
 
 
 def test_without_signals_nothing_happens():
@@ -77,18 +97,14 @@ STUCK = """
 import hashlib, os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from dystab_jax.runtime.interruption import Interruption
-with Interruption(grace=0.5) as interruption, interruption.deferred():
+with Interruption(grace=float(sys.argv[2])) as interruption, interruption.deferred():
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # one instruction of many minutes
 """
 
 
-def test_what_does_not_come_to_an_end_is_ended(pytestconfig):
-    program = [sys.executable, "-c", STUCK, str(pytestconfig.rootpath)]
-    with subprocess.Popen(
-        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "ready\n"
+def test_what_does_not_come_to_an_end_is_ended(stuck):
+    with stuck(grace=0.5) as process:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 143

@@ -177,3 +177,16 @@ def test_cores_are_devices_unless_the_user_says_otherwise(count, said, devices):
         check=True,
     )
     assert int(done.stdout) == devices
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(AssertionError(), "no plugin"), (RuntimeError("no 'x'\nmore"), "no 'x'")]
+)
+def test_a_platform_that_is_not_there_is_named(monkeypatch, error, said):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(ValueError, match=f"JAX_PLATFORMS=cuda: JAX cannot use it: {said}.*unset"):
+        cores.check_devices()

@@ -75,6 +75,7 @@ folder = pathlib.Path(sys.argv[1])
 address, count, number = (argument.partition("=")[2] for argument in sys.argv[3:])
 assert processes.connect(processes.Cluster(address, int(count), int(number), 10), "auto")
 number = jax.process_index()
+processes.PART = 64  # so that what is gathered comes in several parts
 
 def share():
     mine = list(processes.mine(range(6)))

@@ -1,5 +1,7 @@
 """Algorithm 1: dynamic-static bootstrapping, the loop. Its phases are in ``schedule``."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -98,6 +100,13 @@ class _Data:
         pairs = sum(len(frame.positions) for frame in self.frames)
         return f"{videos} videos, {len(self.frames)} frames, {pairs} pairs"
 
+    def fingerprint(self) -> dict[str, str]:
+        """Returns what must be unchanged for training to go on, and a description for people."""
+        visited = [(frame.video, frame.name, len(frame.positions)) for frame in self.frames]
+        source = self.decoded.source
+        text = json.dumps([visited, source.fingerprint()])
+        return {"digest": hashlib.sha256(text.encode()).hexdigest(), "holds": self.describe()}
+
 
 @dataclass(frozen=True)
 class _Sections:
@@ -189,9 +198,11 @@ class Training:
         self._snapshots = (
             Checkpoints(run.workdir / PHASES, None) if config.log.keep_phases else None
         )
+        self._fingerprints = {kind: data.fingerprint() for kind, data in self._data.items()}
         restored = self._checkpoints.restore(run.abstract_state())
         self.state, position = restored or (run.new_state(), {"iterator": None})
         self._position = position["iterator"]
+        self._check_data(position.get("data", {}))
         self.step = int(self.state.step)
         self._log = Log(run.workdir / "metrics.jsonl", self.step)
         self._compiled: dict[tuple[str, bool], Callable] = {}
@@ -271,13 +282,27 @@ class Training:
             arrays=KINDS[phase.kind].reads,
         )
 
+    def _check_data(self, saved: dict[str, dict[str, str]]) -> None:
+        """Raises ValueError where a checkpoint was made with other data."""
+        for kind, now in self._fingerprints.items():
+            before = saved.get(kind, now)
+            if before["digest"] != now["digest"]:
+                spec = self._data[kind].decoded.source.spec
+                raise ValueError(
+                    f"{spec} is not what {self._checkpoints.directory} was trained on: it held "
+                    f"{before['holds']}, and holds {now['holds']} now"
+                    + (" with other content" if before["holds"] == now["holds"] else "")
+                    + ". Prepare it as it was to go on, or use another --workdir to train anew"
+                )
+
     def _save(self, phase: Phase, ends: bool, iterator: dict) -> None:
         position = {"phase": phase.name, "complete": ends}
         if ends and self._snapshots is not None and KINDS[phase.kind].snapshot:
             # On disk before the checkpoint: a run that goes on behind it never comes back here.
             self._snapshots.save(self.step, self._run.averages(self.state), position)
             self._snapshots.wait()
-        self._checkpoints.save(self.step, self.state, position | {"iterator": iterator})
+        position |= {"iterator": iterator, "data": self._fingerprints}
+        self._checkpoints.save(self.step, self.state, position)
 
     def _report(self, step: int, metrics: dict[str, jax.Array], phase: Phase, bar: tqdm) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -305,14 +330,14 @@ class Training:
         path = self._run.workdir / "pseudo_labels" / f"{phase.name}.npz"
         begun = self.step > phase.start
         if begun and path.exists():
-            return PseudoLabels.load(path)
+            return PseudoLabels.load(path, self._fingerprints[phase.kind]["digest"])
         if begun and phase.kind == "self_training":
             raise FileNotFoundError(
                 f"{path} is gone, and χ has changed since it was made; restore it, or remove the "
                 f"checkpoints after step {phase.start}"
             )
         labels = self._label_videos() if phase.kind == "static" else self._label_images()
-        labels.save(path)
+        labels.save(path, self._fingerprints[phase.kind]["digest"])
         return labels
 
     def _label_videos(self) -> PseudoLabels:

@@ -1,6 +1,7 @@
-"""What χ learns from: masks and confidences of every training frame, made once per phase."""
+"""Makes what χ learns from: masks and confidences of every training frame, made once per phase."""
 
 import io
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -42,18 +43,42 @@ class PseudoLabels:
         }
         return label | {name: values[number] for name, values in self._confidences.items()}
 
-    def save(self, path: Path) -> None:
-        """Writes an npz that is either whole or absent."""
+    def save(self, path: Path, frames: str = "") -> None:
+        """Writes an npz that is either whole or absent.
+
+        Args:
+          path: of the file.
+          frames: digest of the frames that are labelled.
+        """
         buffer = io.BytesIO()
-        np.savez(buffer, size=self.size, **self._bits, **self._confidences)
+        np.savez(buffer, size=self.size, frames=frames, **self._bits, **self._confidences)
         write_whole(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> "PseudoLabels":
-        """Reads what ``save`` wrote."""
-        with np.load(path) as stored:
-            size = tuple(int(side) for side in stored["size"])
-            arrays = {name: stored[name] for name in stored.files if name != "size"}
+    def load(cls, path: Path, frames: str | None = None) -> "PseudoLabels":
+        """Reads what ``save`` wrote.
+
+        Args:
+          path: of the file.
+          frames: digest of the frames that the labels must be of; None for any.
+
+        Raises:
+          ValueError: these are labels of other frames, or the file is damaged.
+        """
+        try:
+            with np.load(io.BytesIO(path.read_bytes())) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path} is damaged: {error}. Remove it together with the checkpoints of its phase"
+            ) from error
+        size = tuple(int(side) for side in arrays.pop("size"))
+        labelled = str(arrays.pop("frames", ""))
+        if frames is not None and labelled not in ("", frames):
+            raise ValueError(
+                f"{path} holds labels of other frames than those of the data now; prepare the data "
+                "as they were, or use another --workdir"
+            )
         bits = {name: array for name, array in arrays.items() if array.ndim == 2}
         return cls(size, bits, {name: arrays[name] for name in arrays.keys() - bits.keys()})
 

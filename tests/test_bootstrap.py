@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from benchmarks import kills, loop
 from dystab_jax import bootstrap, build
 from dystab_jax.bootstrap import train
+from dystab_jax.data import pipeline, records
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.interruption import Interrupted, Interruption
@@ -339,6 +340,7 @@ def test_collapsed_masks_stop_the_run(session, tmp_path):
     options = {"bootstrap__smallest_mask": 0.49, "bootstrap__patience": 1}
     with pytest.raises(TrainingStopped, match=r"masks have collapsed in phase 0-dynamic") as caught:
         trainer.train(tmp_path / "run", **options)
+    assert "under bootstrap.smallest_mask=0.49" in str(caught.value)
     assert "2 measurements" in str(caught.value) and ADVICE in str(caught.value)
     assert [line["step"] for line in metrics_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
 
@@ -402,6 +404,27 @@ def test_missing_data_tells_how_to_prepare_them(session, tmp_path):
     trainer, _, _ = session
     with pytest.raises(FileNotFoundError, match="data_prep.prepare --dataset=davis2016 --source"):
         trainer.train(tmp_path / "run", data__train="davis2016:train")
+
+
+def test_a_run_does_not_go_on_with_other_data(session, tmp_path, monkeypatch):
+    trainer, _, root = session
+    shutil.copytree(root / "whole", tmp_path / "run")
+    grouped = pipeline.frames_of
+    monkeypatch.setattr(pipeline, "frames_of", lambda source: grouped(source)[:-1])
+    expected = (
+        r"folder/tiny:train is not what \S+checkpoints was trained on: it held 3 videos, 12 "
+        r"frames, \d+ pairs, and holds 3 videos, 11 frames, \d+ pairs now. Prepare it as it was"
+    )
+    with pytest.raises(ValueError, match=expected):
+        trainer.train(tmp_path / "run")
+
+
+def test_replaced_data_are_noticed(session, tmp_path, monkeypatch):
+    trainer, _, root = session
+    shutil.copytree(root / "whole", tmp_path / "run")
+    monkeypatch.setattr(records.RecordSource, "fingerprint", lambda self: "another")
+    with pytest.raises(ValueError, match="now with other content. Prepare it as it was"):
+        trainer.train(tmp_path / "run")
 
 
 def test_a_corrupt_record_is_named(session, tmp_path, tiny_data):

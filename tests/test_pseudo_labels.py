@@ -82,6 +82,25 @@ def test_a_killed_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert_equal(PseudoLabels.load(path), arrays)
 
 
+def test_labels_of_other_frames_are_refused(tmp_path):
+    labels, arrays = drawn_labels()
+    path = tmp_path / "1-static.npz"
+    labels.save(path, "one digest")
+    assert_equal(PseudoLabels.load(path, "one digest"), arrays)
+    with pytest.raises(ValueError, match=f"{path} holds labels of other frames"):
+        PseudoLabels.load(path, "another")
+    labels.save(path)  # as before there were digests
+    assert_equal(PseudoLabels.load(path, "another"), arrays)
+
+
+@pytest.mark.parametrize("content", [b"", b"half of it", b"PK\x03\x04 half of it"])
+def test_damaged_labels_are_named(tmp_path, content):
+    path = tmp_path / "1-static.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path} is damaged"):
+        PseudoLabels.load(path)
+
+
 def test_there_is_a_label_for_every_frame(made):
     labels, _, _, _, frames = made
     assert len(labels) == len(frames) == 12

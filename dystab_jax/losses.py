@@ -297,6 +297,8 @@ class LossOptions:
             raise ValueError(f"loss.psi_objective is {self.psi_objective!r}; choose ratio or error")
         if self.static not in ("confidence", "f_measure"):
             raise ValueError(f"loss.static is {self.static!r}; choose confidence or f_measure")
+        if self.margin < 0:
+            raise ValueError(f"loss.margin is {self.margin}; it must be ≥ 0")
         if self.temporal_weight < 0:
             raise ValueError(
                 f"loss.temporal_weight is {self.temporal_weight}; it must be ≥ 0 "

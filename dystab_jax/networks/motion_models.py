@@ -1,5 +1,7 @@
 """Parametric motion: what a moving camera does to the whole image."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
@@ -41,11 +43,14 @@ def parametric_motion(
     # The constant term alone is (nearly) free; an empty context gives zero.
     penalty = height * width * jnp.diag(jnp.full(terms, stiffness).at[0].set(1e-6))[None]
 
+    # By default, TPUs and some GPUs multiply float32 in fewer bits; normal equations need all.
+    einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+
     def fit(trust):
-        gram = jnp.einsum("bhw,hwi,hwj->bij", trust * weight[..., 0] ** 2, basis, basis)
-        moments = jnp.einsum("bhw,hwi,bhwc->bic", trust * weight[..., 0], basis, context)
+        gram = einsum("bhw,hwi,hwj->bij", trust * weight[..., 0] ** 2, basis, basis)
+        moments = einsum("bhw,hwi,bhwc->bic", trust * weight[..., 0], basis, context)
         solution = jnp.linalg.solve(gram + penalty, moments)
-        return jnp.einsum("hwi,bic->bhwc", basis, solution)
+        return einsum("hwi,bic->bhwc", basis, solution)
 
     trust = jnp.ones(context.shape[:3], context.dtype)
     flow = fit(trust)

@@ -1,5 +1,7 @@
 """The robust parametric fit of flow: what it recovers, and what it does with little."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,3 +91,11 @@ def test_gradient_towards_the_mask_tells_what_does_not_fit():
     gradient = jax.grad(lambda weight: length_of_fit(weight * flow, weight))(weight)[0, ..., 0]
     assert (gradient[17:23, 14:38] > 0).all()
     assert gradient[0].mean() < 0
+
+
+def test_products_of_the_fit_keep_all_bits_of_float32():
+    context, weight = jnp.zeros((1, 8, 8, 2)), jnp.ones((1, 8, 8, 1))
+    program = str(jax.make_jaxpr(parametric_motion)(context, weight))
+    products = re.findall(r"dot_general\[.*?\]\s", program, flags=re.DOTALL)
+    assert len(products) > 10
+    assert all("HIGHEST" in product for product in products)

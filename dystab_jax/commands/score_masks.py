@@ -18,6 +18,7 @@ from pathlib import Path
 from dystab_jax.data import mask_files
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.truth_source import TruthSet, from_folder, from_records, read_list
+from dystab_jax.runtime.disk import replace_file
 
 HELP = """\
 Score masks against ground truth.
@@ -120,8 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             {("masks", arguments.crf): result},
             oracle=arguments.oracle,
         )
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+        replace_file(arguments.output, json.dumps(report, indent=1) + "\n")
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -46,6 +46,11 @@ class Plan:
     notes: tuple[str, ...] = ()
     unlabelled: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def splits(self) -> dict[str, tuple[str, ...]]:
+        """Returns names of videos by split, of all splits."""
+        return {"train": self.train} | self.unlabelled | self.truth
+
 
 @dataclass(frozen=True)
 class _Piece:
@@ -108,9 +113,8 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             raise ValueError(
                 f"{self.name} is written by `python -m data_prep.prepare --dataset={self.name}`"
             )
-        splits = {"train": self._plan.train} | self._plan.unlabelled | self._plan.truth
         shards = {}
-        for split, names in splits.items():
+        for split, names in self._plan.splits.items():
             pieces = self._pieces(split, names)
             if pieces:
                 self._write_index(split, pieces)
@@ -210,8 +214,11 @@ class _RepeatableWriter(tfds.core.ExampleWriter):
     """
 
     def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> None:
-        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
-        for _, data in examples:
-            example = tf_example_pb2.Example.FromString(data)
-            writer.write(example.SerializeToString(deterministic=True))
-        writer.close()
+        try:
+            writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+            for _, data in examples:
+                example = tf_example_pb2.Example.FromString(data)
+                writer.write(example.SerializeToString(deterministic=True))
+            writer.close()
+        except RuntimeError as error:  # the system's errors; says which, and names the file
+            raise OSError(str(error)) from error

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import absl.logging
 import cv2
 from tqdm import tqdm
 
+from data_prep import renewal
 from data_prep.arguments import (
     beam_run,
     describe_list,
@@ -35,10 +36,12 @@ from data_prep.arguments import (
 )
 from data_prep.flow import FlowOptions
 from data_prep.sources.discover import frame_notes
+from data_prep.sources.layout import some
 from data_prep.video import read_details
-from data_prep.workers import alone, prepare_videos
+from data_prep.workers import alone, intermediate_files, make_directory, prepare_videos
 from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.data.records import dataset_directory
+from dystab_jax.runtime.disk import naming_full_disk
 from dystab_jax.runtime.huge_pages import restart_with_huge_pages
 from dystab_jax.runtime.paths import user_path
 
@@ -128,39 +131,76 @@ def prepare(
     target = dataset_directory(data_dir, dataset, name)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     work = data_dir / dataset / ".partial" / f"{name or dataset}-{digest}"
-    if target.exists() and not overwrite:
-        _check_finished(target, settings)
-        if work.is_dir():  # left by a run killed at its very end; or at work, with --overwrite
-            with contextlib.suppress(ValueError), alone(work):
-                _remove(work)
-        say(f"{target} is prepared already; --overwrite would do it again")
-        return target
+    found = _read_finished(target, settings) if target.exists() and not overwrite else None
+    if found is not None:
+        unknown = _why_not_compared(found, options.get("source"))
+        if unknown is not None:
+            return _leave(target, work, say, unknown)
 
     # Imported here: TFDS takes a second to import, and worker processes import this module.
     module = importlib.import_module(f"data_prep.datasets.{dataset}")
     plan = module.plan(**options)
     for note in (*plan.notes, *(frame_notes(plan.videos) if how.max_gap else ())):
         say(f"note: {note}")
+    kind = "images" if DATA_SETS[dataset].stills else "videos"
+    now = renewal.digests(plan, how)
+    if found is not None:
+        changes = renewal.compare(found["videos"], now)
+        if not changes:
+            return _leave(target, work, say)
+        say(f"{target}: the source has changed: {changes.describe(kind)}")
 
-    _make_directory(work)
-    with alone(work):
+    advice = "make room and run the same command again; videos that are done stay done"
+    with naming_full_disk(data_dir, advice), alone(work):
+        if found is not None:
+            paths = intermediate_files(plan.videos, work)
+            renewal.take_over(target, found, now, plan, how, paths, progress)
+        how.flow.check_weights()
         finished, bad = prepare_videos(plan.videos, how, work, jobs, progress, run)
         for path in finished.values() if how.max_gap else ():  # still images have no notes
             for note in read_details(path)["notes"]:
                 say(f"note: {note}")
         if bad and not (skip_bad and finished):
             raise BadVideosError(_describe(bad, finished, skip_bad))
-        for video, message in bad.items():
-            say(f"left out: {video}: {message}")
+        for names, message in _by_message(bad):
+            say(f"left out: {names}: {message}")
         staging = work / "staging"
         shutil.rmtree(staging, ignore_errors=True)
         written = _write(module, plan, finished, staging, name, progress)
-        report = settings | {"left_out": sorted(bad), "opencv": cv2.__version__}
+        report = settings | {
+            "left_out": sorted(bad),
+            "opencv": cv2.__version__,
+            "videos": now,
+        }
         (written / "preparation.json").write_text(json.dumps(report, indent=2))
         _move_into_place(written, target, work)
         _remove(work)
-    kind = "images" if DATA_SETS[dataset].stills else "videos"
     say(f"prepared {len(finished)} {kind} in {target}")
+    return target
+
+
+def _why_not_compared(found: dict[str, Any], source: Path | None) -> str | None:
+    """Returns what to say of a set that cannot be compared with its source; None where it can."""
+    if source is None:
+        return ""  # drawn: always the same
+    if not source.exists():
+        return f"{source} is not there any more; the prepared set is taken as it is"
+    if "videos" not in found:
+        return (
+            "prepared before files of the source were listed, so that changes of it cannot be "
+            "noticed; it is taken as it is"
+        )
+    return None
+
+
+def _leave(target: Path, work: Path, say: Callable[[str], None], note: str = "") -> Path:
+    """Leaves a prepared set as it is."""
+    if work.is_dir():  # left by a run killed at its very end; or at work, with --overwrite
+        with contextlib.suppress(ValueError), alone(work):
+            _remove(work)
+    if note:
+        say(f"note: {target}: {note}")
+    say(f"{target} is prepared already; --overwrite would do it again")
     return target
 
 
@@ -197,7 +237,8 @@ def _quiet(tfds: Any) -> Iterator[None]:
         absl.logging.set_verbosity(verbosity)
 
 
-def _check_finished(target: Path, settings: dict[str, Any]) -> None:
+def _read_finished(target: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Reads ``preparation.json``; ValueError where the set was prepared with other settings."""
     path = target / "preparation.json"
     try:
         found = json.loads(path.read_text())
@@ -216,6 +257,7 @@ def _check_finished(target: Path, settings: dict[str, Any]) -> None:
             f"{target} was prepared with other settings ({'; '.join(changed)}); use --overwrite to "
             "replace it, or another --data_dir or --name"
         )
+    return found
 
 
 def _remove(work: Path) -> None:
@@ -227,7 +269,7 @@ def _remove(work: Path) -> None:
 
 def _move_into_place(written: Path, target: Path, work: Path) -> None:
     """Renames the finished directory; an older one goes only when the new one is complete."""
-    _make_directory(target.parent)
+    make_directory(target.parent)
     replaced = work / "replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if target.exists():
@@ -237,7 +279,7 @@ def _move_into_place(written: Path, target: Path, work: Path) -> None:
 
 def _describe(bad: dict[str, str], finished: dict[str, Path], skip_bad: bool) -> str:
     lines = [f"{len(bad)} of {len(bad) + len(finished)} videos cannot be prepared:"]
-    lines += [f"  {name}: {message}" for name, message in bad.items()]
+    lines += [f"  {names}: {message}" for names, message in _by_message(bad)]
     if not finished:
         lines.append("nothing else is left to prepare")
     elif not skip_bad:
@@ -248,13 +290,15 @@ def _describe(bad: dict[str, str], finished: dict[str, Path], skip_bad: bool) ->
     return "\n".join(lines)
 
 
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be written: {error.strerror}; check --data_dir"
-        ) from error
+def _by_message(bad: dict[str, str]) -> list[tuple[str, str]]:
+    """Returns names of videos with what is wrong with all of them, each message once."""
+    grouped: dict[str, list[str]] = {}
+    for name, message in bad.items():
+        grouped.setdefault(message, []).append(name)
+    return [
+        (names[0] if len(names) == 1 else f"{len(names)} videos ({some(names)})", message)
+        for message, names in grouped.items()
+    ]
 
 
 def _speaker(progress: bool) -> Any:

@@ -162,12 +162,19 @@ def prepare_video(
     Raises:
       ValueError, FileNotFoundError: something is wrong with the video; names the file.
     """
+    with new_intermediate(target) as archive:
+        details = _write_frames(source, recipe, archive, on_frame)
+        archive.writestr(zipfile.ZipInfo("video.json"), json.dumps(details))
+
+
+@contextlib.contextmanager
+def new_intermediate(target: Path) -> Iterator[zipfile.ZipFile]:
+    """Gives an archive to be filled, which becomes the file if no error is raised."""
     # Workers of a cluster may have the same process number, and the same video.
     temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
-            details = _write_frames(source, recipe, archive, on_frame)
-            archive.writestr(zipfile.ZipInfo("video.json"), json.dumps(details))
+            yield archive
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -213,9 +220,14 @@ def _write_frames(
 
 def stamp(source: FrameSource, recipe: Recipe) -> dict[str, Any]:
     """Returns what must be unchanged for an intermediate file to be used again, as JSON."""
+    return made_from(source, recipe) | {"opencv": cv2.__version__}
+
+
+def made_from(source: FrameSource, recipe: Recipe) -> dict[str, Any]:
+    """Returns what changes when the files behind a video or its flow do, as JSON."""
     flow = recipe.flow.fingerprint(source.name, recipe.max_gap)
-    made_from = {} if flow is None else {"flow": flow}
-    return made_from | {"files": source.fingerprint(), "opencv": cv2.__version__}
+    files = {} if flow is None else {"flow": flow}
+    return files | {"files": source.fingerprint()}
 
 
 def read_details(intermediate: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Works through the videos of a data set: in parallel, resumable, no bad one harming another."""
 
 import contextlib
-import errno
 import fcntl
 import multiprocessing
 import os
@@ -9,7 +8,7 @@ import queue
 import signal
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -31,6 +30,7 @@ from data_prep.flow import NETWORKS
 from data_prep.sources.frames import FrameSource
 from data_prep.video import Recipe, prepare_video, read_details, stamp
 from dystab_jax.runtime.atomic_files import bounded
+from dystab_jax.runtime.disk import full_disk
 
 Results = Iterator[tuple[FrameSource, str | None]]
 """Each video as it ends, with what is wrong with it."""
@@ -62,9 +62,7 @@ def prepare_videos(
     Returns:
       Video name to intermediate file, and video name to what is wrong with it.
     """
-    paths = {
-        video.name: work / f"{bounded(quote(video.name, safe=''), 100)}.zip" for video in videos
-    }
+    paths = intermediate_files(videos, work)
     waiting = [video for video in videos if not _usable(paths[video.name], video, recipe)]
     bad: dict[str, str] = {}
     run = run or _choose(recipe, _count(jobs), len(waiting))
@@ -79,6 +77,13 @@ def prepare_videos(
     in_order = [video.name for video in videos]
     finished = {name: paths[name] for name in in_order if name not in bad}
     return finished, {name: bad[name] for name in in_order if name in bad}
+
+
+def intermediate_files(videos: Iterable[FrameSource], work: Path) -> dict[str, Path]:
+    """Returns video name to intermediate file in a directory."""
+    return {
+        video.name: work / f"{bounded(quote(video.name, safe=''), 100)}.zip" for video in videos
+    }
 
 
 def _choose(recipe: Recipe, jobs: int, videos: int) -> Runner:
@@ -240,7 +245,7 @@ def try_video(
     try:
         prepare_video(video, recipe, path, on_frame)
     except (ValueError, OSError, cv2.error) as error:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if full_disk(error):
             raise  # no fault of the video
         return str(error)
     return None
@@ -264,12 +269,44 @@ def _count(jobs: int | None) -> int:
 
 @contextlib.contextmanager
 def alone(work: Path) -> Iterator[None]:
-    """Keeps a second run of the same command out; the lock goes when the process does."""
-    with open(work / "lock", "w") as lock:
+    """Makes the directory and keeps a second run of the same command out of it.
+
+    The lock goes when the process does.
+
+    Raises:
+      ValueError: another run is at work there, or the directory cannot be made.
+    """
+    while True:
+        make_directory(work)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{work}: another run is preparing this data set; wait for it"
-            ) from error
-        yield
+            lock = open(work / "lock", "w")
+        except FileNotFoundError:
+            continue  # another run has ended just now, and removed the directory
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(
+                    f"{work}: another run is preparing this data set; wait for it"
+                ) from error
+            if _is_at(work / "lock", lock.fileno()):
+                yield
+                return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Checks that an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def make_directory(path: Path) -> None:
+    """Makes a directory and those above it; ValueError where that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be written: {error.strerror}; check --data_dir"
+        ) from error

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from dystab_jax.build import NETWORKS, Run, unpack
+from dystab_jax.build import NETWORKS, Run
 from dystab_jax.data import pipeline, records
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.refinement.crf import refine_frames
@@ -26,8 +26,7 @@ from dystab_jax.schedule import (
     LOOP,
     Bootstrap,
     Phase,
-    SelfTraining,
-    Supervised,
+    Sections,
     plan_refinements,
     schedule,
     step_of,
@@ -108,44 +107,7 @@ class _Data:
         return {"digest": hashlib.sha256(text.encode()).hexdigest(), "holds": self.describe()}
 
 
-@dataclass(frozen=True)
-class _Sections:
-    """Holds the sections of a config that say what is trained, and for how long."""
-
-    bootstrap: Bootstrap
-    self_training: SelfTraining
-    supervised: Supervised
-    augmentation: pipeline.Augmentation
-
-    @classmethod
-    def of(cls, config: ConfigDict) -> "_Sections":
-        """Reads and checks them.
-
-        Raises:
-          ValueError: a name or value is wrong, or two sections exclude each other.
-        """
-        for field in ("every", "checkpoint_every", "keep_checkpoints"):
-            if config.log[field] < 1:
-                raise ValueError(f"log.{field} is {config.log[field]}; expected 1 or more")
-        sections = cls(
-            unpack(Bootstrap, config.bootstrap, "bootstrap"),
-            unpack(SelfTraining, config.self_training, "self_training"),
-            unpack(Supervised, config.supervised, "supervised"),
-            unpack(pipeline.Augmentation, config.data.augmentation, "data.augmentation"),
-        )
-        if sections.self_training.data and sections.supervised.data:
-            raise ValueError(
-                "self_training.data and supervised.data are both given; both start from the end "
-                "of the loop, so train them in two workdirs"
-            )
-        if sections.supervised.data and not config.log.keep_phases:
-            raise ValueError(
-                "supervised.data needs log.keep_phases=True: the best of its checks is taken"
-            )
-        return sections
-
-
-def _open_data(config: ConfigDict, sections: _Sections) -> dict[str, _Data]:
+def _open_data(config: ConfigDict, sections: Sections) -> dict[str, _Data]:
     """Opens what each kind of phase visits.
 
     Raises:
@@ -168,7 +130,7 @@ def _open_data(config: ConfigDict, sections: _Sections) -> dict[str, _Data]:
     return opened
 
 
-def _schedule(sections: _Sections, data: dict[str, _Data], batch_size: int) -> tuple[Phase, ...]:
+def _schedule(sections: Sections, data: dict[str, _Data], batch_size: int) -> tuple[Phase, ...]:
     """Returns the phases of a run on these data."""
     refinements = []
     for name, kind in plan_refinements(sections.self_training, sections.supervised):
@@ -190,7 +152,7 @@ class Training:
         config = run.config
         self._run = run
         self._interruption = interruption
-        self._sections = _Sections.of(config)
+        self._sections = Sections.of(config)
         self._data = _open_data(config, self._sections)
         self.phases = _schedule(self._sections, self._data, config.data.batch_size)
 

@@ -127,6 +127,7 @@ class Predictor:
             by_video.setdefault(frame.video, []).append(frame)
         if not by_video:
             return
+        decoded.open()
         with ThreadPoolExecutor() as pool:
 
             def load(

@@ -4,6 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 
+from ml_collections import ConfigDict
+
+from dystab_jax.build import unpack
+from dystab_jax.data.pipeline import Augmentation
 from dystab_jax.refinement.crf import PRESETS
 from dystab_jax.steps import Steps
 
@@ -94,6 +98,43 @@ class Supervised:
                 "supervised.select is empty; name held-out frames with truth, such as "
                 "davis2016_labelled:select"
             )
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Holds the sections of a config that say what is trained, and for how long."""
+
+    bootstrap: Bootstrap
+    self_training: SelfTraining
+    supervised: Supervised
+    augmentation: Augmentation
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "Sections":
+        """Reads the sections and checks them.
+
+        Raises:
+          ValueError: a name or value is wrong, or two sections exclude each other.
+        """
+        for field in ("every", "checkpoint_every", "keep_checkpoints"):
+            if config.log[field] < 1:
+                raise ValueError(f"log.{field} is {config.log[field]}; expected 1 or more")
+        sections = cls(
+            unpack(Bootstrap, config.bootstrap, "bootstrap"),
+            unpack(SelfTraining, config.self_training, "self_training"),
+            unpack(Supervised, config.supervised, "supervised"),
+            unpack(Augmentation, config.data.augmentation, "data.augmentation"),
+        )
+        if sections.self_training.data and sections.supervised.data:
+            raise ValueError(
+                "self_training.data and supervised.data are both given; both start from the end "
+                "of the loop, so train them in two workdirs"
+            )
+        if sections.supervised.data and not config.log.keep_phases:
+            raise ValueError(
+                "supervised.data needs log.keep_phases=True: the best of its checks is taken"
+            )
+        return sections
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,17 @@ class FlowOptions:
         elif not self.weights.is_file():
             raise FileNotFoundError(f"{self.weights}: no such file; check --flow_weights")
 
+    def check_weights(self) -> None:
+        """Reads a network's checkpoint, so that a wrong one is reported once, not by each video.
+
+        What the network imports is so imported before threads share it.
+
+        Raises:
+          ValueError: it is not a checkpoint, or that of another network.
+        """
+        if self.estimator in NETWORKS:
+            make_estimator(self, "")
+
     def fingerprint(self, video: str, max_gap: int) -> str | None:
         """Returns what changes when the flow files of a video do; None where flow is estimated."""
         if self.estimator != "precomputed":

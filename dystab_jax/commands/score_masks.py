@@ -20,6 +20,7 @@ from dystab_jax.data.folders import composed
 from dystab_jax.evaluation.mask_folders import find_predictions, list_masks
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.truth_source import TruthSet, from_folder, from_records, read_list
+from dystab_jax.runtime.disk import replace_file
 from dystab_jax.runtime.paths import user_path
 
 HELP = """\
@@ -127,8 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             {("masks", arguments.crf): result},
             oracle=arguments.oracle,
         )
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(report, indent=1) + "\n")
+        replace_file(output, json.dumps(report, indent=1) + "\n")
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

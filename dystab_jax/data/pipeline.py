@@ -88,6 +88,10 @@ class Decoded:
         self._part_of = {_NAMES.get(part, part): part for part in self.parts}
         self._kept: dict[int, dict[str, np.ndarray | None]] = {}
 
+    def open(self) -> None:
+        """Opens the source's files; to be called before several threads read."""
+        self.source.open()
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -258,6 +262,7 @@ def training_batches(
     if batch_size % processes:
         raise ValueError(f"batch size {batch_size} is not a multiple of {processes} processes")
     share = batch_size // processes
+    decoded.open()
 
     def by_update(batch: Example) -> Example:
         return {name: a.reshape(updates, share, *a.shape[1:]) for name, a in batch.items()}

@@ -24,8 +24,10 @@ without reading them. Each record holds
 ==================  ================================================================================
 """
 
+import contextlib
 import json
 import re
+import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +38,7 @@ import numpy as np
 
 from dystab_jax.data.datasets import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
+from dystab_jax.data.file_digest import digest_of_samples
 from dystab_jax.data.mask_files import decode_mask, decode_regions
 from dystab_jax.runtime.paths import user_path
 
@@ -46,13 +49,11 @@ PARTS = ("image", *FLOW_FIELDS, *TRUTH_FIELDS)
 """Fields that are stored as images."""
 TEXT_FIELDS = ("video", "frame_name", "group", "estimator")
 NUMBER_FIELDS = ("frame", "gap", "height", "width")
+_OPENING = threading.Lock()
 
 
 class Key(NamedTuple):
-    """Names the pair that a record holds: frames ``frame`` and ``frame + gap`` of ``video``.
-
-    Of a still image, frame and gap are 0.
-    """
+    """Names the pair that a record holds: frames ``frame`` and ``frame + gap``; 0, 0 of images."""
 
     video: str
     frame: int
@@ -115,8 +116,8 @@ def _text(value: str | bytes) -> str:
 class RecordSource(Sequence):
     """Gives random access to the records of one split of one prepared data set.
 
-    Files are opened at the first access. A source can be pickled, so Grain's worker processes can
-    have it; they open the files anew.
+    Files are opened by ``open``, to be called before several threads read, or else at the first
+    access. A source can be pickled, so Grain's worker processes can have it; they open files anew.
 
     Attributes:
       spec: "movers:train", "davis2016:val", "folder/NAME:train".
@@ -139,7 +140,23 @@ class RecordSource(Sequence):
                 self.keys.append(Key(video["video"], frame, gap))
                 self.groups.append(video["groups"][frame])
                 self.frame_names.append(video["frame_names"][frame])
-        self._records = None
+        self._records: Sequence | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_records": None}
+
+    def open(self) -> None:
+        """Opens the files, once; ValueError where they hold other records than the index names."""
+        # One lock for all: threads that import the same packages at once can wait for ever.
+        with _OPENING:
+            if self._records is None:
+                self._records = self._open()
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the spec with a digest that changes when the records do, without reading all."""
+        files = sorted(self.directory.glob(f"*-{stored_split(self.split)}.array_record*"))
+        files.append(self.directory / f"index-{self.split}.json")
+        return {self.spec: digest_of_samples(files)}
 
     @property
     def has_flow(self) -> bool:
@@ -158,7 +175,7 @@ class RecordSource(Sequence):
         """
         position = range(len(self))[position]
         if self._records is None:
-            self._records = self._open()
+            self.open()
         try:
             record = self._records[position]
         except Exception as error:  # array_record, protobuf and TFDS each raise their own
@@ -187,6 +204,9 @@ class RecordSource(Sequence):
                 f"{self.spec}: {self.directory} holds {len(records)} records, its index names "
                 f"{len(self)}. {_REPREPARE}"
             )
+        # The first one read imports what decodes it. Damage is reported where it is asked for.
+        with contextlib.suppress(Exception):
+            records[0]
         return records
 
 
@@ -220,6 +240,15 @@ class JoinedSource(Sequence):
         self.groups = [group for part in parts for group in part.groups]
         self.frame_names = [name for part in parts for name in part.frame_names]
         self._ends = np.cumsum([len(part) for part in parts])
+
+    def open(self) -> None:
+        """Opens the files of all parts; see `RecordSource.open`."""
+        for part in self.parts:
+            part.open()
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the digest of each part by its spec; see `RecordSource.fingerprint`."""
+        return {part.spec: part.fingerprint()[part.spec] for part in self.parts}
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -5,6 +5,7 @@ agrees, weighted by Gaussians of distance in place and colour, with all other pi
 free gain: it sharpens maps that are nearly right and can ruin coarse ones; score with and without.
 """
 
+import importlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -261,6 +262,8 @@ def refine_frames(
     _check_names(preset, backend)
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; it must be at least 1")
+    if backend == "jax":
+        importlib.import_module("dystab_jax.refinement.crf_jax")  # before threads do it at once
     return _refine_frames(iter(frames), preset, jobs, backend)
 
 

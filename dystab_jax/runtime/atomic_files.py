@@ -1,10 +1,10 @@
 """Writes files so that a kill leaves the old one or the new one, under names of any length."""
 
 import hashlib
-import os
 from pathlib import Path
 
 from dystab_jax.runtime import processes
+from dystab_jax.runtime.disk import replace_file
 
 
 def write_whole(path: Path, data: bytes | str, everyone: bool = False) -> None:
@@ -19,15 +19,8 @@ def write_whole(path: Path, data: bytes | str, everyone: bool = False) -> None:
     Raises:
       OSError: it cannot be written.
     """
-    if not (everyone or processes.is_first()):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{bounded(path.name)}.{processes.index()}.{os.getpid()}")
-    try:
-        partial.write_bytes(data.encode() if isinstance(data, str) else data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    if everyone or processes.is_first():
+        replace_file(path, data)
 
 
 def bounded(name: str, most: int = 200) -> str:

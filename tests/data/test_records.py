@@ -1,9 +1,12 @@
 """The record: flow coding, decoding with clear errors, opening by name, damage."""
 
+import json
 import pickle
 import re
+import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -188,6 +191,92 @@ def test_source_travels_to_other_processes_and_threads(data_dir):
     fresh = records.open_source(data_dir, "folder/tiny:train+folder/tiny:val")
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(fresh.__getitem__, range(len(fresh)))) == here
+
+
+MANY_THREADS = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from dystab_jax.data import records
+
+sys.setswitchinterval(1e-6)
+source = records.open_source(sys.argv[1], "folder/tiny:train+folder/tiny:val")
+imported = []
+real = records.RecordSource._open
+def counted(self):
+    imported.append("tensorflow_datasets" in sys.modules)
+    return real(self)
+records.RecordSource._open = counted
+start = threading.Barrier(16)
+def read(number):
+    start.wait()
+    return source[number * 5 % len(source)]["video"]
+with ThreadPoolExecutor(16) as threads:
+    found = list(threads.map(read, range(16)))
+assert len(found) == 16 and imported == [False, True], imported
+"""
+
+
+def test_threads_that_come_at_once_open_a_source_once(data_dir):
+    # In a process of its own: only the first opening of a process imports.
+    for _ in range(2):
+        command = [sys.executable, "-c", MANY_THREADS, str(data_dir)]
+        subprocess.run(command, check=True, timeout=120)
+
+
+def test_threads_open_many_fresh_sources_once_each(data_dir, monkeypatch):
+    opened = []
+    real = records.RecordSource._open
+    monkeypatch.setattr(
+        records.RecordSource, "_open", lambda self: opened.append(self) or real(self)
+    )
+    for round_ in range(1, 21):
+        source = records.open_source(data_dir, "folder/tiny:train")
+        start = threading.Barrier(8)
+
+        def read(number, source=source, start=start):
+            start.wait(timeout=60)
+            return source[number]["video"]
+
+        with ThreadPoolExecutor(8) as threads:
+            assert len(list(threads.map(read, range(8)))) == 8
+        assert len(opened) == round_
+
+
+def test_fingerprint_changes_with_the_records_alone(data_dir, tmp_path):
+    source = records.open_source(data_dir, "folder/tiny:train")
+    before = source.fingerprint()
+    assert json.loads(json.dumps(before)) == before and list(before) == ["folder/tiny:train"]
+    copied = tmp_path / "folder/tiny"
+    shutil.copytree(data_dir / "folder/tiny", copied)
+    assert records.open_source(tmp_path, "folder/tiny:train").fingerprint() == before
+    joined = records.open_source(tmp_path, "folder/tiny:train+folder/tiny:val").fingerprint()
+    assert joined.keys() == {"folder/tiny:train", "folder/tiny:val"}
+    assert joined["folder/tiny:train"] == before["folder/tiny:train"]
+    changed = records.open_source(tmp_path, "folder/tiny:train")
+    for path in (*copied.rglob("index-train.json"), *copied.rglob("*train.array_record*")):
+        kept = path.read_bytes()
+        for data in (kept + b" ", kept[:-9] + b"x" + kept[-8:], b"y" + kept[1:]):
+            path.write_bytes(data)
+            assert changed.fingerprint() != before
+        path.write_bytes(kept)
+        assert changed.fingerprint() == before
+
+
+def test_fingerprint_of_other_frames_differs(tmp_path):
+    found = []
+    for seed in (0, 1):
+        write_frames(tmp_path / f"videos{seed}" / "a", sliding_texture(3, seed=seed))
+        data = tmp_path / f"data{seed}"
+        prepare(
+            dataset="folder",
+            name="x",
+            source=tmp_path / f"videos{seed}",
+            data_dir=data,
+            jobs=1,
+            progress=False,
+        )
+        found.append(records.open_source(data, "folder/x:train").fingerprint())
+    assert found[0] != found[1]
 
 
 def test_grain_reads_it(data_dir):

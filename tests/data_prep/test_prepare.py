@@ -23,7 +23,7 @@ from data_prep import prepare as prepare_module
 from data_prep.datasets.fbms59 import RegionFile
 from data_prep.datasets.segtrackv2 import ObjectFiles
 from data_prep.datasets.stills import GreyFile
-from data_prep.flow import FlowOptions
+from data_prep.flow import NETWORKS, FlowOptions
 from data_prep.flow.dis import Dis
 from data_prep.prepare import BadVideosError, main
 from data_prep.sources.frames import Frame, ImageFiles
@@ -31,6 +31,7 @@ from data_prep.sources.truth import IndexFile, MaskFile
 from data_prep.video import Recipe, prepare_video, read_details
 from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.data.records import decode_record, open_source
+from dystab_jax.runtime.disk import FullDiskError
 from tests.support.tiny_sets import count_videos, prepare_here, write_davis
 from tests.support.tiny_videos import (
     files_of,
@@ -490,13 +491,62 @@ def test_nothing_good_at_all(tmp_path):
         prepare_here(tmp_path / "videos", tmp_path / "data", skip_bad=True)
 
 
-def test_full_disk_is_no_fault_of_the_video(videos, tmp_path, monkeypatch):
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize(
+    ("module", "name", "error"),
+    [
+        (workers, "prepare_video", OSError(errno.ENOSPC, "No space left on device")),
+        (workers, "prepare_video", OSError(errno.EDQUOT, "Disk quota exceeded")),
+        (video, "encode_flow", OSError(errno.ENOSPC, "No space left on device")),
+        (builder, "ArrayRecordWriter", RuntimeError("write() failed: No space left on device")),
+        (builder.RecordsBuilder, "_write_index", OSError(errno.ENOSPC, "No space left on device")),
+    ],
+)
+def test_full_disk_is_no_fault_of_the_video(videos, tmp_path, monkeypatch, module, name, error):
+    reference = files_of(prepare_here(videos, tmp_path / "reference"))
 
-    monkeypatch.setattr(workers, "prepare_video", full)
-    with pytest.raises(OSError, match="No space left"):
-        prepare_here(videos, tmp_path / "data", skip_bad=True)
+    def full(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, full)
+        with pytest.raises(FullDiskError) as raised:
+            prepare_here(videos, tmp_path / "data", skip_bad=True)
+    reason = "the disk quota is used up" if "quota" in str(error) else "the disk is full"
+    expected = f"{tmp_path / 'data'}: {reason}; make room and run the same command again"
+    assert str(raised.value).startswith(expected)
+    assert not (tmp_path / "data/folder/set").exists()
+    assert files_of(prepare_here(videos, tmp_path / "data")) == reference
+
+
+def test_other_errors_of_writing_records_end_in_one_line(videos, tmp_path, monkeypatch, capsys):
+    def broken(path, options):
+        raise RuntimeError(f"write() failed: Input/output error; writing {path}")
+
+    monkeypatch.setattr(builder, "ArrayRecordWriter", broken)
+    options = ["--dataset=folder", f"--data_dir={tmp_path / 'data'}", f"--source={videos}"]
+    assert main([*options, "--jobs=1"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: write() failed: Input/output error; writing")
+
+
+@pytest.mark.parametrize("flow", NETWORKS)
+def test_wrong_checkpoint_is_named_once_before_any_work(videos, tmp_path, capsys, flow):
+    weights = tmp_path / "weights.pth"
+    weights.write_text("<!DOCTYPE html>")
+    options = ["--dataset=folder", f"--data_dir={tmp_path / 'data'}", f"--source={videos}"]
+    assert main([*options, f"--flow={flow}", f"--flow_weights={weights}", "--jobs=1"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("weights.pth") == 1 and said.startswith("error: ")
+
+
+def test_what_is_wrong_with_many_videos_is_said_once(videos, tmp_path, monkeypatch):
+    def failed(source, *args):
+        raise ValueError("no such thing" if source.name != "c" else "another thing")
+
+    monkeypatch.setattr(workers, "prepare_video", failed)
+    with pytest.raises(BadVideosError) as error:
+        prepare_here(videos, tmp_path / "data")
+    assert "  2 videos (a b): no such thing\n  c: another thing\n" in str(error.value)
 
 
 def _die(video, recipe, path):

@@ -183,4 +183,5 @@ def _write_intermediate(
         details["estimator"] = record["estimator"].decode()
         details["masked"].sort()
         details["stamp"] = stamp(video, recipe)
+        details["notes"] = []  # said when it was prepared
         archive.writestr(zipfile.ZipInfo("video.json"), json.dumps(details))

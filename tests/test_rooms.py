@@ -44,6 +44,7 @@ GROUND_FLOOR = {
     "dystab_jax.data.resize",
     "dystab_jax.networks.torch_files",
     "dystab_jax.runtime.atomic_files",
+    "dystab_jax.runtime.disk",
     "dystab_jax.runtime.huge_pages",
 }
 """All that data_prep may know: what a record holds, and files. Nothing of the method."""

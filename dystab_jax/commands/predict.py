@@ -28,6 +28,7 @@ from dystab_jax.data import mask_files
 from dystab_jax.data.resize import resize_flow, resize_image
 from dystab_jax.refinement import crf
 from dystab_jax.report import pictures
+from dystab_jax.runtime.disk import naming_full_disk
 from dystab_jax.state import Variables
 
 MAX_GAP = 3
@@ -277,7 +278,8 @@ def _write(path: Path, data: bytes) -> None:
 @contextmanager
 def _staging(output: Path) -> Iterator[Path]:
     """Makes a hidden folder beside the results, gone at the end whatever happens."""
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as name:
+    staging = tempfile.TemporaryDirectory(prefix=".partial-", dir=output)
+    with naming_full_disk(output), staging as name:
         yield Path(name)
 
 

@@ -17,8 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -56,18 +58,23 @@ class Command:
       data_dir: with the drawn videos.
       workdir: of the run.
       cache: of compiled programs, so that starting does not take minutes.
+      settings: fields of the config.
+      mode: of ``run.py``.
     """
 
     data_dir: Path
     workdir: Path
     cache: Path
+    settings: Mapping[str, Any] = field(default_factory=lambda: SETTINGS)
+    mode: str = "train"
 
     def start(self) -> subprocess.Popen:
         """Starts it in a process group of its own; what it prints goes to WORKDIR.log."""
-        flags = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
-        command = [sys.executable, "run.py", "--config=configs/demo.py", *flags]
-        command += [f"--workdir={self.workdir}", f"--config.data.dir={self.data_dir}"]
+        flags = [f"--config.{name}={value}" for name, value in self.settings.items()]
+        command = [sys.executable, "run.py", "--config=configs/demo.py", f"--mode={self.mode}"]
+        command += [*flags, f"--workdir={self.workdir}", f"--config.data.dir={self.data_dir}"]
         cache = {
+            "PYTHONFAULTHANDLER": "1",  # SIGABRT leaves in the log where each thread was
             "JAX_COMPILATION_CACHE_DIR": str(self.cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         }
@@ -187,14 +194,17 @@ def _arrays(folder: Path) -> dict[str, np.ndarray]:
 
 
 def draw(source: Path, data_dir: Path) -> None:
-    """Prepares a few drawn videos as ``folder/drawn:train``."""
+    """Prepares a few drawn videos as ``folder/drawn:train``, with their truth as ``:val``."""
+    masks = source.with_name(f"{source.name}-masks")
     for number in range(VIDEOS):
         video = draw_video("train", number, frames=FRAMES, height=HEIGHT, width=WIDTH)
         folder = source / f"video-{number}"
         folder.mkdir(parents=True)
-        for index, frame in enumerate(video.frames):
+        (masks / folder.name).mkdir(parents=True)
+        for index, (frame, mask) in enumerate(zip(video.frames, video.masks, strict=True)):
             cv2.imwrite(str(folder / f"{index:05d}.png"), frame[..., ::-1])
-    prepare(dataset="folder", name="drawn", source=source, data_dir=data_dir, jobs=1)
+            cv2.imwrite(str(masks / folder.name / f"{index:05d}.png"), 255 * mask)
+    prepare(dataset="folder", name="drawn", source=source, masks=masks, data_dir=data_dir, jobs=1)
 
 
 def main(argv: list[str] | None = None) -> None:

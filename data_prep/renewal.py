@@ -62,7 +62,11 @@ def digests(plan: Plan, recipe: Recipe) -> dict[str, str]:
             splits[name].append(split)
     found = {}
     for video in plan.videos:
-        text = json.dumps([made_from(video, recipe), sorted(splits[video.name])], sort_keys=True)
+        try:
+            files: Any = made_from(video, recipe)
+        except (ValueError, OSError) as error:  # reported when the video is prepared
+            files = str(error)
+        text = json.dumps([files, sorted(splits[video.name])], sort_keys=True)
         found[video.name] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return found
 

@@ -47,6 +47,7 @@ GROUND_FLOOR = {
     "dystab_jax.data.text_files",
     "dystab_jax.networks.torch_files",
     "dystab_jax.runtime.atomic_files",
+    "dystab_jax.runtime.disk",
     "dystab_jax.runtime.huge_pages",
     "dystab_jax.runtime.paths",
 }

@@ -24,6 +24,7 @@ from dystab_jax.data.resize import resize_flow, resize_image
 from dystab_jax.refinement import crf
 from dystab_jax.report import pictures
 from dystab_jax.runtime.atomic_files import bounded
+from dystab_jax.runtime.disk import naming_full_disk
 from dystab_jax.state import Variables
 
 MAX_GAP = 3
@@ -284,7 +285,8 @@ def _write(path: Path, data: bytes) -> None:
 @contextmanager
 def _staging(output: Path) -> Iterator[Path]:
     """Makes a hidden folder beside the results, gone at the end whatever happens."""
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as name:
+    staging = tempfile.TemporaryDirectory(prefix=".partial-", dir=output)
+    with naming_full_disk(output), staging as name:
         yield Path(name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dystab_jax import masks
+from dystab_jax import inference
 from dystab_jax.bootstrap import map_phase
 from dystab_jax.build import NETWORKS, Run, unpack
 from dystab_jax.commands.compile_ahead import training_batch
@@ -134,7 +134,7 @@ class Ours:
         )
         margin = self.run.config.loss.margin
         trusts = video.confidence_phi, video.confidence_chi
-        return masks.fuse(video.phi, video.chi, *trusts, margin=margin)
+        return inference.fuse_masks(video.phi, video.chi, *trusts, margin=margin)
 
 
 class Theirs:

@@ -1,5 +1,6 @@
-"""Masks and confidences of whole videos: what pseudo-labels, evaluation and prediction share."""
+"""Predicts masks and confidences of whole videos, and weighs φ and χ."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,12 +9,26 @@ from typing import TypeVar
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Float, UInt8
 
-from dystab_jax import masks
+from dystab_jax import object_choice
 from dystab_jax.data.pipeline import Decoded, TrainingFrame
+from dystab_jax.object_choice import Masks, Shares, select_samples
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.state import Variables
 from dystab_jax.steps import Steps
+
+FUSIONS = {
+    "geometric": lambda phi, chi: (phi * chi) ** 0.5,
+    "product": lambda phi, chi: phi * chi,
+    "mean": lambda phi, chi: (phi + chi) / 2,
+    "dynamic": lambda phi, chi: phi,
+    "static": lambda phi, chi: chi,
+}
+COMBINING = ("geometric", "product", "mean")
+MODES = (*FUSIONS, "weighted")
+TRUST = ("loss_a", "none")
+
 
 T = TypeVar("T")
 
@@ -86,7 +101,8 @@ class Predictor:
         owners = np.array([frame for frame, _ in pairs])
         flows = np.stack([flow for _, flow in pairs])
         raw = self._run(self._dynamic, variables["phi"], {"flow": flows})
-        canonical = (masks.canonicalise_sequence if vote else masks.canonicalise)(raw)[0]
+        choose = object_choice.canonicalise_sequence if vote else object_choice.canonicalise
+        canonical = choose(raw)[0]
         phi = np.stack([np.asarray(canonical)[owners == t].mean(0) for t in range(len(frames))])
         chi = self.static(variables["chi"], images)
         measured = {
@@ -182,7 +198,7 @@ def fuse(
     prediction: VideoPrediction, fusion: str, trust: str, margin: float
 ) -> dict[str, np.ndarray]:
     """Returns soft maps [T, h, w, 1] of φ, χ and both fused, by the names of the models."""
-    fused = masks.fuse(
+    fused = fuse_masks(
         prediction.phi,
         prediction.chi,
         prediction.confidence_phi,
@@ -192,3 +208,72 @@ def fuse(
         margin=margin,
     )
     return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}
+
+
+def fuse_masks(
+    phi: Masks,
+    chi: Masks,
+    loss_a_phi: Shares | None = None,
+    loss_a_chi: Shares | None = None,
+    mode: str = "weighted",
+    trust: str = "loss_a",
+    margin: float = 0.2,
+) -> Masks:
+    """Combines what the dynamic and the static model predict for the same frames.
+
+    Modes: `weighted` w φ + (1 - w) χ with w = sigmoid((L_A(φ) - L_A(χ) - δ) / δ), so that each
+    frame listens to φ where its mask explains the flow better, as in Eq. (7), and to χ where the
+    flow says little; `geometric` sqrt(φ χ), `product` φ χ, `mean` (φ + χ) / 2, `dynamic` φ,
+    `static` χ.
+    The geometric mean is not normalised between object and background: sqrt(φχ) against
+    sqrt((1-φ)(1-χ)) exceeds one half exactly where φ + χ > 1, so its masks would be those of
+    `mean`. As it stands, a model that is undecided (one half) leaves the decision to the other,
+    and one that is sure of background (0) vetoes; a product needs both to be sure.
+
+    Args:
+      phi: masks of φ after the border rule.
+      chi: masks of χ.
+      loss_a_phi: Eq. (3) of φ's masks; greater means that the flow inside is harder to inpaint.
+      loss_a_chi: Eq. (3) of χ's masks.
+      mode: see above.
+      trust: `loss_a`: geometric, product and mean take χ alone for samples with
+        loss_a_chi > loss_a_phi; `none`: they combine always and need no losses.
+      margin: δ of Eq. (7), for `weighted`; 0 means the limit: the model of the greater L_A alone,
+        and w = sigmoid(-1) where they tie, as for any δ.
+
+    Returns:
+      The fused masks, in [0, 1].
+
+    Raises:
+      ValueError: unknown mode or trust, shapes differ, or losses are missing.
+    """
+    for name, value, accepted in (("mode", mode, MODES), ("trust", trust, TRUST)):
+        if value not in accepted:
+            raise ValueError(f"fusion {name} {value!r} is unknown; there are {', '.join(accepted)}")
+    if phi.shape != chi.shape:
+        raise ValueError(f"masks of phi {phi.shape} and chi {chi.shape} differ; resize one first")
+    uses_losses = mode == "weighted" or (mode in COMBINING and trust == "loss_a")
+    if uses_losses and (loss_a_phi is None or loss_a_chi is None):
+        raise ValueError(
+            f"fusion {mode!r} with trust={trust!r} needs loss_a_phi and loss_a_chi, one value per "
+            "sample; give both, or use mode='mean' with trust='none'"
+        )
+    if mode == "weighted":
+        weight = _trust_in_phi(loss_a_phi, loss_a_chi, margin)[:, None, None, None]
+        return weight * phi + (1 - weight) * chi
+    fused = FUSIONS[mode](phi, chi)
+    return select_samples(loss_a_chi > loss_a_phi, chi, fused) if uses_losses else fused
+
+
+def threshold(maps: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Returns hard masks {0, 1}: 1 where the map is greater than one half."""
+    return (maps > 0.5).astype(np.uint8)
+
+
+def _trust_in_phi(loss_a_phi: Shares, loss_a_chi: Shares, margin: float) -> Shares:
+    """Computes w of the mode `weighted` of `fuse_masks`."""
+    library = loss_a_phi.__array_namespace__()
+    if margin:
+        return 1 / (1 + library.exp((loss_a_chi + margin - loss_a_phi) / margin))
+    ahead = library.sign(loss_a_phi - loss_a_chi)
+    return library.where(ahead == 0, 1 / (1 + math.e), (ahead + 1) / 2).astype(loss_a_phi.dtype)

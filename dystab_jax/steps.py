@@ -16,7 +16,8 @@ from dystab_jax import losses
 from dystab_jax.array_types import Flow, Image, Mask, PerSample
 from dystab_jax.flow_ops import normalise_flow
 from dystab_jax.losses import LossOptions
-from dystab_jax.masks import canonicalise, draw_ellipses
+from dystab_jax.networks.inpainter import draw_ellipses
+from dystab_jax.object_choice import canonicalise
 from dystab_jax.runtime.parallel import AXIS
 from dystab_jax.state import Learner, State, Trainable, Variables
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from dystab_jax import masks
+from dystab_jax import object_choice
 from dystab_jax.data import pipeline, records
 from dystab_jax.inference import Predictor
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
@@ -124,7 +124,7 @@ def test_labels_are_what_the_networks_predict(made):
             images[number] = np.stack([example["image"] for example in examples])
         raw = [np.asarray(dynamic(state.phi.average, {"flow": flows[n]})) for n in members]
         # One decision on the object for the whole video.
-        flipped = np.mean([masks.border_share(mask) for mask in raw]) > 0.5
+        flipped = np.mean([object_choice.border_share(mask) for mask in raw]) > 0.5
         for number, mask in zip(members, raw, strict=True):
             phi = (1 - mask if flipped else mask).mean(0) > 0.5
             # From χ′, neither from χ nor from its average.
@@ -178,8 +178,8 @@ def test_votes_and_flows_are_those_asked_for(made):
     np.testing.assert_array_equal(one.flows, first)
     assert np.abs(one.phi - two.phi).max() > 0.01
     # Without a vote, no frame's mask covers most of the border; with one, the video's mean.
-    assert (masks.border_share(one.phi) <= 0.5).all()
-    assert masks.border_share(predicted(True, 1).phi).mean() <= 0.5
+    assert (object_choice.border_share(one.phi) <= 0.5).all()
+    assert object_choice.border_share(predicted(True, 1).phi).mean() <= 0.5
 
 
 def test_self_training_does_not_learn_objects_that_the_crf_invents():

@@ -18,7 +18,7 @@ PAPER = {
     "flow_ops",
     "inference",
     "losses",
-    "masks",
+    "object_choice",
     "schedule",
     "pseudo_labels",
     "state",

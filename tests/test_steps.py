@@ -12,7 +12,8 @@ import pytest
 from dystab_jax import losses
 from dystab_jax.flow_ops import normalise_flow
 from dystab_jax.losses import LossOptions
-from dystab_jax.masks import canonicalise, draw_ellipses
+from dystab_jax.networks.inpainter import draw_ellipses
+from dystab_jax.object_choice import canonicalise
 from dystab_jax.runtime import parallel
 from dystab_jax.state import Trainable, parameter_count
 from dystab_jax.steps import object_probability, to_image

@@ -1,4 +1,4 @@
-"""DyStaB's losses and masks in PyTorch, as `dystab_jax.losses` and `dystab_jax.masks` have them."""
+"""DyStaB's losses and masks in PyTorch, as `losses` and `object_choice` have them."""
 
 import torch
 from torch.nn import functional

@@ -16,10 +16,10 @@ from data_prep.sources.discover import frame_notes, left_out, list_images, list_
 from data_prep.sources.frames import IMAGE_ENDINGS, FrameSource, read_image
 from data_prep.sources.video_files import VIDEO_ENDINGS, VideoFile
 from data_prep.video import Recipe, read_with_flow
-from dystab_jax import inference, masks
+from dystab_jax import inference
 from dystab_jax.build import Run
 from dystab_jax.commands.overlay_video import OverlayVideo, frames_per_second
-from dystab_jax.data import mask_files
+from dystab_jax.data import mask_files, resize
 from dystab_jax.data.resize import resize_flow, resize_image
 from dystab_jax.refinement import crf
 from dystab_jax.report import pictures
@@ -137,7 +137,7 @@ def _predict_image(
     run: Run, variables: dict[str, Variables], path: Path, output: Path
 ) -> list[Path]:
     image, _ = read_image(path)
-    mask = masks.threshold(_still(run, variables, image))
+    mask = inference.threshold(_still(run, variables, image))
     with _staging(output) as staging:
         _write(staging / f"{path.stem}.png", mask_files.encode_mask(mask))
         overlay = _as_jpeg(pictures.overlay(image, mask))
@@ -162,7 +162,7 @@ def _predict_video(
                 for name, time, encoded, probability in zip(
                     piece.names, piece.times, piece.encoded, refined, strict=True
                 ):
-                    image, mask = _decode(encoded), masks.threshold(probability)
+                    image, mask = _decode(encoded), inference.threshold(probability)
                     _write(staging / "masks" / f"{name}.png", mask_files.encode_mask(mask))
                     picture = pictures.overlay(image, mask)
                     overlay.write(picture, time)
@@ -175,7 +175,7 @@ def _still(run: Run, variables: dict[str, Variables], image: np.ndarray) -> np.n
     """Returns the soft map [H, W] of an image by itself at native size, after its CRF."""
     small = resize_image(image, tuple(run.config.data.still_size))
     soft = run.predictor.static(variables["chi"], small[None])
-    native, options = masks.upsample(soft[0], image.shape[:2])[..., 0], run.config.eval
+    native, options = resize.upsample(soft[0], image.shape[:2])[..., 0], run.config.eval
     return crf.refine(image, native, options.still_crf, options.crf_backend)
 
 
@@ -193,7 +193,7 @@ def _refine(run: Run, encoded: Sequence[bytes], soft: np.ndarray) -> Iterator[np
     """Yields soft maps [H, W] at native size, after the CRF that ``eval.crf`` names."""
     options = run.config.eval
     pairs = (
-        (image, masks.upsample(soft_map, image.shape[:2])[..., 0])
+        (image, resize.upsample(soft_map, image.shape[:2])[..., 0])
         for image, soft_map in zip(map(_decode, encoded), soft, strict=True)
     )
     return crf.refine_frames(pairs, options.crf, options.jobs, options.crf_backend)

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from dystab_jax.array_types import Picture
 
@@ -48,3 +48,26 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (size[1], size[0]), interpolation=method)
+
+
+def upsample(
+    maps: Float[np.ndarray, "*frames h w 1"], size: tuple[int, int]
+) -> Float[np.ndarray, "*frames H W 1"]:
+    """Resizes soft maps bilinearly; to be thresholded afterwards, not before.
+
+    Pixels are squares with centres at half-integers (output pixel i samples (i + ½)·h/H - ½, edges
+    repeated), as in OpenCV and `jax.image.resize`; shrinking does not smooth.
+
+    Args:
+      maps: [h, w, 1] or [T, h, w, 1], in [0, 1].
+      size: height and width of the result, pixels.
+
+    Returns:
+      float32 maps of that size, in [0, 1].
+    """
+    height, width = size
+    frames = np.asarray(maps, np.float32).reshape(-1, *maps.shape[-3:-1])
+    resized = np.empty((len(frames), height, width), np.float32)
+    for frame, out in zip(frames, resized, strict=True):
+        out[:] = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(*maps.shape[:-3], height, width, 1)

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from dystab_jax import masks
+from dystab_jax import inference
 from dystab_jax.data import records
 from dystab_jax.data.datasets import DATA_SETS
 from dystab_jax.evaluation.protocols import registry
@@ -27,8 +27,8 @@ def check(config: ConfigDict) -> None:
         "crf": crf.PRESETS,
         "still_crf": crf.PRESETS,
         "crf_backend": crf.BACKENDS,
-        "fusion": masks.MODES,
-        "trust": masks.TRUST,
+        "fusion": inference.MODES,
+        "trust": inference.TRUST,
     }
     for name, values in accepted.items():
         if options[name] not in values:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dystab_jax import masks
+from dystab_jax import inference
 from dystab_jax.data import pipeline, records, resize
 from dystab_jax.evaluation.protocols.base import LazyArray, Video, as_array
 from dystab_jax.inference import VideoPrediction
@@ -35,7 +35,7 @@ class Sample:
     frame: str
     image: np.ndarray
     flow: np.ndarray | None
-    masks: dict[str, np.ndarray]
+    object_choice: dict[str, np.ndarray]
     confidence_phi: float | None = None
     confidence_chi: float | None = None
     refined: Mapping[str, str] = field(default_factory=dict)
@@ -125,7 +125,7 @@ def make_sample(
     image = resize.fit_width(read.image(t), PICTURE_WIDTH)
     shown = {}
     for (model, _), maps in rows.items():
-        mask = masks.threshold(as_array(maps[t]))
+        mask = inference.threshold(as_array(maps[t]))
         shown[model] = resize.fit_mask(mask, image.shape[:2])
     refined = {model: crf for model, crf in rows if crf != "none"}
     shown["truth"] = resize.fit_mask(read.mask(t), image.shape[:2])

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from ml_collections import ConfigDict
 
-from dystab_jax import masks
+from dystab_jax import object_choice
 from dystab_jax.build import Run
 from dystab_jax.data import pipeline, resize
 from dystab_jax.evaluation.protocols.base import LazyArray, Video, as_array
@@ -145,9 +145,9 @@ def _ask_the_truth(prediction: VideoPrediction, read: Reader) -> VideoPrediction
     """With ``eval.oracle``: truth chooses in every frame which of φ's regions is the object."""
     size = prediction.phi.shape[1:3]
     truth = [resize.fit_mask(read.mask(t), size) for t in range(len(prediction.frames))]
-    phi, _ = masks.oracle_channel(prediction.phi, np.stack(truth)[..., None])
+    phi, _ = object_choice.oracle_channel(prediction.phi, np.stack(truth)[..., None])
     return dataclasses.replace(prediction, phi=phi)
 
 
 def _at_size(soft_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return masks.upsample(soft_map, size)[..., 0]
+    return resize.upsample(soft_map, size)[..., 0]

@@ -143,3 +143,20 @@ class Inpainter(nn.Module):
         last = _Conv(3, kernel_init=nn.initializers.zeros, dtype=jnp.float32)(x)
         last = jax.image.resize(last, (*mask.shape[:3], 3), "bilinear")
         return last[..., :1], last[..., 1:]
+
+
+def draw_ellipses(
+    ellipse: Float[jax.Array, "B 5"], height: int, width: int
+) -> Float[jax.Array, "B H W 1"]:
+    """Draws filled ellipses, masks of 0 and 1.
+
+    Args:
+      ellipse: centre row and column and two radii, as shares of the image's sides, and the angle.
+      height, width: pixels.
+    """
+    row, column, radius1, radius2, angle = (ellipse[:, i, None, None] for i in range(5))
+    y = jnp.linspace(0, 1, height)[None, :, None] - row
+    x = jnp.linspace(0, 1, width)[None, None, :] - column
+    along = (x * jnp.cos(angle) + y * jnp.sin(angle)) / radius1
+    across = (y * jnp.cos(angle) - x * jnp.sin(angle)) / radius2
+    return (along**2 + across**2 < 1).astype(jnp.float32)[..., None]

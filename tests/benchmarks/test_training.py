@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from benchmarks import training
-from dystab_jax import build, masks
+from dystab_jax import build, inference, object_choice
 from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.inpainter import Inpainter
 from dystab_jax.networks.optimizers import make_optimizer
@@ -340,10 +340,15 @@ def test_predictions_and_confidences_agree(state):
     close(back(twin.predict_static(given["image"])), chi)
     arguments = given["flow_forward"], given["image"]
     close(twin.measure_confidence(given["motion_mask"], *arguments), confidence)
-    for vote, rule in ((True, masks.canonicalise_sequence), (False, masks.canonicalise)):
+    for vote, rule in (
+        (True, object_choice.canonicalise_sequence),
+        (False, object_choice.canonicalise),
+    ):
         canonical = rule(np.asarray(phi))[0]
         trusts = (twin.measure_confidence(planes(m > 0.5), *arguments) for m in (canonical, chi))
-        expected = masks.fuse(canonical, np.asarray(chi), *(trust.numpy() for trust in trusts))
+        expected = inference.fuse_masks(
+            canonical, np.asarray(chi), *(trust.numpy() for trust in trusts)
+        )
         close(back(twin.predict_fused(*arguments, vote)), expected)
 
 

@@ -10,9 +10,10 @@ from data_prep import video
 from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
 from data_prep.sources.video_files import decode_video, read_rate
-from dystab_jax import inference, masks
+from dystab_jax import inference
 from dystab_jax.build import Run, initial_state
 from dystab_jax.commands import predict
+from dystab_jax.data import resize
 from dystab_jax.data.resize import resize_image
 from dystab_jax.refinement import crf
 from tests.support.tiny_videos import files_of, sliding_texture, write_frames, write_video
@@ -64,7 +65,7 @@ def static_mask(state, static_logits):
     def mask(image):
         logits = static_logits(state.chi.average, resize_image(image, SIZE)[None])[0]
         soft = 1 / (1 + np.exp(logits[..., :1] - logits[..., 1:]))
-        return masks.threshold(masks.upsample(soft, image.shape[:2])[..., 0])
+        return inference.threshold(resize.upsample(soft, image.shape[:2])[..., 0])
 
     return mask
 
@@ -142,7 +143,7 @@ def test_folder_of_frames(run, state, tmp_path, calls, monkeypatch, preset):
         "fused"
     ]
     for name, probability in zip(names, soft, strict=True):
-        native = masks.upsample(probability, (49, 65))[..., 0]
+        native = resize.upsample(probability, (49, 65))[..., 0]
         refined = crf.refine(FRAMES[int(name)], native, preset)
         mask = read_mask(output / "masks" / f"{name}.png")
         np.testing.assert_array_equal(mask, refined > 0.5)

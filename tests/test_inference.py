@@ -1,0 +1,93 @@
+"""Fusion of φ and χ."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dystab_jax import inference
+
+either_library = pytest.mark.parametrize("library", [np, jnp], ids=["numpy", "jax"])
+
+
+PHI = np.array([0.9, 0.25, 0.0, 0.64], np.float32).reshape(1, 2, 2, 1)
+
+
+CHI = np.array([0.4, 0.25, 1.0, 0.36], np.float32).reshape(1, 2, 2, 1)
+
+
+@either_library
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("geometric", [0.6, 0.25, 0.0, 0.48]),
+        ("product", [0.36, 0.0625, 0.0, 0.2304]),
+        ("mean", [0.65, 0.25, 0.5, 0.5]),
+        ("dynamic", [0.9, 0.25, 0.0, 0.64]),
+        ("static", [0.4, 0.25, 1.0, 0.36]),
+    ],
+)
+def test_fuse_by_hand(library, mode, expected):
+    fused = inference.fuse_masks(
+        library.asarray(PHI), library.asarray(CHI), mode=mode, trust="none"
+    )
+    np.testing.assert_allclose(np.ravel(fused), expected, rtol=1e-6)
+
+
+@either_library
+def test_weighted_fusion_listens_to_the_model_that_explains_the_flow(library):
+    phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
+    # Beyond the margin of 0.2, 0.2 ln 3, 0 and -0.2 ln 3 give φ the weights 3/4, 1/2 and 1/4.
+    step = 0.2 * np.log(3)
+    losses = library.asarray([1.2 + step, 1.2, 1.2]), library.asarray([1.0, 1.0, 1.0 + step])
+    fused = inference.fuse_masks(phi, chi, *losses)
+    expected = np.concatenate([w * PHI + (1 - w) * CHI for w in (0.75, 0.5, 0.25)])
+    np.testing.assert_allclose(fused, expected, rtol=1e-6)
+    assert isinstance(fused, type(phi))
+
+
+@either_library
+def test_weighted_fusion_without_a_margin(library):
+    phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
+    losses = library.asarray([1.2, 1.0, 1.0]), library.asarray([1.0, 1.0, 1.2])
+    losses = [loss.astype(np.float32) for loss in losses]
+    fused = inference.fuse_masks(phi, chi, *losses, margin=0)
+    weights = (1, 1 / (1 + np.e), 0)
+    expected = np.concatenate([w * PHI + (1 - w) * CHI for w in weights])
+    np.testing.assert_allclose(fused, expected, rtol=1e-6)
+    assert fused.dtype == np.float32
+    # It is what small margins come to.
+    np.testing.assert_allclose(
+        inference.fuse_masks(phi, chi, *losses, margin=0.01), expected, rtol=1e-6
+    )
+
+
+def test_an_undecided_model_leaves_the_decision_to_the_other():
+    phi = np.linspace(0, 1, 11, dtype=np.float32).reshape(1, 11, 1, 1)
+    for pair in ((phi, np.full_like(phi, 0.5)), (np.full_like(phi, 0.5), phi)):
+        fused = inference.fuse_masks(*pair, mode="geometric", trust="none")
+        np.testing.assert_array_equal(inference.threshold(fused), inference.threshold(phi))
+
+
+@either_library
+def test_chi_alone_where_its_masks_are_harder_to_inpaint(library):
+    phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
+    losses = library.asarray([1.5, 1.0, 0.5]), library.asarray([1.0, 1.0, 0.6])
+    for mode in ("geometric", "product", "mean"):
+        fused = inference.fuse_masks(phi, chi, *losses, mode=mode)
+        assert isinstance(fused, type(phi))
+        combined = inference.fuse_masks(PHI, CHI, mode=mode, trust="none")
+        # A tie is no reason to drop φ.
+        np.testing.assert_allclose(fused, np.concatenate([combined, combined, CHI]), rtol=1e-6)
+    for mode, alone in (("dynamic", phi), ("static", chi)):
+        np.testing.assert_array_equal(inference.fuse_masks(phi, chi, *losses, mode=mode), alone)
+
+
+def test_fuse_refuses_what_it_cannot_do(unchecked):
+    with pytest.raises(ValueError, match="mode 'best' is unknown; there are geometric, product"):
+        inference.fuse_masks(PHI, CHI, mode="best")
+    with pytest.raises(ValueError, match="trust 'truth' is unknown; there are loss_a, none"):
+        inference.fuse_masks(PHI, CHI, trust="truth")
+    with pytest.raises(ValueError, match="needs loss_a_phi and loss_a_chi"):
+        inference.fuse_masks(PHI, CHI, np.ones(1))
+    with pytest.raises(ValueError, match=r"\(1, 2, 2, 1\) and chi \(1, 1, 2, 1\) differ"):
+        inference.fuse_masks(PHI, CHI[:, :1], trust="none")

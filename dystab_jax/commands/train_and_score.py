@@ -14,7 +14,7 @@ from dystab_jax.commands import predict
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
-from dystab_jax.evaluation import score_run, selection
+from dystab_jax.evaluation import score_run, snapshot_choice
 from dystab_jax.report import figures, page, tables
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.interruption import Interruption
@@ -116,7 +116,7 @@ def predict_masks(
     flow.check()
     (run,) = open_runs(config, workdir, "predict")
     eval_options.check(run.config)
-    (snapshot,) = selection.chosen(run, "last")
+    (snapshot,) = snapshot_choice.chosen(run, "last")
     trained_on = _flow_of_training(run.config)
     if trained_on - {flow.estimator}:
         print(
@@ -157,7 +157,7 @@ def _score(run: Run, specs: Sequence[str], again: bool) -> None:
     """
     if not specs:
         return
-    for snapshot in selection.chosen(run, run.config.eval.phases):
+    for snapshot in snapshot_choice.chosen(run, run.config.eval.phases):
         waiting = [spec for spec in specs if not score_run.is_scored(run, snapshot, spec)]
         if not again and not waiting:
             print(f"phase {snapshot.phase} is scored already; --mode=eval would do it again")

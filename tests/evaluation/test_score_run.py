@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dystab_jax.commands import runs, score_masks, train_and_score
-from dystab_jax.evaluation import mask_layouts, score_run, selection, snapshots
+from dystab_jax.evaluation import mask_layouts, score_run, snapshot_choice, snapshots
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.report import figures, tables
 from tests.support.evaluations import sample
@@ -244,7 +244,7 @@ def test_without_snapshots_the_option_is_named(session, tmp_path):
 
 def test_supervised_is_refused_where_there_is_no_check(session):
     with pytest.raises(ValueError, match="has no supervised check; train with supervised.data"):
-        list(selection.chosen(open_run(session), "supervised"))
+        list(snapshot_choice.chosen(open_run(session), "supervised"))
 
 
 # -- again ----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dystab_jax.evaluation import score_run, selection, snapshots
+from dystab_jax.evaluation import score_run, snapshot_choice, snapshots
 from dystab_jax.evaluation.snapshots import Snapshot
 
 
@@ -31,11 +31,11 @@ def supervised(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("phases", ["last", "supervised"])
 def test_the_check_with_the_highest_j_is_taken(supervised, phases, capsys):
-    (best,) = selection.chosen(supervised.run, phases)
+    (best,) = snapshot_choice.chosen(supervised.run, phases)
     assert (best.phase, best.step, best.last) == ("supervised-2", 11, True)
     assert best.complete
     supervised.run.config.supervised.checks = 4  # one is still to come
-    (best,) = selection.chosen(supervised.run, phases)
+    (best,) = snapshot_choice.chosen(supervised.run, phases)
     assert not best.complete
     assert supervised.measured == [(f"supervised-{n}", "set:select") for n in (1, 2, 3)]
     assert "supervised-2 is taken" in capsys.readouterr().out
@@ -44,13 +44,13 @@ def test_the_check_with_the_highest_j_is_taken(supervised, phases, capsys):
 
 
 def test_the_selection_is_measured_once_for_each_set(supervised):
-    list(selection.chosen(supervised.run, "last"))
-    (again,) = selection.chosen(supervised.run, "last")
+    list(snapshot_choice.chosen(supervised.run, "last"))
+    (again,) = snapshot_choice.chosen(supervised.run, "last")
     assert again.phase == "supervised-2"
     assert len(supervised.measured) == 3
     supervised.run.config.supervised.select = "set:other"
     supervised.scores["supervised-1"] = 0.9
-    (other,) = selection.chosen(supervised.run, "last")
+    (other,) = snapshot_choice.chosen(supervised.run, "last")
     assert other.phase == "supervised-1"
     assert supervised.measured[3:] == [(f"supervised-{n}", "set:other") for n in (1, 2, 3)]
     stored = json.loads((supervised.run.workdir / "phases" / "selection.json").read_text())
@@ -58,7 +58,9 @@ def test_the_selection_is_measured_once_for_each_set(supervised):
 
 
 def test_other_phases_of_a_supervised_run_can_be_had(supervised):
-    (loop,) = selection.chosen(supervised.run, "3-joint")
+    (loop,) = snapshot_choice.chosen(supervised.run, "3-joint")
     assert (loop.phase, supervised.measured) == ("3-joint", [])
-    names = [one.phase for one in selection.chosen(supervised.run, "3-joint, supervised-3, last")]
+    names = [
+        one.phase for one in snapshot_choice.chosen(supervised.run, "3-joint, supervised-3, last")
+    ]
     assert names == ["3-joint", "supervised-3", "supervised-2"]

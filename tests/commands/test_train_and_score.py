@@ -290,7 +290,7 @@ def test_prediction_from_other_flow_than_in_training_is_noted(
     run = SimpleNamespace(config=tiny_config)
     monkeypatch.setattr(train_and_score, "open_runs", lambda *_: [run])
     monkeypatch.setattr(
-        train_and_score.selection, "chosen", lambda *_: [SimpleNamespace(variables={})]
+        train_and_score.snapshot_choice, "chosen", lambda *_: [SimpleNamespace(variables={})]
     )
     monkeypatch.setattr(train_and_score.predict, "predict", lambda *_: [])
     train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)  # the training data are gone

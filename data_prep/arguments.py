@@ -10,7 +10,7 @@ from data_prep.flow import ESTIMATORS, NETWORKS, PRECISIONS, FlowOptions
 from data_prep.flow.precomputed import check_gaps
 from data_prep.video import Recipe
 from data_prep.workers import Runner
-from dystab_jax.data.datasets import DATA_SETS, data_set
+from dystab_jax.data.dataset_registry import DATA_SETS, data_set
 from dystab_jax.runtime.paths import user_path
 
 SOURCE_HELP = "the original data. " + ". ".join(

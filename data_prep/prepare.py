@@ -39,7 +39,7 @@ from data_prep.sources.discover import frame_notes
 from data_prep.sources.layout import some
 from data_prep.video import read_details
 from data_prep.workers import alone, intermediate_files, make_directory, prepare_videos
-from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.data.dataset_registry import DATA_SETS
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.runtime.disk import naming_full_disk
 from dystab_jax.runtime.huge_pages import restart_with_huge_pages
@@ -79,7 +79,7 @@ def prepare(
     """Prepares one data set, or finds it prepared.
 
     Args:
-      dataset: a name in `dystab_jax.data.datasets.DATA_SETS`.
+      dataset: a name in `dystab_jax.data.dataset_registry.DATA_SETS`.
       data_dir: where prepared data sets lie.
       source: the original data; not for movers.
       name: of a folder data set; default: the last part of source.

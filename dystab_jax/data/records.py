@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from dystab_jax.data.datasets import data_set
+from dystab_jax.data.dataset_registry import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
 from dystab_jax.data.file_digest import digest_of_samples
 from dystab_jax.data.mask_files import decode_mask, decode_regions

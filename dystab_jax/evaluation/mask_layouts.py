@@ -1,6 +1,6 @@
 """Writes predicted frames into the files that each data set's evaluators read.
 
-The layouts are in the table of data sets, `dystab_jax.data.datasets`.
+The layouts are in the table of data sets, `dystab_jax.data.dataset_registry`.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dystab_jax.data import mask_files
-from dystab_jax.data.datasets import MaskLayout, data_set
+from dystab_jax.data.dataset_registry import MaskLayout, data_set
 from dystab_jax.data.mask_rule import davis_palette
 from dystab_jax.runtime.atomic_files import write_whole
 

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from dystab_jax import inference
 from dystab_jax.data import records
-from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.data.dataset_registry import DATA_SETS
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.refinement import crf
 

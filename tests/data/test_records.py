@@ -346,7 +346,7 @@ def test_addresses_are_no_folders():
 def test_nothing_heavy_is_imported(data_dir):
     program = f"""
 import sys
-from dystab_jax.data import datasets, encodings, mask_files, records
+from dystab_jax.data import dataset_registry, encodings, mask_files, records
 assert not {{"jax", "tensorflow_datasets"}} & set(sys.modules), "slow to import"
 records.decode_record(records.open_source({str(data_dir)!r}, "folder/tiny:train")[0])
 assert not {{"tensorflow", "torch", "jax"}} & set(sys.modules), "not to be imported at all"

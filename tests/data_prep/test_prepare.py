@@ -29,7 +29,7 @@ from data_prep.prepare import BadVideosError, main
 from data_prep.sources.frames import Frame, ImageFiles
 from data_prep.sources.truth import IndexFile, MaskFile
 from data_prep.video import Recipe, prepare_video, read_details
-from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.data.dataset_registry import DATA_SETS
 from dystab_jax.data.records import decode_record, open_source
 from dystab_jax.runtime.disk import FullDiskError
 from tests.support.tiny_sets import count_videos, prepare_here, write_davis

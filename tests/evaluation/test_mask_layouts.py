@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dystab_jax.commands import score_masks
-from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.data.dataset_registry import DATA_SETS
 from dystab_jax.data.mask_rule import davis_palette
 from dystab_jax.evaluation import mask_layouts
 from dystab_jax.evaluation.protocols import registry

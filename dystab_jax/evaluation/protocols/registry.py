@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from dystab_jax.data.datasets import DATA_SETS
+from dystab_jax.data.dataset_registry import DATA_SETS
 from dystab_jax.evaluation.protocols.base import Protocol, Video
 from dystab_jax.evaluation.protocols.davis2017 import Davis2017
 from dystab_jax.evaluation.protocols.fbms59 import Fbms59

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dystab_jax.data.datasets import DATA_SETS, data_set
+from dystab_jax.data.dataset_registry import DATA_SETS, data_set
 
 
 def test_an_entry_is_found_by_its_name():

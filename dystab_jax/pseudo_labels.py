@@ -1,12 +1,12 @@
 """Makes what χ learns from: masks and confidences of every training frame, made once per phase."""
 
 import io
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from dystab_jax.data.array_files import read_arrays
 from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame
 from dystab_jax.inference import Predictor, chunks, own_videos
 from dystab_jax.runtime import processes
@@ -66,21 +66,22 @@ class PseudoLabels:
           ValueError: these are labels of other frames, or the file is damaged.
         """
         try:
-            with np.load(io.BytesIO(path.read_bytes())) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            arrays = read_arrays(path.read_bytes())
+            size = tuple(int(side) for side in arrays.pop("size").reshape(2))
+            labelled = str(arrays.pop("frames", ""))
+            bits = {name: array for name, array in arrays.items() if array.ndim == 2}
+            confidences = {name: arrays[name] for name in arrays.keys() - bits.keys()}
+            _check_sizes(size, bits, confidences)
+        except (ValueError, OSError, KeyError) as error:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it together with the checkpoints of its phase"
             ) from error
-        size = tuple(int(side) for side in arrays.pop("size"))
-        labelled = str(arrays.pop("frames", ""))
         if frames is not None and labelled not in ("", frames):
             raise ValueError(
                 f"{path} holds labels of other frames than those of the data now; prepare the data "
                 "as they were, or use another --workdir"
             )
-        bits = {name: array for name, array in arrays.items() if array.ndim == 2}
-        return cls(size, bits, {name: arrays[name] for name in arrays.keys() - bits.keys()})
+        return cls(size, bits, confidences)
 
 
 def make_pseudo_labels(
@@ -159,6 +160,18 @@ def refine_predictions(
     parts = processes.gather([_pack(soft[None]) for soft in bar])
     bits = [parts[number % len(parts)][number // len(parts)] for number in range(len(frames))]
     return PseudoLabels(decoded.size, {"target": np.concatenate(bits)}, {})
+
+
+def _check_sizes(size: tuple[int, int], bits: dict, confidences: dict) -> None:
+    """Raises ValueError where labels cannot be those of as many frames of this size."""
+    width = (size[0] * size[1] + 7) // 8
+    counts = {len(array) for array in bits.values()} | {
+        array.shape[0] if array.ndim == 1 else -1 for array in confidences.values()
+    }
+    fit = all(one.dtype == np.uint8 and one.shape[1] == width for one in bits.values())
+    if not bits or not fit or len(counts) != 1 or min(size) < 1:
+        shapes = {name: array.shape for name, array in (bits | confidences).items()}
+        raise ValueError(f"arrays of shapes {shapes} for masks of {size}")
 
 
 def _pack(soft: np.ndarray) -> np.ndarray:

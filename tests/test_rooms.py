@@ -37,6 +37,7 @@ MAY_IMPORT = {
 """Beside itself; ``commands`` may import everything."""
 GROUND_FLOOR = {
     "dystab_jax.array_types",
+    "dystab_jax.data.array_files",
     "dystab_jax.data.dataset_registry",
     "dystab_jax.data.encodings",
     "dystab_jax.data.folders",

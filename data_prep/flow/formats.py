@@ -13,8 +13,6 @@ In memory, flow is float32 [h, w, 2], (dx right, dy down) in pixels, NaN where i
 
 import io
 import struct
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +20,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32
-from PIL import Image
 
-from data_prep.sources.layout import NOT_AN_IMAGE, read_bytes
+from data_prep.sources.layout import read_bytes
+from dystab_jax.data.array_files import array_names, read_array, read_arrays
+from dystab_jax.data.encodings import open_picture
 from dystab_jax.runtime.atomic_files import write_whole
 
 UNKNOWN = 1e9
@@ -119,10 +118,9 @@ def _write_flo(flow: FlowField) -> bytes:
 def _read_kitti(data: bytes) -> FlowField:
     try:
         # OpenCV returns half an image for half a file; Pillow has no 16-bit colours.
-        with Image.open(io.BytesIO(data)) as checked:
-            checked.load()
+        open_picture(data)
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (*NOT_AN_IMAGE, cv2.error) as error:
+    except (ValueError, cv2.error) as error:
         raise ValueError(f"not a readable PNG: {error}") from error
     if image is None or image.dtype != np.uint16 or image.shape[2:] != (3,):
         found = "nothing" if image is None else f"{image.dtype} {image.shape}"
@@ -148,24 +146,14 @@ def _write_kitti(flow: FlowField) -> bytes:
 
 
 def _read_npz(data: bytes) -> Float[np.ndarray, "h w 2"]:
-    if not data.startswith(b"PK"):
-        raise ValueError(f"begins with {data[:4]!r}; an npz file is a zip and begins with b'PK'")
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            if "flow" not in arrays:
-                raise ValueError(f"holds arrays {list(arrays)}; expected one named 'flow'")
-            flow = arrays["flow"]
-    except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
-        raise ValueError(f"not a readable npz file: {error}") from error
-    return _as_field(flow)
+    names = array_names(data)
+    if "flow" not in names:
+        raise ValueError(f"holds arrays {names}; expected one named 'flow'")
+    return _as_field(read_arrays(data, ("flow",))["flow"])
 
 
 def _read_npy(data: bytes) -> Float[np.ndarray, "h w 2"]:
-    try:
-        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (EOFError, MemoryError) as error:
-        raise ValueError(f"not a readable npy file: {error}") from error
-    return _as_field(array)
+    return _as_field(read_array(data))
 
 
 def _as_field(array: np.ndarray) -> np.ndarray:

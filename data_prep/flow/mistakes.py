@@ -126,7 +126,7 @@ class Pair:
         rows, columns = np.mgrid[0 : height : self._step, 0 : width : self._step]
         self._rows, self._columns = rows.astype(np.float32), columns.astype(np.float32)
 
-    def sample(self, flow: FlowField) -> FlowField:
+    def sample(self, flow: FlowField) -> Float32[np.ndarray, "rows columns 2"]:
         """Returns the vectors of the pixels that are compared."""
         return np.ascontiguousarray(flow[:: self._step, :: self._step])
 

@@ -4,8 +4,8 @@
 ValueError (FileNotFoundError where it is missing) that names it.
 """
 
-import io
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, Protocol
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 from tqdm import tqdm
 
-from data_prep.sources.layout import NOT_AN_IMAGE, file_stamp, read_bytes
+from data_prep.sources.layout import file_stamp, read_bytes
 from data_prep.sources.truth import Truth, TruthFile
+from dystab_jax.data.encodings import open_picture
+from dystab_jax.data.folders import composed
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 """In lower case; names in upper case are the same."""
@@ -91,9 +92,9 @@ class ImageFiles:
         if not self.paths:
             raise ValueError(f"{self.folder}: no images in it ({' '.join(IMAGE_ENDINGS)})")
         names = [path.stem for path in self.paths]
-        doubled = next((name for name in names if names.count(name) > 1), None)
-        if doubled is not None:
-            raise ValueError(f"{self.folder}: two images are named {doubled}; remove one")
+        name, times = Counter(map(composed, names)).most_common(1)[0]
+        if times > 1:
+            raise ValueError(f"{self.folder}: two images are named {name}; remove one")
         check_mask_names(self.masks, names, self.folder)
         for path in self.paths:
             image, encoded = read_image(path)
@@ -159,16 +160,15 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], bytes]:
     data = read_bytes(path)
     try:
         # OpenCV returns half an image for half a file; Pillow does not.
-        with Image.open(io.BytesIO(data)) as checked:
-            checked.load()
-            kind, pictures = checked.format, getattr(checked, "n_frames", 1)
-            if checked.mode == "LAB":
-                raise ValueError("its colours are Lab; convert it to RGB")
-            if kind == "TIFF" and checked.mode == "RGBA":  # OpenCV blends these with black
-                image = np.array(checked.convert("RGB"))
-            else:
-                image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except (*NOT_AN_IMAGE, cv2.error) as error:
+        checked = open_picture(data)
+        kind, pictures = checked.format, getattr(checked, "n_frames", 1)
+        if checked.mode == "LAB":
+            raise ValueError("its colours are Lab; convert it to RGB")
+        if kind == "TIFF" and checked.mode == "RGBA":  # OpenCV blends these with black
+            image = np.array(checked.convert("RGB"))
+        else:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except Exception as error:  # Decoders raise whatever they like on broken files.
         raise ValueError(f"{path}: not a readable image: {error}") from error
     if image is None:
         raise ValueError(f"{path}: not a readable image for OpenCV")

@@ -4,12 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from dystab_jax.data.folders import is_visible
-
-NOT_AN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises."""
 
 
 def read_bytes(path: Path) -> bytes:

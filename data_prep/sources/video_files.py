@@ -39,6 +39,8 @@ VIDEO_ENDINGS = (
 MISSING = 0.02
 """Share of the frames that may be missing or damaged in a file that is taken, with a note; one
 frame may always be."""
+_LARGEST = {"max_pixels": str(1 << 26)}
+"""Option of decoders, twice the frames of 8K: a damaged header may state any size."""
 _ADVICE = (
     "get the whole file again, or write what can be read into a new one: "
     "ffmpeg -err_detect ignore_err -i FILE NEW.mp4"
@@ -111,6 +113,7 @@ def decode_video(path: Path, note: Callable[[str], Any] = say_note) -> Iterator[
         stream = _video_stream(container, path, note)
         # One thread: what a decoder makes of damage, and what it holds, depend on their number.
         stream.codec_context.thread_count = 1
+        stream.codec_context.options = _LARGEST
         progress, upright = _Progress(container, stream), Upright(stream)
         for frame in _decode(container, stream, progress):
             for image in upright.push(frame):
@@ -154,7 +157,9 @@ def _open(path: Path) -> av.container.InputContainer:
         # file: keeps names with colons from being taken for protocols. No other protocol: what
         # playlists name is not fetched.
         return av.open(
-            f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"}
+            f"file:{path}",
+            metadata_errors="replace",
+            options={"protocol_whitelist": "file"} | _LARGEST,
         )
     except (FFmpegError, OSError) as error:
         raise ValueError(

@@ -1,8 +1,11 @@
-"""Packs flow into the PNG bytes of a record, and decodes the images of records."""
+"""Packs flow into the PNG bytes of a record, decodes the images of records and of users."""
+
+import io
 
 import cv2
 import numpy as np
 from jaxtyping import Float32
+from PIL import Image, UnidentifiedImageError
 
 FLOW_STEPS = 16
 """Steps of a stored flow per pixel: rounding loses at most 1/32 px."""
@@ -12,6 +15,12 @@ _FLOW_ZERO = 1 << 15
 # Run-length PNG coding: as small as deflate at its default level on this payload (214 against
 # 215 KB for a 640x384 field) and several times faster to write.
 _FLOW_PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+
+PICTURES = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Kinds of images that are opened, as Pillow calls them. Others would run other programs."""
+_PIXELS, _PIXELS_PER_BYTE = 1 << 25, 10_000
+"""An image may state the first number of pixels, one of 8K, or as many as its bytes can hold:
+deflate packs up to 1032 bytes of 8 pixels into one."""
 
 FlowField = Float32[np.ndarray, "h w 2"]
 
@@ -80,3 +89,39 @@ def decode_image(data: bytes, flags: int, what: str) -> np.ndarray:
     if array is None:
         raise ValueError(f"{len(data)} bytes of {what} cannot be decoded")
     return array
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """Opens an image file of one of `PICTURES`, and reads all of its first picture.
+
+    Raises:
+      ValueError: the bytes are no such image, or damaged; it does not name the file.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=PICTURES)
+        width, height = image.size
+        if width * height > max(_PIXELS, _PIXELS_PER_BYTE * len(data)):
+            raise ValueError(f"states {width}x{height} pixels in {len(data)} bytes: it is damaged")
+        if image.format == "PNG":
+            _check_chunks(data)
+        image.load()
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            "it is damaged at its beginning, or of another kind than JPEG, PNG, BMP, PPM, TIFF, "
+            "WebP and GIF"
+        ) from error
+    except Exception as error:  # Decoders raise whatever they like on broken files.
+        raise ValueError(str(error) or type(error).__name__) from error
+    return image
+
+
+def _check_chunks(data: bytes) -> None:
+    """Raises ValueError for a PNG with a chunk beyond its end, for which OpenCV takes memory."""
+    place = 8
+    while place + 8 <= len(data):
+        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        place += 12 + length
+        if kind == b"IEND":
+            break
+    if place > len(data):
+        raise ValueError("a part of it reaches beyond its end: it is cut off or damaged")

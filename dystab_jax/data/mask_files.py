@@ -27,7 +27,7 @@ from jaxtyping import Float32, Int32
 from PIL import Image
 
 from dystab_jax.data import mask_rule
-from dystab_jax.data.encodings import decode_image
+from dystab_jax.data.encodings import decode_image, open_picture
 from dystab_jax.data.mask_rule import VOID, Levels, Palette, has_numbers
 
 _SIXTEEN_BIT_COLOURS = (b"\x10\x02", b"\x10\x04", b"\x10\x06")
@@ -176,11 +176,9 @@ def open_image(path: str | Path) -> Image.Image:
     if data.startswith(b"\x89PNG") and data[24:26] in _SIXTEEN_BIT_COLOURS:
         raise ValueError(f"{path}: colours or alpha of 16 bits, expected 8; write it again")
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except Exception as error:  # Decoders raise whatever they like on broken files.
+        return open_picture(data)
+    except ValueError as error:
         raise ValueError(f"{path}: not a readable mask image: {error}; write it again") from error
-    return image
 
 
 def encode_mask(mask: np.ndarray) -> bytes:

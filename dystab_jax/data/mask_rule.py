@@ -181,7 +181,7 @@ def _levels_jump(levels: Integer[np.ndarray, "H W"], values: Integer[np.ndarray,
     rank[values] = np.arange(len(values))
     ranks = rank[levels]
     steps = np.concatenate([np.abs(np.diff(ranks, axis=axis)).ravel() for axis in (0, 1)])
-    return np.count_nonzero(steps > 1) > LEAST_JUMPS * np.count_nonzero(steps)
+    return bool(np.count_nonzero(steps > 1) > LEAST_JUMPS * np.count_nonzero(steps))
 
 
 def _flat_shares(

@@ -135,11 +135,10 @@ class RecordSource(Sequence):
         self.keys: list[Key] = []
         self.groups: list[str] = []
         self.frame_names: list[str] = []
-        for video in _read_json(directory / f"index-{split}.json", spec):
-            for frame, gap in video["records"]:
-                self.keys.append(Key(video["video"], frame, gap))
-                self.groups.append(video["groups"][frame])
-                self.frame_names.append(video["frame_names"][frame])
+        for key, group, name in _read_index(directory / f"index-{split}.json", spec):
+            self.keys.append(key)
+            self.groups.append(group)
+            self.frame_names.append(name)
         self._records: Sequence | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -329,8 +328,17 @@ def _open_one(data_dir: Path, spec: str) -> RecordSource:
     return RecordSource(spec, directory, split)
 
 
-def _read_json(path: Path, spec: str) -> Any:
+def _read_index(path: Path, spec: str) -> list[tuple[Key, str, str]]:
+    """Returns key, group and frame name of every record; ValueError where the file is damaged."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{spec}: cannot read {path}: {error}. {_REPREPARE}") from error
+        found = []
+        for video in json.loads(path.read_text("utf-8")):
+            for frame, gap in video["records"]:
+                texts = video["video"], video["groups"][frame], video["frame_names"][frame]
+                if {type(frame), type(gap)} != {int} or frame < 0 or {*map(type, texts)} != {str}:
+                    raise ValueError(f"frame {frame}, gap {gap} of {texts} is no record")
+                found.append((Key(texts[0], frame, gap), *texts[1:]))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{spec}: cannot read {path}: {reason}. {_REPREPARE}") from error
+    return found

@@ -4,11 +4,14 @@ Three layouts are read: the zip archive of torch.save since 1.6, the sequence of
 storages before it, in which most published weights still come, and safetensors.
 """
 
+import io
 import json
 import math
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -228,36 +231,47 @@ def _read_zip(path: Path) -> tuple[object, dict[str, np.ndarray]]:
         if len(pickles) != 1:
             raise ValueError("the zip archive holds no data.pkl")
         root = pickles[0].removesuffix("data.pkl")
+        # torch.save packs nothing, so weights never unpack to much more than the file.
+        size = sum(member.file_size for member in archive.infolist())
+        if size > 100 * path.stat().st_size:
+            raise ValueError(f"it states that it unpacks to {size} bytes; it is damaged")
         order = root + "byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
             raise ValueError("its numbers are stored big-endian")
-        with archive.open(pickles[0]) as file:
-            unpickler = _TensorUnpickler(file)
-            content = unpickler.load()
+        content = _unpickle(io.BytesIO(archive.read(pickles[0])))
         storages = {
             storage.key: np.frombuffer(archive.read(f"{root}data/{storage.key}"), storage.dtype)
-            for storage in _storages_of(_state_dict(content))
+            for storage in _storages_of(content).values()
         }
     return content, storages
 
 
 def _read_legacy(path: Path) -> tuple[object, dict[str, np.ndarray]]:
-    with open(path, "rb") as file:
-        if _TensorUnpickler(file).load() != _LEGACY_MAGIC:
+    with open(path, "rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as file:
+        if _unpickle(file) != _LEGACY_MAGIC:
             raise ValueError("it does not start as torch.save starts a file")
-        if _TensorUnpickler(file).load() != _LEGACY_PROTOCOL:
+        if _unpickle(file) != _LEGACY_PROTOCOL:
             raise ValueError("it has an unknown protocol version")
-        if not _TensorUnpickler(file).load()["little_endian"]:
+        if not _unpickle(file)["little_endian"]:
             raise ValueError("its numbers are stored big-endian")
-        content = _TensorUnpickler(file).load()
-        known = {storage.key: storage for storage in _storages_of(_state_dict(content))}
-        storages = {}
-        for key in _TensorUnpickler(file).load():
-            storages[key] = _read_storage(file, known.get(key), key)
+        content = _unpickle(file)
+        known = _storages_of(content)
+        storages = {key: _read_storage(file, known.get(key), key) for key in _unpickle(file)}
     return content, storages
 
 
-def _read_storage(file: BinaryIO, storage: _Storage | None, key: str) -> np.ndarray:
+def _unpickle(file: BinaryIO | mmap) -> object:
+    """Unpickles from the place of a file; first checks that no memory is taken beyond its size."""
+    begin = file.tell()
+    for opcode, argument, _ in pickletools.genops(file):
+        if "PUT" in opcode.name and int(argument) > file.tell() - begin:
+            raise pickle.UnpicklingError(f"it remembers an object at place {argument}")
+    end = file.tell()
+    file.seek(begin)
+    return _TensorUnpickler(io.BytesIO(file.read(end - begin))).load()
+
+
+def _read_storage(file: mmap, storage: _Storage | None, key: str) -> np.ndarray:
     if storage is None:
         raise ValueError(f"storage {key} belongs to no tensor of the state dict")
     entries = int.from_bytes(file.read(8), "little")
@@ -308,8 +322,8 @@ def _unwrap(content: object) -> dict | None:
     return next(iter(others.values()), None)
 
 
-def _storages_of(tensors: dict[str, _Tensor]) -> set[_Storage]:
-    return {tensor.storage for tensor in tensors.values()}
+def _storages_of(content: object) -> dict[str, _Storage]:
+    return {tensor.storage.key: tensor.storage for tensor in _state_dict(content).values()}
 
 
 def _named_arrays(content: object, storages: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -321,6 +335,7 @@ def _named_arrays(content: object, storages: dict[str, np.ndarray]) -> dict[str,
         )
         empty = 0 in tensor.shape
         lowest = min((tensor.offset, *tensor.shape, *tensor.steps))
+        last = max(last, math.prod(tensor.shape) - 1)  # also of steps of 0, which repeat entries
         if lowest < 0 or (last >= len(storage) and not empty):
             raise ValueError(
                 f"tensor {name!r} reaches to entry {last} of a storage of {len(storage)}; "

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -54,6 +54,7 @@ def say_note(text: str) -> None:
     tqdm.write(f"note: {text}", file=sys.stderr)
 
 
+@runtime_checkable
 class FrameSource(Protocol):
     """Describes a video whose frames can be read; small and picklable."""
 

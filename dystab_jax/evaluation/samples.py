@@ -35,7 +35,7 @@ class Sample:
     frame: str
     image: np.ndarray
     flow: np.ndarray | None
-    object_choice: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
     confidence_phi: float | None = None
     confidence_chi: float | None = None
     refined: Mapping[str, str] = field(default_factory=dict)

@@ -66,7 +66,7 @@ def test_every_step_of_a_run_is_there_once(run):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_needs_what_it_is_handed_and_nothing_else(run, kind):
+def test_a_step_needs_what_it_is_handed_and_nothing_else(unchecked, run, kind):
     options = unpack(Bootstrap, run.config.bootstrap, "bootstrap")
     updates = options.phi_updates + options.psi_updates
     phase = Phase("x", kind, 0, 1, updates, first=False)

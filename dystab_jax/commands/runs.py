@@ -59,11 +59,10 @@ def open_runs(
             f"--workdir={workdir} holds several runs; choose one: "
             + ", ".join(str(workdir / name) for name in runs)
         )
-    if config.runs:
-        for run_config in runs.values():
-            make_steps(run_config)  # a mistake in the last one shows before the first step
-        if mode == "train":
-            _store(config, workdir)
+    for run_config in runs.values():
+        make_steps(run_config)  # a mistake in the last one shows before anything is written
+    if config.runs and mode == "train":
+        _store(config, workdir)
     for name, run_config in runs.items():
         if not only or name in only:
             if name:

@@ -49,7 +49,7 @@ STORES = {
     "npz, fp32, compressed": (FORMATS[".npz"].encode, FORMATS[".npz"].decode),
     "KITTI png": (FORMATS[".png"].encode, FORMATS[".png"].decode),
 }
-"""How to encode and to decode, by the name that is printed."""
+"""Functions that encode and decode, by the name that is printed."""
 
 
 def main() -> None:

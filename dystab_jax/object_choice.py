@@ -1,4 +1,4 @@
-"""Which region is the object: chosen without labels, by the border of the image.
+"""Chooses which region is the object without labels, by the border of the image.
 
 Arrays in, arrays out. The functions run on JAX arrays inside a jitted step and on NumPy arrays at
 test time, and return the kind they got.

@@ -11,7 +11,7 @@ import optax
 from flax import struct
 
 Variables = dict[str, Any]
-"""What a Flax module is applied with: "params" and, for batch norm, "batch_stats"."""
+"""Variables that a Flax module is applied with: "params" and, for batch norm, "batch_stats"."""
 
 
 class Learner(struct.PyTreeNode):

@@ -58,7 +58,7 @@ _WRAPPINGS = (
 )
 """Keys under which training programs keep the state dict, the likeliest first."""
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-"""What data-parallel training, torch.compile and trainers put before every name."""
+"""Prefixes that data-parallel training, torch.compile and trainers put before every name."""
 
 _OTHER_FILES = (
     (b"<!doctype", "a web page; the download has led to a form or an error, so get the file anew"),
@@ -70,7 +70,7 @@ _OTHER_FILES = (
     (b"7z\xbc\xaf", "a 7z archive; unpack it and give the file inside"),
     (b"pk\x03\x04", "cut off in the midst of a zip archive; get the file anew"),
 )
-"""What files are that people give in place of checkpoints, by their first bytes in lower case."""
+"""Files that people give in place of checkpoints, by their first bytes in lower case."""
 
 
 class _Storage(NamedTuple):

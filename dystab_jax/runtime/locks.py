@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 _NOT_SUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""What file systems without locks answer, such as some of buckets and of networks."""
+"""Answers of file systems without locks, such as some of buckets and of networks."""
 
 
 class FolderInUseError(ValueError):

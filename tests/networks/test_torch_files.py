@@ -103,7 +103,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def opcodes_of(value):
-    """What pickle writes for a value, to be put inside a checkpoint."""
+    """Returns what pickle writes for a value, to be put inside a checkpoint."""
     return pickle.dumps(value, protocol=2)[2:-1]
 
 

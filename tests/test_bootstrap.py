@@ -468,7 +468,9 @@ def test_what_killed_runs_are_compared_by(session, tmp_path):
     lines = (runs[1] / "metrics.jsonl").read_text().replace('"psi/loss": ', '"psi/loss": 1')
     (runs[1] / "metrics.jsonl").write_text(lines)
     labels = PseudoLabels.load(runs[1] / "pseudo_labels" / "2-static.npz")
-    labels._bits["motion_mask"][0, 0] ^= 1
+    bits = labels._bits["motion_mask"].copy()
+    bits[0, 0] ^= 1
+    labels._bits["motion_mask"] = bits
     labels.save(runs[1] / "pseudo_labels" / "2-static.npz")
     shutil.rmtree(runs[1] / "phases" / "6")
     shutil.copytree(runs[1] / "phases" / "9", runs[1] / "phases" / "6")

@@ -1,11 +1,14 @@
 """Kills a run again and again, and compares its end with that of an undisturbed one.
 
-    python -m benchmarks.kills [--times 20] [--seed 0] [--dir DIR]
+    python -m benchmarks.kills [--times 20] [--twice] [--seed 0] [--dir DIR]
 
 A small run of every kind of phase on drawn videos, in processes of its own. Each is ended by
 SIGKILL: four of five somewhere after its first step (a checkpoint is written every few steps, so
 that many die while writing), one of five while starting or restoring. Then parameters, moments,
 averages, phases, pseudo-labels and metrics must be the undisturbed run's, bit for bit.
+
+With --twice two processes are started in the workdir at once, each time. One must be refused, and
+its coming must not change how the other ends.
 """
 
 import argparse
@@ -30,6 +33,8 @@ from data_prep.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH, FRAMES, VIDEOS = 64, 96, 12, 4
+REFUSAL = "is in use by"
+"""What a run says whose workdir another one holds."""
 SETTINGS = {
     "data.train": "folder/drawn:train",
     "data.image_size": f"({HEIGHT},{WIDTH})",
@@ -94,6 +99,11 @@ class Command:
         return self.workdir.with_suffix(".log")
 
     @property
+    def refusals(self) -> int:
+        """Counts how often the log says that another process has the workdir."""
+        return self.log.read_text().count(REFUSAL)
+
+    @property
     def lines(self) -> int:
         """Counts the steps that metrics.jsonl reports."""
         path = self.workdir / "metrics.jsonl"
@@ -107,38 +117,62 @@ class Command:
             fewest = min(fewest, self.lines)
             time.sleep(0.005)
 
-    def finish(self) -> tuple[float, float]:
+    def survivor(self, processes: list[subprocess.Popen]) -> subprocess.Popen:
+        """Waits until all but one of the processes are refused, and returns that one.
+
+        Raises:
+          RuntimeError: another one ended otherwise.
+        """
+        before = self.refusals  # a process needs seconds to be refused
+        while sum(process.poll() is None for process in processes) > 1:
+            time.sleep(0.005)
+        kept = [process for process in processes if not process.poll()]
+        if len(kept) != 1 or self.refusals - before != len(processes) - 1:
+            codes = [process.returncode for process in processes]
+            raise RuntimeError(
+                f"{self.workdir}: one run must go on, exit codes {codes}; {self.log}"
+            )
+        return kept[0]
+
+    def finish(self, starts: int = 1) -> tuple[float, float]:
         """Waits for the end; returns seconds until the first step, and from there on.
+
+        Args:
+          starts: as many processes are started, of which all but one must be refused.
 
         Raises:
           RuntimeError: it failed.
         """
         began = time.perf_counter()
-        process = self.start()
+        processes = [self.start() for _ in range(starts)]
         try:
+            process = self.survivor(processes)
             self.wait_for_a_step(process)
             first = time.perf_counter()
             failed = process.wait()
         finally:
-            process.kill()  # where this one is interrupted
+            for process in processes:
+                process.kill()  # where this one is interrupted
         if failed:
             raise RuntimeError(f"{self.workdir}: failed, see {self.log}")
         return first - began, time.perf_counter() - first
 
 
-def kill(command: Command, starting: float | None, working: float) -> str | None:
+def kill(command: Command, starting: float | None, working: float, starts: int = 1) -> str | None:
     """Starts the run and kills it.
 
     Args:
       command: the run.
       starting: seconds after its start to do so; None for after its first step.
       working: seconds after its first step.
+      starts: see ``Command.finish``.
 
     Returns:
       The moment of its death in words; None where it had ended before.
     """
-    process = command.start()
+    processes = [command.start() for _ in range(starts)]
     if starting is None:
+        process = command.survivor(processes)
         command.wait_for_a_step(process)
         time.sleep(working)
         when = f"{working:.2f} s after its first step"
@@ -146,12 +180,14 @@ def kill(command: Command, starting: float | None, working: float) -> str | None
         time.sleep(starting)
         when = f"{starting:.2f} s after its start"
     writing = any((command.workdir / "checkpoints").glob("*tmp*"))
-    if process.poll() is not None:
-        if process.returncode:
+    living = [process for process in processes if process.poll() is None]
+    if not living:
+        if all(process.returncode for process in processes):
             raise RuntimeError(f"{command.workdir}: failed, see {command.log}")
         return None
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    for process in living:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     return when + (", while writing a checkpoint" if writing else "")
 
 
@@ -211,6 +247,7 @@ def main(argv: list[str] | None = None) -> None:
     """Kills, compares and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=20, help="kills")
+    parser.add_argument("--twice", action="store_true", help="two processes at once, each time")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--dir", type=Path, help="kept there; a temporary folder without it")
     arguments = parser.parse_args(argv)
@@ -227,19 +264,20 @@ def main(argv: list[str] | None = None) -> None:
         again = Command(root / "data", root / "again", root / "cache")
         starting, working = again.finish()
         print(f"undisturbed: {starting:.0f} s to the first step, then {working:.0f} s", flush=True)
-        moments = random.Random(arguments.seed)
+        moments, starts = random.Random(arguments.seed), 2 if arguments.twice else 1
         killed = Command(root / "data", root / "killed", root / "cache")
         done, steps = 0, again.lines
         while done < arguments.times:
             early = done % 5 == 4
             delay = moments.uniform(0, starting) if early else None
             # So that all kills together take about the time of the run.
-            when = kill(killed, delay, moments.uniform(0, 2 * working / arguments.times))
+            working_for = moments.uniform(0, 2 * working / arguments.times)
+            when = kill(killed, delay, working_for, starts)
             if when is None:
                 break
             done += 1
             print(f"kill {done}: {when}; {killed.lines} of {steps} steps", flush=True)
-        killed.finish()
+        killed.finish(starts)
         print(f"killed {done} times")
         bad = 0
         for name in ("again", "killed"):

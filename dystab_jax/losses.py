@@ -67,11 +67,15 @@ def separation(
     return first + second
 
 
-def _mean_norm(vectors: Flow) -> PerSample:
-    """Averages the lengths of the vectors over the pixels, with a finite gradient at zero."""
-    # The offset is subtracted again so that a zero field has norm zero.
+def _size(mask: Mask, vectors: Flow) -> PerSample:
+    """Computes ‖m⊙v‖, the mean over the pixels of m·|v|.
+
+    m stands outside the norm: the same value, and where m is 0 the derivative is |v|. Inside, √ has
+    none there, and no pixel outside the mask would be asked to join it.
+    """
+    # The offset keeps the gradient finite where v is 0, and a zero field at norm zero.
     lengths = jnp.sqrt(jnp.sum(vectors**2, -1) + 1e-12) - 1e-6
-    return jnp.mean(lengths, (1, 2))
+    return jnp.mean(mask[..., 0] * lengths, (1, 2))
 
 
 def adversarial(
@@ -92,8 +96,8 @@ def adversarial(
     Args:
       mask: m.
       flow: u, in any unit that ``epsilon`` shares.
-      inpainted_inside: ψ(m, (1−m)⊙u, I), zero outside the mask.
-      inpainted_outside: ψ(1−m, m⊙u, I), zero inside the mask.
+      inpainted_inside: ψ̃(m, (1−m)⊙u, I); ψ is m⊙ψ̃, so that only what lies in the mask counts.
+      inpainted_outside: ψ̃(1−m, m⊙u, I), which counts outside the mask.
       epsilon: ε, in the unit of the flow.
       clip: upper bound of each ratio, see ``separation``.
       denominator: "observed", ‖m⊙u‖ as above, or "both", ‖m⊙u‖ + ‖ψ(m, ·)‖. The latter bounds each
@@ -101,19 +105,15 @@ def adversarial(
         while the camera follows it has ‖m⊙u‖ ≈ 0: "observed" then saturates, for masks of any size
         around it, and "both" does not.
     """
-    inside, outside = mask * flow, (1 - mask) * flow
-    inside_size, outside_size = _mean_norm(inside), _mean_norm(outside)
+    regions = ((mask, inpainted_inside), (1 - mask, inpainted_outside))
+    sizes = [_size(region, flow) for region, _ in regions]
     if denominator == "both":
-        inside_size += _mean_norm(inpainted_inside)
-        outside_size += _mean_norm(inpainted_outside)
-    return separation(
-        _mean_norm(inside - inpainted_inside),
-        inside_size,
-        _mean_norm(outside - inpainted_outside),
-        outside_size,
-        epsilon,
-        clip,
-    )
+        sizes = [
+            size + _size(region, guess)
+            for size, (region, guess) in zip(sizes, regions, strict=True)
+        ]
+    errors = [_size(region, flow - guess) for region, guess in regions]
+    return separation(errors[0], sizes[0], errors[1], sizes[1], epsilon, clip)
 
 
 def inpainting_error(
@@ -123,8 +123,8 @@ def inpainting_error(
 
     Arguments as in ``adversarial``.
     """
-    inside, outside = mask * flow, (1 - mask) * flow
-    return _mean_norm(inside - inpainted_inside) + _mean_norm(outside - inpainted_outside)
+    inside = _size(mask, flow - inpainted_inside)
+    return inside + _size(1 - mask, flow - inpainted_outside)
 
 
 def temporal_consistency(mask1: Mask, mask2: Mask, flow12: Flow, flow21: Flow) -> PerSample:

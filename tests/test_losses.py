@@ -31,7 +31,7 @@ OUTSIDE = vectors([(0, 0), (1, 0)], [(0, 0), (6, 8)])
 
 
 def draw(seed, batch=4, height=5, width=6):
-    """Random masks, flow and what a mediocre ψ makes of it (zero where it must be)."""
+    """Random masks, flow and what a mediocre ψ makes of it."""
     rng = np.random.default_rng(seed)
     shape = (batch, height, width)
     mask, other = np.float32(rng.uniform(0, 1, (2, *shape, 1)))
@@ -41,8 +41,8 @@ def draw(seed, batch=4, height=5, width=6):
         "other": other,
         "flow": flow,
         "backward": backward,
-        "inside": mask * (flow + 0.6 * inside),
-        "outside": (1 - mask) * (flow + 0.6 * outside),
+        "inside": flow + 0.6 * inside,
+        "outside": flow + 0.6 * outside,
     }
     return {name: jnp.asarray(array) for name, array in drawn.items()}
 
@@ -172,6 +172,29 @@ def test_a_perfect_inpainter_leaves_nothing_and_a_silent_one_everything():
     np.testing.assert_allclose(told, 0, atol=1e-6)
     silent = adversarial(mask, flow, 0 * flow, 0 * flow, 1e-6)
     np.testing.assert_allclose(silent, 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("denominator", ["observed", "both"])
+def test_adversarial_asks_each_pixel_to_join_or_to_leave(denominator):
+    # At hard masks, where the game is played, the gradient must say what flipping a pixel does.
+    x = draw(8, batch=1, height=12, width=16)
+    mask = jnp.float32(x["mask"] > 0.6)
+
+    def score(mask):
+        arguments = mask, x["flow"], x["inside"], x["outside"], 1e-2
+        return losses.adversarial(*arguments, denominator=denominator)[0]
+
+    def flipped(number):
+        at = jnp.arange(mask.size) == number
+        return score(jnp.where(at.reshape(mask.shape), 1 - mask, mask))
+
+    gains = np.asarray(jax.lax.map(flipped, jnp.arange(mask.size)) - score(mask))
+    slopes = np.asarray(jax.grad(score)(mask) * (1 - 2 * mask)).ravel()
+    for region in (0, 1):
+        there = np.asarray(mask == region).ravel()
+        assert 0.1 < (gains[there] > 0).mean() < 0.9
+        assert (np.sign(gains) == np.sign(slopes))[there].mean() > 0.95
+        np.testing.assert_allclose(slopes[there], gains[there], rtol=0.2, atol=1e-3)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])

@@ -74,7 +74,7 @@ class Inpainter(nn.Module):
     def forward(
         self, mask: torch.Tensor, context: torch.Tensor, image: torch.Tensor
     ) -> torch.Tensor:
-        whole = mask
+        size = mask.shape[2:]
         mask, context = (average_cells(x, self.shrink) for x in (mask, context))
         known = 1 - mask
         guess = torch.zeros_like(context)
@@ -86,7 +86,7 @@ class Inpainter(nn.Module):
                 correction = self._correction(mask, context - known * guess, mask * guess, image)
             guess = (1 + correction[:, :1]) * guess + correction[:, 1:]
         has_context = (known > 0).flatten(1).any(1)[:, None, None, None]
-        return torch.where(has_context, whole * resize(guess, whole.shape[2:]), 0.0)
+        return torch.where(has_context, resize(guess, size), 0.0)
 
     def _correction(
         self,

@@ -34,10 +34,10 @@ def straight_through(mask: torch.Tensor) -> torch.Tensor:
     return mask + (hard - mask).detach()
 
 
-def mean_norm(vectors: torch.Tensor) -> torch.Tensor:
-    """Returns the mean length of vectors, one number per sample."""
+def size(mask: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Returns the mean of m·|v| over the pixels, one number per sample."""
     lengths = torch.sqrt(vectors.square().sum(1) + 1e-12) - 1e-6
-    return lengths.mean((1, 2))
+    return (mask[:, 0] * lengths).mean((1, 2))
 
 
 def adversarial(
@@ -52,11 +52,10 @@ def adversarial(
     """Scores L_A, Eqs. (2) and (3)."""
     ratios = []
     for region, guess in ((mask, inpainted_inside), (1 - mask, inpainted_outside)):
-        motion = region * flow
-        size = mean_norm(motion)
+        motion = size(region, flow)
         if denominator == "both":
-            size = size + mean_norm(guess)
-        ratio = mean_norm(motion - guess) / (size + epsilon)
+            motion = motion + size(region, guess)
+        ratio = size(region, flow - guess) / (motion + epsilon)
         ratios.append(ratio if clip is None else ratio.clamp(max=clip))
     return ratios[0] + ratios[1]
 
@@ -68,8 +67,7 @@ def inpainting_error(
     inpainted_outside: torch.Tensor,
 ) -> torch.Tensor:
     """Returns the numerators of Eq. (3) alone."""
-    inside = mean_norm(mask * flow - inpainted_inside)
-    return inside + mean_norm((1 - mask) * flow - inpainted_outside)
+    return size(mask, flow - inpainted_inside) + size(1 - mask, flow - inpainted_outside)
 
 
 def warp(values: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:

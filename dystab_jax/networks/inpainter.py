@@ -102,9 +102,10 @@ class Inpainter(nn.Module):
             image, n times over (as ``jnp.concatenate([masks, 1 - masks])`` gives them).
 
         Returns:
-          m ⊙ ψ̃(m, (1 − m) ⊙ u, I); zero where the context is empty.
+          ψ̃(m, (1 − m) ⊙ u, I), everywhere; Eq. (3) takes what lies in the mask. Zero where the
+          context is empty.
         """
-        whole = mask
+        height, width = mask.shape[1:3]
         mask, context, image = (average_cells(x, self.shrink) for x in (mask, context, image))
         known = 1 - mask
         guess = jnp.zeros_like(context)
@@ -114,9 +115,9 @@ class Inpainter(nn.Module):
         if self.widths:
             gain, residual = self._correction(mask, context - known * guess, mask * guess, image)
             guess = (1 + gain) * guess + residual
-        guess = refill_cells(guess, *whole.shape[1:3])
+        guess = refill_cells(guess, height, width)
         has_context = jnp.any(known > 0, axis=(1, 2, 3), keepdims=True)
-        return jnp.where(has_context, whole * guess, 0)
+        return jnp.where(has_context, guess, 0)
 
     def _correction(self, mask, unexplained, fit, image) -> tuple[Array, Flow]:
         inputs = [unexplained, mask]

@@ -35,11 +35,12 @@ def full():
     return jax.jit(module.apply), *learned(module)
 
 
-def test_output_is_zero_outside_the_mask(full):
+def test_the_answer_covers_the_whole_image(full):
+    # Eq. (3) takes what lies in the mask; its gradient asks what lies beside it.
     apply, variables, mask, flow, image = full
     guess = np.asarray(apply(variables, mask, (1 - mask) * flow, image))
-    assert not guess[:, mask[0, ..., 0] == 0].any()
-    assert (guess[:, mask[0, ..., 0] == 1] != 0).mean() > 0.99
+    for region in (0, 1):
+        assert (guess[:, mask[0, ..., 0] == region] != 0).mean() > 0.99
 
 
 def test_output_is_zero_without_context(full):
@@ -98,7 +99,7 @@ def test_the_correction_is_told_what_the_fit_says(full):
     camera = np.float32([7, -5])
     guess = apply(variables, mask, (1 - mask) * flow, image)
     moved = apply(variables, mask, (1 - mask) * (flow + camera), image)
-    assert np.abs(moved - guess - mask * camera).max() > 0.1
+    assert np.abs(np.asarray(moved - guess) - camera).max() > 0.1
     # Beyond the bound, a faster camera is no news: both corrections are gain times fit plus one r.
     fast, faster, fastest = (
         apply(variables, mask, (1 - mask) * (flow + np.float32([speed, 0])), image)
@@ -113,7 +114,7 @@ def test_the_gain_can_take_the_fit_back():
     last = variables["params"]["Conv_0"]
     variables["params"]["Conv_0"] = last | {"bias": np.float32([-1, 0.25, -0.5])}
     guess = jax.jit(module.apply)(variables, mask, (1 - mask) * flow, image)
-    np.testing.assert_allclose(guess, mask * np.float32([0.25, -0.5]), atol=1e-4)
+    np.testing.assert_allclose(guess, 0 * flow + np.float32([0.25, -0.5]), atol=1e-4)
 
 
 @pytest.mark.parametrize("parametric", MOTION_TERMS)
@@ -124,7 +125,7 @@ def test_a_residual_of_zero_leaves_the_fit_alone(parametric):
     if parametric == "none":
         assert not guess.any()
     else:
-        expected = mask * fit((1 - mask) * flow, 1 - mask, MOTION_TERMS[parametric], 4)
+        expected = fit((1 - mask) * flow, 1 - mask, MOTION_TERMS[parametric], 4)
         np.testing.assert_allclose(guess, expected, atol=1e-4)
         assert np.abs(guess).max() > 1
 
@@ -172,7 +173,7 @@ def test_reweightings_are_those_asked_for():
     for reweightings in (0, 4):
         alone = Inpainter("affine", (), reweightings)
         guess = jax.jit(alone.apply)({}, mask, (1 - mask) * seen, image)
-        expected = mask * fit((1 - mask) * seen, 1 - mask, 3, reweightings)
+        expected = fit((1 - mask) * seen, 1 - mask, 3, reweightings)
         np.testing.assert_allclose(guess, expected, atol=1e-4)
 
 
@@ -185,7 +186,7 @@ def test_sizes_that_no_stride_divides_and_half_precision():
     variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 1e-3, leaf.dtype), shapes)
     guess = jax.jit(module.apply)(variables, mask, (1 - mask) * flow, image)
     assert guess.dtype == jnp.float32
-    np.testing.assert_allclose(guess, mask * flow, atol=1e-2)
+    np.testing.assert_allclose(guess, flow, atol=1e-2)
 
 
 def test_wrong_names_stop():
@@ -205,7 +206,6 @@ def test_a_psi_that_shrinks_answers_from_means_of_cells():
     ]
     # The edges of this mask are edges of cells: away from them both answers are the same.
     coarse = np.repeat(np.repeat(plain.apply(variables, *cells), 2, 1), 2, 2)
-    assert not np.any(guess * (1 - mask))
     inner = (slice(None), slice(10, 22), slice(14, 38))
     assert np.abs(guess[inner] - coarse[inner]).mean() < 0.1 * np.abs(coarse[inner]).mean()
     assert not np.any(shrinking.apply(variables, np.ones_like(mask), 0 * flow, image))

@@ -218,11 +218,14 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def _arrays(folder: Path) -> dict[str, np.ndarray]:
-    """Reads every array of a checkpoint, by its path."""
+    """Reads every array of a checkpoint, by its path, whatever devices it was written from."""
     import jax
     import orbax.checkpoint as ocp
 
-    tree = ocp.StandardCheckpointer().restore(folder)
+    checkpointer = ocp.PyTreeCheckpointer()
+    tree = checkpointer.metadata(folder).item_metadata.tree
+    plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    tree = checkpointer.restore(folder, restore_args=plain)
     return {
         jax.tree_util.keystr(path): np.asarray(leaf)
         for path, leaf in jax.tree.leaves_with_path(tree)

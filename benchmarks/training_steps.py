@@ -132,9 +132,7 @@ class Ours:
             list(enumerate(flows)),
             self.run.config.eval.vote,
         )
-        margin = self.run.config.loss.margin
-        trusts = video.confidence_phi, video.confidence_chi
-        return inference.fuse_masks(video.phi, video.chi, *trusts, margin=margin)
+        return inference.fuse(video, self.run.config.eval)["fused"]
 
 
 class Theirs:
@@ -170,11 +168,14 @@ class Theirs:
         }
         steps = self.steps
         if row in PREDICTIONS:
-            vote = self.run.config.eval.vote
+            options = self.run.config.eval
+            fusing = options.vote, options.fusion_sharpness, options.fusion_floor
             return {
                 "predict_phi": lambda: steps.predict_dynamic(given["flow"]),
                 "predict_chi": lambda: steps.predict_static(given["image"]),
-                "predict_fused": lambda: steps.predict_fused(given["flow"], given["image"], vote),
+                "predict_fused": lambda: steps.predict_fused(
+                    given["flow"], given["image"], *fusing
+                ),
             }[row]
         phase, game = phase_of(row, self.run)
         if phase.kind == "static":

@@ -99,6 +99,7 @@ def get_config(variant: str = "") -> ConfigDict:
         mask_mode="straight_through",  # ours: soft masks leak, see docs/method.md
         epsilon=1e-2,  # ours: in units of the mean flow length; the paper says 0 < ε ≪ 1
         slowest_flow=1.0,  # ours: pixels; what is slower is mostly the estimator's noise
+        confidence_camera="quadratic",  # ours: of L_A in Eq. (7) and in the fusion
         denominator="both",  # ours: bounds Eq. (3) whatever ψ says; "observed" in the paper
         ratio_clip=config_dict.placeholder(float),  # ours: 1.0 makes sense with "observed"
         psi_objective="ratio",  # Eq. (3)
@@ -142,7 +143,9 @@ def get_config(variant: str = "") -> ConfigDict:
         batch_size=16,
         flows_per_frame=6,  # φ is averaged over the frame gaps ±1…±3
         vote=True,  # one decision per video on which region is the object
-        fusion="weighted",  # by L_A; Sec. 5.5 says "weigh". Chosen on movers:val
+        fusion="weighted",  # by L_A; Sec. 5.5 says "weigh"
+        fusion_sharpness=4.0,
+        fusion_floor=0.3,  # an L_A below it is noise; ours
         trust="loss_a",  # of the other fusions: χ alone where it explains the flow better than φ
         save_masks=True,
         jobs=2,
@@ -160,6 +163,7 @@ def _literal(config: ConfigDict) -> None:
     """Sets the game as published, wherever the paper says how."""
     config.loss.mask_mode = "soft"
     config.loss.denominator = "observed"
+    config.loss.confidence_camera = "none"
     config.psi.model.parametric = "none"
     config.phi.model.camera = "none"
     config.phi.average_decay = 0.0

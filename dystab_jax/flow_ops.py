@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from dystab_jax.array_types import Array, Flow, Mask
+from dystab_jax.array_types import Array, Flow, Mask, PerSample
 
 
 def _targets(flow: Flow) -> tuple[Float[Array, "B H W"], Float[Array, "B H W"]]:
@@ -111,10 +111,14 @@ def occlusion(flow: Flow, returned: Flow, relative: float = 0.01, absolute: floa
     return occluded[..., None].astype(flow.dtype)
 
 
+def mean_speed(flow: Flow, slowest: float) -> PerSample:
+    """Returns the mean length of the vectors of each sample, pixels; no less than ``slowest``."""
+    return jnp.maximum(jnp.mean(jnp.linalg.norm(flow, axis=-1), (1, 2)), slowest)
+
+
 def normalise_flow(flow: Flow, slowest: float) -> Flow:
-    """Scales flow by its own mean length, so that ε means the same for slow and fast videos.
+    """Scales flow by its ``mean_speed``, so that ε means the same for slow and fast videos.
 
     The mean motion is kept: without it the denominators of Eq. (3) shrink and half images win.
     """
-    length = jnp.mean(jnp.linalg.norm(flow, axis=-1), (1, 2))[:, None, None, None]
-    return flow / jnp.maximum(length, slowest)
+    return flow / mean_speed(flow, slowest)[:, None, None, None]

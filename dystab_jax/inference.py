@@ -1,6 +1,5 @@
 """Predicts masks and confidences of whole videos, and weighs φ and χ."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
 
-from dystab_jax import object_choice
+from dystab_jax import losses, object_choice
 from dystab_jax.data.pipeline import Decoded, TrainingFrame
 from dystab_jax.object_choice import Masks, Shares, select_samples
 from dystab_jax.runtime import parallel, processes
@@ -43,7 +43,7 @@ class VideoPrediction:
       groups: of its frames, "" where the data set has none.
       phi: φ averaged over the flows of each frame, canonical, float32 [T, H, W, 1].
       chi: χ(I), float32 [T, H, W, 1].
-      confidence_phi, confidence_chi: L_A of both cut at one half, averaged over the flows, [T].
+      confidence_phi, confidence_chi: L_A of both cut at one half, by all flows of a frame, [T].
       images: uint8 [T, H, W, 3].
       flows: one flow for each frame, for pictures, [T, H, W, 2].
     """
@@ -67,7 +67,8 @@ class Predictor:
         self._mesh = mesh
         self._dynamic = parallel.map_prediction(steps.predict_dynamic, mesh)
         self._static = parallel.map_prediction(steps.predict_static, mesh)
-        self._confidence = parallel.map_prediction(steps.measure_confidence, mesh)
+        self._evidence = parallel.map_prediction(steps.measure_evidence, mesh)
+        self._ratio_clip = steps.options.ratio_clip
 
     def place(self, variables: Variables) -> Variables:
         """Variables of a training state, on the devices that this predictor uses."""
@@ -105,23 +106,16 @@ class Predictor:
         canonical = choose(raw)[0]
         phi = np.stack([np.asarray(canonical)[owners == t].mean(0) for t in range(len(frames))])
         chi = self.static(variables["chi"], images)
-        measured = {
-            name: self._run(
-                self._confidence,
-                variables["psi"],
-                {"flow": flows, "image": images[owners], "mask": (mask > 0.5)[owners]},
-            )
-            for name, mask in (("phi", phi), ("chi", chi))
-        }
-        by_frame = {
-            name: np.array([values[owners == t].mean() for t in range(len(frames))], np.float32)
-            for name, values in measured.items()
-        }
+        confidences = []
+        for mask in (phi, chi):
+            seen = {"flow": flows, "image": images[owners], "mask": (mask > 0.5)[owners]}
+            evidence = self._run(self._evidence, variables["psi"], seen)
+            # All flows of a frame have one vote together; the faster have more of it.
+            summed = np.stack([evidence[owners == t].sum(0) for t in range(len(frames))])
+            confidences.append(np.asarray(losses.confidence(summed, self._ratio_clip)))
         first = [int(np.argmax(owners == t)) for t in range(len(frames))]
         names, groups = zip(*frames, strict=True)
-        return VideoPrediction(
-            video, names, groups, phi, chi, by_frame["phi"], by_frame["chi"], images, flows[first]
-        )
+        return VideoPrediction(video, names, groups, phi, chi, *confidences, images, flows[first])
 
     def videos(
         self,
@@ -194,18 +188,22 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def fuse(
-    prediction: VideoPrediction, fusion: str, trust: str, margin: float
-) -> dict[str, np.ndarray]:
-    """Returns soft maps [T, h, w, 1] of φ, χ and both fused, by the names of the models."""
+def fuse(prediction: VideoPrediction, options: ConfigDict) -> dict[str, np.ndarray]:
+    """Returns soft maps [T, h, w, 1] of φ, χ and both fused, by the names of the models.
+
+    Args:
+      prediction: of one video.
+      options: section ``eval`` of a config.
+    """
     fused = fuse_masks(
         prediction.phi,
         prediction.chi,
         prediction.confidence_phi,
         prediction.confidence_chi,
-        mode=fusion,
-        trust=trust,
-        margin=margin,
+        mode=options.fusion,
+        trust=options.trust,
+        sharpness=options.fusion_sharpness,
+        floor=options.fusion_floor,
     )
     return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}
 
@@ -217,14 +215,15 @@ def fuse_masks(
     loss_a_chi: Shares | None = None,
     mode: str = "weighted",
     trust: str = "loss_a",
-    margin: float = 0.2,
+    sharpness: float = 4.0,
+    floor: float = 0.3,
 ) -> Masks:
     """Combines what the dynamic and the static model predict for the same frames.
 
-    Modes: `weighted` w φ + (1 - w) χ with w = sigmoid((L_A(φ) - L_A(χ) - δ) / δ), so that each
-    frame listens to φ where its mask explains the flow better, as in Eq. (7), and to χ where the
-    flow says little; `geometric` sqrt(φ χ), `product` φ χ, `mean` (φ + χ) / 2, `dynamic` φ,
-    `static` χ.
+    Modes: `weighted` w φ + (1 - w) χ with w = a^k / (a^k + b^k + c^k) of a = L_A(φ), b = L_A(χ), so
+    that each frame listens to φ where its mask explains the flow better, and to χ where nothing
+    moves: there both have a small L_A; `geometric` sqrt(φ χ), `product` φ χ, `mean` (φ + χ) / 2,
+    `dynamic` φ, `static` χ.
     The geometric mean is not normalised between object and background: sqrt(φχ) against
     sqrt((1-φ)(1-χ)) exceeds one half exactly where φ + χ > 1, so its masks would be those of
     `mean`. As it stands, a model that is undecided (one half) leaves the decision to the other,
@@ -238,8 +237,8 @@ def fuse_masks(
       mode: see above.
       trust: `loss_a`: geometric, product and mean take χ alone for samples with
         loss_a_chi > loss_a_phi; `none`: they combine always and need no losses.
-      margin: δ of Eq. (7), for `weighted`; 0 means the limit: the model of the greater L_A alone,
-        and w = sigmoid(-1) where they tie, as for any δ.
+      sharpness: k ≥ 0 of `weighted`; the greater, the more the model of the greater L_A decides.
+      floor: c > 0 of `weighted`; a smaller L_A(φ) gives φ no say, even where χ is empty.
 
     Returns:
       The fused masks, in [0, 1].
@@ -259,7 +258,7 @@ def fuse_masks(
             "sample; give both, or use mode='mean' with trust='none'"
         )
     if mode == "weighted":
-        weight = _trust_in_phi(loss_a_phi, loss_a_chi, margin)[:, None, None, None]
+        weight = _trust_in_phi(loss_a_phi, loss_a_chi, sharpness, floor)[:, None, None, None]
         return weight * phi + (1 - weight) * chi
     fused = FUSIONS[mode](phi, chi)
     return select_samples(loss_a_chi > loss_a_phi, chi, fused) if uses_losses else fused
@@ -270,10 +269,7 @@ def threshold(maps: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     return (maps > 0.5).astype(np.uint8)
 
 
-def _trust_in_phi(loss_a_phi: Shares, loss_a_chi: Shares, margin: float) -> Shares:
+def _trust_in_phi(phi: Shares, chi: Shares, sharpness: float, floor: float) -> Shares:
     """Computes w of the mode `weighted` of `fuse_masks`."""
-    library = loss_a_phi.__array_namespace__()
-    if margin:
-        return 1 / (1 + library.exp((loss_a_chi + margin - loss_a_phi) / margin))
-    ahead = library.sign(loss_a_phi - loss_a_chi)
-    return library.where(ahead == 0, 1 / (1 + math.e), (ahead + 1) / 2).astype(loss_a_phi.dtype)
+    powers = [(confidence / floor) ** sharpness for confidence in (phi, chi)]
+    return powers[0] / (powers[0] + powers[1] + 1)

@@ -8,9 +8,14 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
-from dystab_jax.array_types import Flow, Mask, PerSample, Scalar
+from dystab_jax.array_types import Array, Flow, Mask, PerSample, Scalar
 from dystab_jax.flow_ops import occlusion, warp_together
+from dystab_jax.networks.motion_models import MOTION_TERMS
+
+Evidence = Float[Array, "B 4"]
+"""Numerators and denominators of Eq. (3), inside and outside the mask."""
 
 PIXEL_AXES = (1, 2, 3)
 
@@ -68,12 +73,9 @@ def separation(
 
 
 def _size(mask: Mask, vectors: Flow) -> PerSample:
-    """Computes ‖m⊙v‖, the mean over the pixels of m·|v|.
-
-    m stands outside the norm: the same value, and where m is 0 the derivative is |v|. Inside, √ has
-    none there, and no pixel outside the mask would be asked to join it.
-    """
-    # The offset keeps the gradient finite where v is 0, and a zero field at norm zero.
+    """Computes ‖m⊙v‖, the mean over the pixels of m·|v|."""
+    # Where m is 0, the derivative is |v|. With m inside the norm there is none: no pixel outside the
+    # mask is asked to join it. The offset keeps it finite where v is 0.
     lengths = jnp.sqrt(jnp.sum(vectors**2, -1) + 1e-12) - 1e-6
     return jnp.mean(mask[..., 0] * lengths, (1, 2))
 
@@ -105,15 +107,55 @@ def adversarial(
         while the camera follows it has ‖m⊙u‖ ≈ 0: "observed" then saturates, for masks of any size
         around it, and "both" does not.
     """
-    regions = ((mask, inpainted_inside), (1 - mask, inpainted_outside))
-    sizes = [_size(region, flow) for region, _ in regions]
-    if denominator == "both":
-        sizes = [
-            size + _size(region, guess)
-            for size, (region, guess) in zip(sizes, regions, strict=True)
-        ]
-    errors = [_size(region, flow - guess) for region, guess in regions]
-    return separation(errors[0], sizes[0], errors[1], sizes[1], epsilon, clip)
+    sums = _both_regions(mask, flow, inpainted_inside, inpainted_outside, denominator)
+    return separation(*sums[0], *sums[1], epsilon, clip)
+
+
+def _both_regions(
+    mask: Mask, flow: Flow, inpainted_inside: Flow, inpainted_outside: Flow, denominator: str
+) -> list[tuple[PerSample, PerSample]]:
+    """Returns numerator and denominator of Eq. (3), without ε, inside and outside the mask."""
+    sums = []
+    for region, guess in ((mask, inpainted_inside), (1 - mask, inpainted_outside)):
+        size = _size(region, flow)
+        if denominator == "both":
+            size += _size(region, guess)
+        sums.append((_size(region, flow - guess), size))
+    return sums
+
+
+def evidence(
+    mask: Mask,
+    flow: Flow,
+    inpainted_inside: Flow,
+    inpainted_outside: Flow,
+    slowest: PerSample,
+    denominator: str,
+) -> Evidence:
+    """Returns the sums of Eq. (3) for a hard mask; those of a frame's flows may be added up.
+
+    Args:
+      mask, inpainted_inside, inpainted_outside, denominator: as in ``adversarial``.
+      flow: u without the camera's motion.
+      slowest: in the unit of the flow; added to the denominator for every pixel of a region, in
+        place of ε, so that what moves at this speed convinces by half.
+    """
+    sums = _both_regions(mask, flow, inpainted_inside, inpainted_outside, denominator)
+    areas = (jnp.mean(region, PIXEL_AXES) for region in (mask, 1 - mask))
+    sizes = [size + slowest * area for (_, size), area in zip(sums, areas, strict=True)]
+    return jnp.stack([error for error, _ in sums] + sizes, -1)
+
+
+def confidence(evidence: Evidence, clip: float | None = None) -> PerSample:
+    """Computes L_A as the trust of Eq. (7) in a mask: in [0, 2], 0 for an empty or a full one.
+
+    Args:
+      evidence: of all flows of a frame, added up.
+      clip: upper bound of each ratio, see ``separation``.
+    """
+    errors, sizes = evidence[:, :2].T, evidence[:, 2:].T
+    score = separation(errors[0], sizes[0], errors[1], sizes[1], 1e-12, clip)
+    return jnp.where(jnp.all(sizes > 0, 0), score, 0.0)
 
 
 def inpainting_error(
@@ -123,8 +165,8 @@ def inpainting_error(
 
     Arguments as in ``adversarial``.
     """
-    inside = _size(mask, flow - inpainted_inside)
-    return inside + _size(1 - mask, flow - inpainted_outside)
+    sums = _both_regions(mask, flow, inpainted_inside, inpainted_outside, "observed")
+    return sums[0][0] + sums[1][0]
 
 
 def temporal_consistency(mask1: Mask, mask2: Mask, flow12: Flow, flow21: Flow) -> PerSample:
@@ -260,7 +302,9 @@ class LossOptions:
     Attributes:
       mask_mode: "straight_through" or "soft", the masks inside L_A while φ learns.
       epsilon: ε of Eq. (3), in units of the sample's mean flow length.
-      slowest_flow: pixels; flow is scaled by its mean length, but by no less than this.
+      slowest_flow: pixels; flow is scaled by its mean length, but by no less than this. See
+        ``evidence`` for what it means to confidences.
+      confidence_camera: motion that is taken out before L_A is a confidence, see ``MOTION_TERMS``.
       denominator: "observed" or "both", see ``losses.adversarial``.
       ratio_clip: bound of each ratio of Eq. (3) for φ and for confidences; None for no bound.
       psi_objective: "ratio", L_A as in the paper's min max, or "error", the numerators alone.
@@ -276,6 +320,7 @@ class LossOptions:
     mask_mode: str
     epsilon: float
     slowest_flow: float
+    confidence_camera: str
     denominator: str
     ratio_clip: float | None
     psi_objective: str
@@ -287,20 +332,19 @@ class LossOptions:
     object_weight: float
 
     def __post_init__(self):
-        if self.mask_mode not in ("straight_through", "soft"):
-            raise ValueError(
-                f"loss.mask_mode is {self.mask_mode!r}; choose straight_through or soft"
-            )
-        if self.denominator not in ("observed", "both"):
-            raise ValueError(f"loss.denominator is {self.denominator!r}; choose observed or both")
-        if self.psi_objective not in ("ratio", "error"):
-            raise ValueError(f"loss.psi_objective is {self.psi_objective!r}; choose ratio or error")
-        if self.static not in ("confidence", "f_measure"):
-            raise ValueError(f"loss.static is {self.static!r}; choose confidence or f_measure")
-        if self.margin < 0:
-            raise ValueError(f"loss.margin is {self.margin}; it must be ≥ 0")
-        if self.temporal_weight < 0:
-            raise ValueError(
-                f"loss.temporal_weight is {self.temporal_weight}; it must be ≥ 0 "
-                "(the paper's −0.1 is written 0.1, since losses are minimised here)"
-            )
+        accepted = {
+            "mask_mode": ("straight_through", "soft"),
+            "confidence_camera": tuple(MOTION_TERMS),
+            "denominator": ("observed", "both"),
+            "psi_objective": ("ratio", "error"),
+            "static": ("confidence", "f_measure"),
+        }
+        for name, values in accepted.items():
+            if (value := getattr(self, name)) not in values:
+                raise ValueError(f"loss.{name} is {value!r}; choose {' or '.join(values)}")
+        if not self.slowest_flow > 0:
+            raise ValueError(f"loss.slowest_flow is {self.slowest_flow} pixels; it must be > 0")
+        # The paper's λ_TC of −0.1 is written 0.1: losses are minimised here.
+        for name in ("margin", "temporal_weight"):
+            if (value := getattr(self, name)) < 0:
+                raise ValueError(f"loss.{name} is {value}; it must be ≥ 0")

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 
 from dystab_jax import losses
 from dystab_jax.array_types import Flow, Image, Mask, PerSample
-from dystab_jax.flow_ops import normalise_flow
+from dystab_jax.flow_ops import mean_speed, normalise_flow
 from dystab_jax.losses import LossOptions
 from dystab_jax.networks.inpainter import draw_ellipses
+from dystab_jax.networks.motion_models import MOTION_TERMS, without_motion
 from dystab_jax.object_choice import canonicalise
 from dystab_jax.runtime.parallel import AXIS
 from dystab_jax.state import Learner, State, Trainable, Variables
@@ -79,7 +80,7 @@ class Steps:
         return scaled, inside, outside
 
     def separation(self, psi: Variables, mask: Mask, flow: Flow, image: Image) -> PerSample:
-        """Returns L_A for φ and the confidences: Eq. (3), bounded by ``ratio_clip`` where given."""
+        """Returns L_A for φ: Eq. (3), bounded by ``ratio_clip`` where given."""
         guesses = self.inpaint(psi, mask, flow, image)
         return self._score(mask, guesses, self.options.ratio_clip)
 
@@ -95,13 +96,14 @@ class Steps:
         """Predicts χ(I) of ``image``."""
         return self.static_mask(chi, to_image(batch["image"]))
 
-    def measure_confidence(self, psi: Variables, batch: Batch) -> PerSample:
-        """Returns L_A of the hard ``mask`` by ``flow`` and ``image``: the trust of Eq. (7), 0 to 2.
-
-        The same for a mask and its complement.
-        """
+    def measure_evidence(self, psi: Variables, batch: Batch) -> losses.Evidence:
+        """Returns the sums by which ``losses.confidence`` trusts in the hard ``mask``."""
+        options = self.options
         mask, flow = batch["mask"].astype(jnp.float32), batch["flow"].astype(jnp.float32)
-        return self.separation(psi, mask, flow, to_image(batch["image"]))
+        flow = without_motion(flow, MOTION_TERMS[options.confidence_camera])
+        slowest = options.slowest_flow / mean_speed(flow, options.slowest_flow)
+        guesses = self.inpaint(psi, mask, flow, to_image(batch["image"]))
+        return losses.evidence(mask, *guesses, slowest, options.denominator)
 
     # -- updates ----------------------------------------------------------------------------------
 
@@ -199,10 +201,7 @@ class Steps:
         options = self.options
 
         def loss(variables):
-            logits, batch_stats = self.chi.network.apply(
-                variables, image, train=True, mutable=["batch_stats"]
-            )
-            prediction = object_probability(logits)
+            prediction, batch_stats = self._learning_chi(variables, image)
             if options.static == "f_measure":
                 value = losses.disagreement(prediction, motion_mask, options.alpha2)
             else:
@@ -230,6 +229,13 @@ class Steps:
         chi, metrics = _learn(self.chi, state.chi, loss)
         return state.replace(chi=chi), metrics
 
+    def _learning_chi(self, variables: Variables, image: Image) -> tuple[Mask, dict[str, Any]]:
+        """Predicts χ(I) by the statistics of the batch; returns these as well."""
+        logits, batch_stats = self.chi.network.apply(
+            variables, image, train=True, mutable=["batch_stats"]
+        )
+        return object_probability(logits), batch_stats
+
     def self_train_chi(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         """Teaches χ its own refined predictions, by 1 − Eq. (6) (Sec. 5.6).
 
@@ -240,10 +246,7 @@ class Steps:
         image, target = to_image(batch["image"]), batch["target"].astype(jnp.float32)
 
         def loss(variables):
-            logits, batch_stats = self.chi.network.apply(
-                variables, image, train=True, mutable=["batch_stats"]
-            )
-            prediction = object_probability(logits)
+            prediction, batch_stats = self._learning_chi(variables, image)
             value = jnp.mean(losses.disagreement(prediction, target, self.options.alpha2))
             metrics = {"chi/loss": value, "chi/mask_area": jnp.mean(prediction > 0.5)}
             return value, (batch_stats, metrics)
@@ -270,10 +273,8 @@ class Steps:
             return value, (batch_stats, {"phi/loss": value})
 
         def loss_chi(variables):
-            logits, batch_stats = self.chi.network.apply(
-                variables, image, train=True, mutable=["batch_stats"]
-            )
-            value = jnp.mean(losses.supervised(object_probability(logits), truth, alpha2))
+            prediction, batch_stats = self._learning_chi(variables, image)
+            value = jnp.mean(losses.supervised(prediction, truth, alpha2))
             return value, (batch_stats, {"chi/loss": value})
 
         phi, metrics = _learn(self.phi, state.phi, loss_phi)

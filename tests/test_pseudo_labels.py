@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from dystab_jax import object_choice
+from dystab_jax import losses, object_choice
 from dystab_jax.data import pipeline, records
 from dystab_jax.inference import Predictor
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
@@ -112,8 +112,8 @@ def test_there_is_a_label_for_every_frame(made):
 def test_labels_are_what_the_networks_predict(made):
     labels, _, state, decoded, frames = made
     state = jax.device_get(state)
-    dynamic, static, confidence = (
-        jax.jit(f) for f in (STEPS.predict_dynamic, STEPS.predict_static, STEPS.measure_confidence)
+    dynamic, static, evidence = (
+        jax.jit(f) for f in (STEPS.predict_dynamic, STEPS.predict_static, STEPS.measure_evidence)
     )
     for video in ("video0", "video1", "video2"):
         members = [number for number, frame in enumerate(frames) if frame.video == video]
@@ -134,8 +134,9 @@ def test_labels_are_what_the_networks_predict(made):
             assert np.count_nonzero(label["static_mask"] != chi) <= 2
             for name, region in (("confidence_phi", phi), ("confidence_chi", chi)):
                 batch = {"flow": flows[number], "image": images[number]}
-                expected = confidence(state.psi.average, batch | {"mask": np.stack([region] * 2)})
-                np.testing.assert_allclose(label[name], expected.mean(), rtol=1e-3)
+                sums = evidence(state.psi.average, batch | {"mask": np.stack([region] * 2)})
+                expected = losses.confidence(sums.sum(0, keepdims=True), STEPS.options.ratio_clip)
+                np.testing.assert_allclose(label[name], expected[0], rtol=1e-3)
 
 
 def test_labels_tell_the_frames_apart(made):

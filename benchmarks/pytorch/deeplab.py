@@ -17,7 +17,7 @@ from benchmarks.pytorch.layers import (
     resize,
     upsample,
 )
-from benchmarks.pytorch.motion_models import parametric_motion
+from benchmarks.pytorch.motion_models import without_motion
 from benchmarks.pytorch.resnet import ResNet
 from dystab_jax.networks import deeplab
 from dystab_jax.networks.backbones import BACKBONES, DEFAULT_WIDTH
@@ -104,8 +104,7 @@ def standardise(flow: torch.Tensor) -> torch.Tensor:
 
 def without_camera(flow: torch.Tensor, terms: int) -> torch.Tensor:
     """Returns what a parametric motion leaves over, compressed."""
-    everywhere = torch.ones_like(flow[:, :1])
-    residual = flow - parametric_motion(flow, everywhere, terms, deeplab.FIT_STEPS)
+    residual = without_motion(flow, terms)
     length = torch.sqrt(residual.square().sum(1, keepdim=True) + 1e-12)
     scale = length.mean((1, 2, 3), keepdim=True) + deeplab.FLOW_NOISE
     return residual / length * torch.log1p(length / scale)

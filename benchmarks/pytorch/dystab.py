@@ -20,9 +20,12 @@ from benchmarks.pytorch.losses import (
     adversarial,
     canonicalise,
     centre,
+    confidence,
     disagreement,
+    evidence,
     f_measure,
     inpainting_error,
+    mean_speed,
     normalise_flow,
     object_probability,
     straight_through,
@@ -30,8 +33,10 @@ from benchmarks.pytorch.losses import (
     to_image,
     unless_empty,
 )
+from benchmarks.pytorch.motion_models import without_motion
 from benchmarks.pytorch.weights import load
 from dystab_jax import state, steps
+from dystab_jax.networks.motion_models import MOTION_TERMS
 
 Batch = Mapping[str, torch.Tensor]
 Metrics = dict[str, torch.Tensor]
@@ -160,20 +165,32 @@ class Steps:
     def measure_confidence(
         self, mask: torch.Tensor, flow: torch.Tensor, image: torch.Tensor
     ) -> torch.Tensor:
-        """Returns L_A of masks by the averaged ψ, one number per sample."""
-        flow, image = flow.float(), to_image(image)
-        return self._separation(self.psi.average, mask.float(), flow, image)
+        """Returns the trust in masks by the averaged ψ, one number per sample."""
+        options, mask = self.options, mask.float()
+        flow = without_motion(flow.float(), MOTION_TERMS[options.confidence_camera])
+        slowest = options.slowest_flow / mean_speed(flow, options.slowest_flow)
+        guesses = self._inpaint(self.psi.average, mask, flow, to_image(image))
+        return confidence(
+            evidence(mask, *guesses, slowest, options.denominator), options.ratio_clip
+        )
 
     @torch.inference_mode()
-    def predict_fused(self, flow: torch.Tensor, image: torch.Tensor, vote: bool) -> torch.Tensor:
+    def predict_fused(
+        self,
+        flow: torch.Tensor,
+        image: torch.Tensor,
+        vote: bool,
+        sharpness: float,
+        floor: float,
+    ) -> torch.Tensor:
         """Weighs both models' masks by their confidences, for frames with one flow each."""
         phi = canonicalise(self.predict_dynamic(flow), vote)
         chi = self.predict_static(image)
         trust_phi, trust_chi = (
             self.measure_confidence(mask > 0.5, flow, image) for mask in (phi, chi)
         )
-        margin = self.options.margin
-        weight = torch.sigmoid((trust_phi - trust_chi - margin) / margin)[:, None, None, None]
+        powers = [(trust / floor) ** sharpness for trust in (trust_phi, trust_chi)]
+        weight = (powers[0] / (powers[0] + powers[1] + 1))[:, None, None, None]
         return weight * phi + (1 - weight) * chi
 
     def _dynamic(self, network: nn.Module, flow: torch.Tensor) -> torch.Tensor:

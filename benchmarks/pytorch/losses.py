@@ -16,10 +16,14 @@ def object_probability(logits: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(logits[:, 1:] - logits[:, :1])
 
 
+def mean_speed(flow: torch.Tensor, slowest: float) -> torch.Tensor:
+    """Returns the mean length, at least ``slowest`` pixels, one number per sample."""
+    return torch.linalg.vector_norm(flow, dim=1).mean((1, 2)).clamp(min=slowest)
+
+
 def normalise_flow(flow: torch.Tensor, slowest: float) -> torch.Tensor:
     """Divides by the mean length, by at least ``slowest`` pixels."""
-    length = torch.linalg.vector_norm(flow, dim=1, keepdim=True).mean(PIXELS, keepdim=True)
-    return flow / length.clamp(min=slowest)
+    return flow / mean_speed(flow, slowest)[:, None, None, None]
 
 
 def centre(mask: torch.Tensor) -> torch.Tensor:
@@ -40,6 +44,46 @@ def size(mask: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     return (mask[:, 0] * lengths).mean((1, 2))
 
 
+def both_regions(
+    mask: torch.Tensor,
+    flow: torch.Tensor,
+    inpainted_inside: torch.Tensor,
+    inpainted_outside: torch.Tensor,
+    denominator: str,
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Returns numerators and denominators of Eq. (3)."""
+    sums = []
+    for region, guess in ((mask, inpainted_inside), (1 - mask, inpainted_outside)):
+        motion = size(region, flow)
+        if denominator == "both":
+            motion = motion + size(region, guess)
+        sums.append((size(region, flow - guess), motion))
+    return sums
+
+
+def evidence(
+    mask: torch.Tensor,
+    flow: torch.Tensor,
+    inpainted_inside: torch.Tensor,
+    inpainted_outside: torch.Tensor,
+    slowest: torch.Tensor,
+    denominator: str,
+) -> torch.Tensor:
+    """Returns what a confidence is made of, [B, 4]."""
+    sums = both_regions(mask, flow, inpainted_inside, inpainted_outside, denominator)
+    areas = [region.mean(PIXELS) for region in (mask, 1 - mask)]
+    sizes = [motion + slowest * area for (_, motion), area in zip(sums, areas, strict=True)]
+    return torch.stack([error for error, _ in sums] + sizes, -1)
+
+
+def confidence(evidence: torch.Tensor, clip: float | None) -> torch.Tensor:
+    """Computes L_A as the trust in a mask, one number per sample."""
+    errors, sizes = evidence[:, :2], evidence[:, 2:]
+    ratios = errors / (sizes + 1e-12)
+    ratios = ratios if clip is None else ratios.clamp(max=clip)
+    return torch.where((sizes > 0).all(1), ratios.sum(1), 0.0)
+
+
 def adversarial(
     mask: torch.Tensor,
     flow: torch.Tensor,
@@ -51,11 +95,8 @@ def adversarial(
 ) -> torch.Tensor:
     """Scores L_A, Eqs. (2) and (3)."""
     ratios = []
-    for region, guess in ((mask, inpainted_inside), (1 - mask, inpainted_outside)):
-        motion = size(region, flow)
-        if denominator == "both":
-            motion = motion + size(region, guess)
-        ratio = size(region, flow - guess) / (motion + epsilon)
+    for error, motion in both_regions(mask, flow, inpainted_inside, inpainted_outside, denominator):
+        ratio = error / (motion + epsilon)
         ratios.append(ratio if clip is None else ratio.clamp(max=clip))
     return ratios[0] + ratios[1]
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from dystab_jax.networks.motion_models import CAMERA_REWEIGHTINGS
+
 
 @lru_cache
 @torch.inference_mode(False)
@@ -52,3 +54,10 @@ def parametric_motion(
             trust = 1 / (1 + (residual / (scale + 1e-3)) ** 2)
         flow = fit(trust)
     return flow.unflatten(2, (height, width))
+
+
+def without_motion(flow: torch.Tensor, terms: int) -> torch.Tensor:
+    """Takes out what most of the image follows; 0 terms leave the flow as it is."""
+    if not terms:
+        return flow
+    return flow - parametric_motion(flow, torch.ones_like(flow[:, :1]), terms, CAMERA_REWEIGHTINGS)

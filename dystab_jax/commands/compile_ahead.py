@@ -149,7 +149,7 @@ def programs(run: Run) -> Iterator[Program]:
         ("predict χ", steps.predict_static, "chi", {"image": image}),
         (
             "confidence",
-            steps.measure_confidence,
+            steps.measure_evidence,
             "psi",
             {"flow": flow, "image": image, "mask": batch(height, width, 1, dtype=jnp.bool_)},
         ),

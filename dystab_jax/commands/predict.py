@@ -269,8 +269,7 @@ def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) 
         pairs,
         options.vote,
     )
-    margin = run.config.loss.margin
-    return inference.fuse(prediction, options.fusion, options.trust, margin)["fused"]
+    return inference.fuse(prediction, options)["fused"]
 
 
 def _as_jpeg(picture: np.ndarray) -> bytes:

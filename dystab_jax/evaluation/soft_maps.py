@@ -79,9 +79,7 @@ def of_videos(
             prediction = _ask_the_truth(prediction, read)
         size = read.size(0)
         rows: dict[Row, Sequence[LazyArray]] = {}
-        for model, maps in fuse(
-            prediction, options.fusion, options.trust, run.config.loss.margin
-        ).items():
+        for model, maps in fuse(prediction, options).items():
             rows[model, "none"] = [partial(_at_size, soft_map, size) for soft_map in maps]
             if options.crf != "none" and model in crf_models:
                 rows[model, options.crf] = _refine(read, rows[model, "none"], options.crf, options)

@@ -21,7 +21,7 @@ from dystab_jax.networks.layers import (
     refill_cells,
     upsample,
 )
-from dystab_jax.networks.motion_models import MOTION_TERMS, parametric_motion
+from dystab_jax.networks.motion_models import MOTION_TERMS, without_motion
 
 INPUTS = ("flow", "image")
 DTYPES = ("float32", "bfloat16")
@@ -29,8 +29,6 @@ SMALLEST_SIDE = 32
 # Flow is stored in sixteenths of a pixel; a field that varies by less than this is noise, and
 # must not be blown up to unit variance.
 FLOW_NOISE = 0.05
-# Reweightings of the fit of the camera's motion; objects may fill a good part of the image.
-FIT_STEPS = 8
 
 
 def standardise_flow(flow: Flow, noise: float = FLOW_NOISE) -> Flow:
@@ -69,8 +67,7 @@ def without_camera(flow: Flow, terms: int, noise: float = FLOW_NOISE) -> Flow:
     Returns:
       The field, without unit; constant in the flow, no gradient passes.
     """
-    everywhere = jnp.ones((*flow.shape[:3], 1), flow.dtype)
-    residual = jax.lax.stop_gradient(flow - parametric_motion(flow, everywhere, terms, FIT_STEPS))
+    residual = without_motion(flow, terms)
     length = jnp.sqrt(jnp.sum(residual**2, -1, keepdims=True) + 1e-12)
     scale = jnp.mean(length, (1, 2, 3), keepdims=True) + noise
     return residual / length * jnp.log1p(length / scale)

@@ -10,6 +10,8 @@ from dystab_jax.array_types import Array, Flow, Mask
 
 MOTION_TERMS = {"none": 0, "affine": 3, "quadratic": 6}
 """Parametric motion models and their number of terms per component."""
+CAMERA_REWEIGHTINGS = 8
+"""Of the fit to a whole image; many, since objects may fill a good part of it."""
 
 
 def _basis(height: int, width: int, terms: int) -> Float[Array, "H W K"]:
@@ -61,3 +63,20 @@ def parametric_motion(
         trust = 1 / (1 + (residual / (scale[:, None, None] + 1e-3)) ** 2)
         flow = fit(trust)
     return flow
+
+
+def without_motion(flow: Flow, terms: int) -> Flow:
+    """Takes out of the flow what most of the image follows: u − fit(u), the camera's motion.
+
+    Args:
+      flow: u, any unit.
+      terms: see ``parametric_motion``; 0 leaves the flow as it is.
+
+    Returns:
+      The residual; constant in the flow, no gradient passes.
+    """
+    if not terms:
+        return flow
+    everywhere = jnp.ones((*flow.shape[:3], 1), flow.dtype)
+    fit = parametric_motion(flow, everywhere, terms, CAMERA_REWEIGHTINGS)
+    return jax.lax.stop_gradient(flow - fit)

@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from benchmarks import training
-from dystab_jax import build, inference, object_choice
+from dystab_jax import build, inference, losses, object_choice
 from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.inpainter import Inpainter
 from dystab_jax.networks.optimizers import make_optimizer
@@ -332,7 +332,9 @@ def test_predictions_and_confidences_agree(state):
         return (
             steps.predict_dynamic(state.phi.average, batch),
             steps.predict_static(state.chi.average, batch),
-            steps.measure_confidence(state.psi.average, batch),
+            losses.confidence(
+                steps.measure_evidence(state.psi.average, batch), steps.options.ratio_clip
+            ),
         )
 
     phi, chi, confidence = predict(state, flow, image, BATCH["motion_mask"])
@@ -349,7 +351,7 @@ def test_predictions_and_confidences_agree(state):
         expected = inference.fuse_masks(
             canonical, np.asarray(chi), *(trust.numpy() for trust in trusts)
         )
-        close(back(twin.predict_fused(*arguments, vote)), expected)
+        close(back(twin.predict_fused(*arguments, vote, 4.0, 0.3)), expected)
 
 
 # -- the benchmark --------------------------------------------------------------------------------

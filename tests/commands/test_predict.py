@@ -138,10 +138,7 @@ def test_folder_of_frames(run, state, tmp_path, calls, monkeypatch, preset):
     [(arguments, prediction)] = calls
     assert [name for name, _ in arguments[2]] == names
     check_flows(arguments[4], 5)
-    options = run.config.eval
-    soft = inference.fuse(prediction, options.fusion, options.trust, run.config.loss.margin)[
-        "fused"
-    ]
+    soft = inference.fuse(prediction, run.config.eval)["fused"]
     for name, probability in zip(names, soft, strict=True):
         native = resize.upsample(probability, (49, 65))[..., 0]
         refined = crf.refine(FRAMES[int(name)], native, preset)

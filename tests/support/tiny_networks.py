@@ -29,6 +29,7 @@ def tiny_steps(norm="group", average_decay=0.9, optimizer=None, **options) -> St
         "mask_mode": "straight_through",
         "epsilon": 1e-2,
         "slowest_flow": 0.5,
+        "confidence_camera": "affine",
         "denominator": "observed",
         "ratio_clip": 1.0,
         "psi_objective": "ratio",

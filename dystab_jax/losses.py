@@ -74,7 +74,7 @@ def separation(
 
 def _size(mask: Mask, vectors: Flow) -> PerSample:
     """Computes ‖m⊙v‖, the mean over the pixels of m·|v|."""
-    # Where m is 0, the derivative is |v|. With m inside the norm there is none: no pixel outside the
+    # With m inside the norm the derivative at m = 0 is 0 in place of |v|, and no pixel outside the
     # mask is asked to join it. The offset keeps it finite where v is 0.
     lengths = jnp.sqrt(jnp.sum(vectors**2, -1) + 1e-12) - 1e-6
     return jnp.mean(mask[..., 0] * lengths, (1, 2))

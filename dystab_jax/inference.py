@@ -216,7 +216,7 @@ def fuse_masks(
     mode: str = "weighted",
     trust: str = "loss_a",
     sharpness: float = 4.0,
-    floor: float = 0.3,
+    floor: float = 0.5,
 ) -> Masks:
     """Combines what the dynamic and the static model predict for the same frames.
 

@@ -18,6 +18,12 @@ from dystab_jax.runtime.paths import user_path
 FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
 # These may be added to a finished loop, once.
 ADDED_SECTIONS = ("self_training", "supervised")
+LATER_FIELDS = {
+    "eval.fusion_floor": 0.5,
+    "eval.fusion_sharpness": 4.0,
+    "loss.confidence_camera": "quadratic",
+}
+"""Fields that workdirs of earlier versions lack, and what stands there for them."""
 # Where data lies and how fast it is read may differ from machine to machine.
 FREE_DATA_FIELDS = ("dir", "keep_in_memory", "threads")
 
@@ -140,11 +146,16 @@ def _to_config(stored: dict[str, Any]) -> ConfigDict:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        stored = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(
             f"{path} is not json ({error}); restore it or use another --workdir"
         ) from error
+    for name, value in LATER_FIELDS.items():
+        section, _, field = name.partition(".")
+        if isinstance(stored.get(section), dict):
+            stored[section].setdefault(field, value)
+    return stored
 
 
 def _check_same(stored: dict, given: dict, path: Path) -> None:

@@ -351,7 +351,7 @@ def test_predictions_and_confidences_agree(state):
         expected = inference.fuse_masks(
             canonical, np.asarray(chi), *(trust.numpy() for trust in trusts)
         )
-        close(back(twin.predict_fused(*arguments, vote, 4.0, 0.3)), expected)
+        close(back(twin.predict_fused(*arguments, vote, 4.0, 0.5)), expected)
 
 
 # -- the benchmark --------------------------------------------------------------------------------

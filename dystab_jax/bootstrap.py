@@ -29,6 +29,7 @@ from dystab_jax.schedule import (
     Sections,
     plan_refinements,
     schedule,
+    shortages,
     step_of,
 )
 from dystab_jax.state import State
@@ -172,10 +173,13 @@ class Training:
         self._guard = Guard(options.smallest_mask, options.patience)
 
     def describe(self) -> str:
-        """Returns what is trained on and how far training is, in one line."""
+        """Returns what is trained on and how far training is, and a line for each warning."""
         end = self.phases[-1].end if self.phases else 0
-        visited = self._data[LOOP[0]].describe()
-        return f"{self._run.config.data.train}: {visited}; step {self.step} of {end}"
+        config, data = self._run.config, self._data[LOOP[0]]
+        spec, options = config.data.train, self._sections.bootstrap
+        said = shortages(options, len(data.frames), config.data.batch_size)
+        progress = f"{spec}: {data.describe()}; step {self.step} of {end}"
+        return "\n".join([progress, *(f"warning: {spec}: {one}" for one in said)])
 
     def __enter__(self) -> "Training":
         return self

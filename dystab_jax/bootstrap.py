@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dystab_jax.build import NETWORKS, Run
-from dystab_jax.data import pipeline, records
+from dystab_jax.data import pipeline, preparation, records
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.refinement.crf import refine_frames
 from dystab_jax.runtime import parallel, processes
@@ -166,6 +166,8 @@ class Training:
         self.state, position = restored or (run.new_state(), {"iterator": None})
         self._position = position["iterator"]
         self._check_data(position.get("data", {}))
+        if processes.is_first():
+            preparation.keep(run.workdir, config.data.dir, config.data.train)
         self.step = int(self.state.step)
         self._log = Log(run.workdir / "metrics.jsonl", self.step)
         self._compiled: dict[tuple[str, bool], Callable] = {}

@@ -64,6 +64,8 @@ def _describe_psi(model: ConfigDict) -> str:
     fit = "" if model.parametric == "none" else f"{model.parametric} fit of the context"
     widths = ", ".join(map(str, model.widths))
     network = f"a network of widths {widths}" if widths else ""
+    if fit and not network:
+        return f"{fit} in closed form, which learns nothing"
     return ", then ".join(part for part in (fit, network) if part)
 
 

@@ -48,6 +48,7 @@ SETTINGS = {
     "bootstrap.dynamic_epochs": 6.0,
     "bootstrap.static_epochs": 4.0,
     "bootstrap.joint_epochs": 3.0,
+    "bootstrap.least_updates": 0,
     "bootstrap.smallest_mask": 0.0,
     "eval.data": "",
     "log.every": 1,

@@ -13,7 +13,10 @@ from configs import davis
 
 
 def get_config() -> ConfigDict:
-    """Returns ``davis.py:small`` but for what follows, all of it ours; no pretrained weights."""
+    """Returns ``davis.py:small`` but for what follows, all of it ours; no pretrained weights.
+
+    As there, ψ is a fit in closed form that learns nothing.
+    """
     config = davis.get_config("small")
     config.data.train = "movers:train"
     config.data.image_size = (96, 160)

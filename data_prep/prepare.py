@@ -168,6 +168,7 @@ def prepare(
         shutil.rmtree(staging, ignore_errors=True)
         written = _write(module, plan, finished, staging, name, progress)
         report = settings | {
+            "flow_weights": weights.name if weights is not None and how.max_gap else None,
             "left_out": sorted(bad),
             "opencv": cv2.__version__,
             "videos": now,

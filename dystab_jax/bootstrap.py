@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dystab_jax.build import NETWORKS, Run
-from dystab_jax.data import pipeline, records
+from dystab_jax.data import pipeline, preparation, records
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.refinement.crf import refine_frames
 from dystab_jax.runtime import parallel, processes
@@ -29,6 +29,7 @@ from dystab_jax.schedule import (
     Sections,
     plan_refinements,
     schedule,
+    shortages,
     step_of,
 )
 from dystab_jax.state import State
@@ -165,6 +166,8 @@ class Training:
         self.state, position = restored or (run.new_state(), {"iterator": None})
         self._position = position["iterator"]
         self._check_data(position.get("data", {}))
+        if processes.is_first():
+            preparation.keep(run.workdir, config.data.dir, config.data.train)
         self.step = int(self.state.step)
         self._log = Log(run.workdir / "metrics.jsonl", self.step)
         self._compiled: dict[tuple[str, bool], Callable] = {}
@@ -172,10 +175,13 @@ class Training:
         self._guard = Guard(options.smallest_mask, options.patience)
 
     def describe(self) -> str:
-        """Returns what is trained on and how far training is, in one line."""
+        """Returns what is trained on and how far training is, and a line for each warning."""
         end = self.phases[-1].end if self.phases else 0
-        visited = self._data[LOOP[0]].describe()
-        return f"{self._run.config.data.train}: {visited}; step {self.step} of {end}"
+        config, data = self._run.config, self._data[LOOP[0]]
+        spec, options = config.data.train, self._sections.bootstrap
+        said = shortages(options, len(data.frames), config.data.batch_size)
+        progress = f"{spec}: {data.describe()}; step {self.step} of {end}"
+        return "\n".join([progress, *(f"warning: {spec}: {one}" for one in said)])
 
     def __enter__(self) -> "Training":
         return self

@@ -1,5 +1,6 @@
 """Algorithm 1 as data: the kinds of phase, and how long and in which order they run."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
@@ -16,7 +17,7 @@ from dystab_jax.steps import Steps
 class Bootstrap:
     """Holds section ``bootstrap`` of a config: how long each part of Algorithm 1 takes.
 
-    An epoch visits every training frame once.
+    An epoch visits every training frame once. A phase of 0 epochs is left out.
 
     Attributes:
       rounds: repetitions of the loop (3 in the paper).
@@ -29,6 +30,8 @@ class Bootstrap:
       phi_updates, psi_updates: in one round of the game (3 and 1 in the paper).
       smallest_mask: share of the image; a run whose masks stay below is stopped.
       patience: logged measurements for which they may stay below.
+      least_updates: of φ, ψ or χ in each phase of the loop, also where the epochs of a small corpus
+        are fewer; 0: as many as the epochs make. Workdirs older than this field have 0.
     """
 
     rounds: int
@@ -42,6 +45,7 @@ class Bootstrap:
     psi_updates: int
     smallest_mask: float
     patience: int
+    least_updates: int = 0
 
     def __post_init__(self):
         for field in fields(self):
@@ -264,6 +268,8 @@ def schedule(
 ) -> tuple[Phase, ...]:
     """Returns Algorithm 1 as a list of phases; those too short for a single step are left out.
 
+    Phases of the loop whose epochs make fewer updates than ``least_updates`` are lengthened.
+
     Args:
       options: the durations.
       frames: in an epoch.
@@ -279,10 +285,10 @@ def schedule(
     ]
     phases, start = [], 0
     for name, kind, examples in (*plan, *refinements):
-        plays = KINDS[kind].plays
-        learner_updates = options.phi_updates if plays else 1
-        end = start + round(examples / batch_size / learner_updates)
-        updates = options.phi_updates + options.psi_updates if plays else 1
+        end = start + _steps_of(options, kind, examples, batch_size)
+        if kind in LOOP and examples:
+            end = max(end, start + math.ceil(options.least_updates / _learning(options, kind)))
+        updates = options.phi_updates + options.psi_updates if KINDS[kind].plays else 1
         if kind in REFINEMENTS and end == start:
             raise ValueError(
                 f"{kind}.epochs is too small: {examples:g} examples in phase {name}, in batches of "
@@ -291,6 +297,39 @@ def schedule(
         phases.append(Phase(name, kind, start, end, updates, name == "1-static"))
         start = end
     return tuple(phase for phase in phases if phase.end > phase.start)
+
+
+def _learning(options: Bootstrap, kind: str) -> int:
+    """Returns the updates in one step of a phase, of the network that it is about."""
+    return options.phi_updates if KINDS[kind].plays else 1
+
+
+def _steps_of(options: Bootstrap, kind: str, examples: float, batch_size: int) -> int:
+    """Returns the steps of a phase in which its network sees so many examples."""
+    return round(examples / batch_size / _learning(options, kind))
+
+
+def shortages(options: Bootstrap, frames: int, batch_size: int) -> list[str]:
+    """Returns what so few frames mean for the loop, in sentences; none where they suffice."""
+    steps = {phase.kind: phase.end - phase.start for phase in schedule(options, frames, batch_size)}
+    changed, said = [], []
+    for kind in dict.fromkeys(kind for _, kind in plan_loop(options.rounds)):
+        epochs, taken = getattr(options, f"{kind}_epochs"), steps.get(kind, 0)
+        if epochs and (not taken or taken > _steps_of(options, kind, epochs * frames, batch_size)):
+            visits = taken * _learning(options, kind) * batch_size
+            changed.append(f"{kind} {visits / frames:.3g} epochs in place of {epochs:g}")
+    if changed:
+        said.append(
+            f"{frames} frames in batches of {batch_size} make few updates. With "
+            f"bootstrap.least_updates={options.least_updates}, phases take other epochs than "
+            f"section bootstrap says: {', '.join(changed)}. More video makes better masks"
+        )
+    if frames < batch_size:
+        said.append(
+            f"{frames} frames are fewer than one batch (data.batch_size={batch_size}): masks "
+            "learned from so little are poor"
+        )
+    return said
 
 
 def step_of(phase: Phase, steps: Steps, options: Bootstrap) -> Callable:

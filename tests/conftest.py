@@ -106,7 +106,7 @@ def new_tiny_config(tiny_data) -> Callable[[], ConfigDict]:
             config[name].pretrained = ""
         config.psi.model.update(widths=(4,), reweightings=1)
         # 12 frames in batches of 4, one update of each learner in a step: 3 steps in an epoch.
-        config.bootstrap.update(rounds=1, phi_updates=1, psi_updates=1)
+        config.bootstrap.update(rounds=1, phi_updates=1, psi_updates=1, least_updates=0)
         for name in ("warm_up", "dynamic", "static", "joint"):
             config.bootstrap[f"{name}_epochs"] = 1.0
         config.eval.update(data="folder/tiny:val", protocol="all_frames", batch_size=4, jobs=1)

@@ -14,6 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from benchmarks import kills, loop
+from configs import davis, demo
 from dystab_jax import bootstrap, build
 from dystab_jax.bootstrap import train
 from dystab_jax.data import pipeline, records
@@ -21,7 +22,7 @@ from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.interruption import Interrupted, Interruption
 from dystab_jax.runtime.monitor import ADVICE, Guard, Log, TrainingStopped
-from dystab_jax.schedule import Bootstrap, Phase, schedule
+from dystab_jax.schedule import Bootstrap, Phase, schedule, shortages
 from dystab_jax.state import State
 from tests.support.tiny_networks import draw_variables
 
@@ -39,6 +40,15 @@ PAPER = {
     "psi_updates": 1,
     "smallest_mask": 0.01,
     "patience": 20,
+    "least_updates": 0,
+}
+SMALL = PAPER | {
+    "warm_up_epochs": 0.0,
+    "dynamic_epochs": 1.0,
+    "static_epochs": 1.5,
+    "joint_epochs": 0.5,
+    "psi_updates": 0,
+    "least_updates": 80,
 }
 
 
@@ -70,9 +80,82 @@ def test_phases_without_steps_are_left_out():
     assert (phase.name, phase.end) == ("0-warm_up", 3)
 
 
+def updates_of(options, frames, batch_size=8):
+    """Updates of each phase's learner up to the end of round 1."""
+    phases = schedule(Bootstrap(**options), frames, batch_size)
+    return {
+        phase.name: (phase.end - phase.start) * (1 if phase.kind in ("warm_up", "static") else 3)
+        for phase in phases
+        if phase.name[0] in "01"
+    }
+
+
+@pytest.mark.parametrize(
+    ("frames", "by_epochs", "lengthened"),
+    [
+        # A round of the game is three updates of φ: 27 rounds are the fewest with 80.
+        (10, {"1-static": 2}, {"0-dynamic": 81, "1-static": 80, "1-joint": 81}),
+        (
+            60,
+            {"0-dynamic": 6, "1-static": 11, "1-joint": 3},
+            {"0-dynamic": 81, "1-static": 80, "1-joint": 81},
+        ),
+        (1385, *[{"0-dynamic": 174, "1-static": 260, "1-joint": 87}] * 2),
+    ],
+)
+def test_phases_of_a_small_corpus_are_lengthened(frames, by_epochs, lengthened):
+    assert updates_of(SMALL | {"least_updates": 0}, frames) == by_epochs
+    assert updates_of(SMALL, frames) == lengthened
+
+
+@pytest.mark.parametrize(
+    ("make", "frames"),
+    [
+        (lambda: davis.get_config("small"), 1385),  # 21 of DAVIS-2016's training videos
+        (lambda: davis.get_config("small"), 2079),  # all 30
+        (davis.get_config, 2079),
+        (lambda: davis.get_config("literal"), 2079),
+        (demo.get_config, 960),  # movers
+    ],
+)
+def test_the_corpora_of_the_configs_are_large_enough(make, frames):
+    config = make()
+    options, batch_size = Bootstrap(**config.bootstrap), config.data.batch_size
+    assert options.least_updates > 0
+    by_epochs = dataclasses.replace(options, least_updates=0)
+    assert schedule(options, frames, batch_size) == schedule(by_epochs, frames, batch_size)
+    assert shortages(options, frames, batch_size) == []
+
+
+def test_no_epochs_leave_a_phase_out_on_purpose():
+    options = SMALL | {"joint_epochs": 0.0}
+    assert updates_of(options, 10) == {"0-dynamic": 81, "1-static": 80}
+    said, few = shortages(Bootstrap(**options), 5, 8)
+    assert "joint" not in said and "warm_up" not in said
+    # 5 frames: 80 updates of 8 are 128 epochs.
+    assert "dynamic 130 epochs in place of 1, static 128 epochs in place of 1.5" in said
+    assert "5 frames are fewer than one batch (data.batch_size=8)" in few
+
+
+def test_what_too_few_frames_change_is_said():
+    (said,) = shortages(Bootstrap(**SMALL), 60, 8)
+    assert said.startswith("60 frames in batches of 8 make few updates")
+    assert "bootstrap.least_updates=80" in said
+    changes = "dynamic 10.8 epochs in place of 1, static 10.7 epochs in place of 1.5, joint 10.8"
+    assert changes in said
+    # Without a minimum 10 frames leave the game out.
+    (said,) = shortages(Bootstrap(**SMALL | {"least_updates": 0}), 10, 8)
+    assert "dynamic 0 epochs in place of 1, joint 0 epochs in place of 0.5" in said
+    assert "static" not in said
+    # Nothing is said of phases that no round has.
+    (said,) = shortages(Bootstrap(**SMALL | {"rounds": 0}), 60, 8)
+    assert "dynamic" in said and "static" not in said
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [
+        ({"least_updates": -1}, "least_updates is -1"),
         ({"phi_updates": 0}, "phi_updates is 0"),
         ({"psi_updates": -1}, "psi_updates is -1"),
         ({"joint_epochs": -0.5}, "joint_epochs is -0.5"),
@@ -286,6 +369,20 @@ def test_a_finished_run_returns_at_once(session):
     assert_bitwise(trainer.train(root / "whole"), expected)
     trainer.before = lambda step: None
     assert (root / "whole" / "metrics.jsonl").read_bytes() == before
+
+
+def test_training_says_that_its_data_are_few(session, tmp_path, capsys):
+    trainer, _, root = session
+    shutil.copytree(root / "whole", tmp_path / "run")
+    trainer.train(tmp_path / "run")
+    assert "warning" not in capsys.readouterr().out
+    trainer.before = lambda step: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(tmp_path / "new", bootstrap__least_updates=30)
+    trainer.before = lambda step: None
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert said.startswith("warning: folder/tiny:train: 12 frames in batches of 4 make few")
+    assert "warm_up 10 epochs in place of 1, dynamic 10 epochs in place of 1" in said
 
 
 def test_labels_and_previous_chi_belong_to_their_phase(session):

@@ -7,8 +7,9 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from data_prep.flow import NETWORKS, FlowOptions
+from data_prep.flow import NETWORKS, PRECISIONS, FlowOptions
 from dystab_jax.commands import compile_ahead, overrides, train_and_score
+from dystab_jax.commands.flow_of_training import Asked
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.cores import check_devices, use_cores
 from dystab_jax.runtime.interruption import Interrupted
@@ -59,12 +60,23 @@ _INPUT = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string("output", None, "predict: folder for mask PNGs and overlays.")
 _FLOW = flags.DEFINE_enum(
     "flow",
-    FlowOptions.estimator,
+    None,
     [FlowOptions.estimator, *NETWORKS],
-    "predict: what estimates optical flow; best what the training data were prepared with.",
+    "predict: what estimates optical flow. This flag and those below, left out: what the training "
+    "data were prepared with.",
 )
 _FLOW_WEIGHTS = flags.DEFINE_string(
-    "flow_weights", None, "predict: checkpoint (.pth) of a network that --flow names."
+    "flow_weights", None, "predict: checkpoint (.pth) of the network that estimates flow."
+)
+_FLOW_SIZE = flags.DEFINE_string(
+    "flow_size", None, "predict: WIDTHxHEIGHT to which frames are shrunk for flow, or native."
+)
+_FLOW_ITERATIONS = flags.DEFINE_integer("flow_iterations", None, "predict: updates of RAFT.")
+_FLOW_PRECISION = flags.DEFINE_enum(
+    "flow_precision", None, PRECISIONS, "predict: in which flow networks compute."
+)
+_MAX_GAP = flags.DEFINE_integer(
+    "max_gap", None, "predict: frames between the two of a pair whose flow is estimated, at most."
 )
 
 
@@ -103,9 +115,16 @@ def _work(workdir: Path) -> None:
         train_and_score.write_tables(workdir)
     else:
         weights = user_path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
-        flow = FlowOptions(_FLOW.value, weights)
+        asked = Asked(
+            _FLOW.value,
+            weights,
+            _FLOW_ITERATIONS.value,
+            _FLOW_PRECISION.value,
+            _FLOW_SIZE.value,
+            _MAX_GAP.value,
+        )
         train_and_score.predict_masks(
-            config, workdir, user_path(_INPUT.value), user_path(_OUTPUT.value), flow
+            config, workdir, user_path(_INPUT.value), user_path(_OUTPUT.value), asked
         )
 
 

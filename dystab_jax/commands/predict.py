@@ -4,14 +4,13 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.flow import FlowOptions
 from data_prep.sources.discover import frame_notes, left_out, list_images, list_videos
 from data_prep.sources.frames import IMAGE_ENDINGS, FrameSource, read_image
 from data_prep.sources.video_files import VIDEO_ENDINGS, VideoFile
@@ -27,13 +26,10 @@ from dystab_jax.runtime.atomic_files import bounded
 from dystab_jax.runtime.disk import naming_full_disk
 from dystab_jax.state import Variables
 
-MAX_GAP = 3
-"""Flow reaches at most this far before and after a frame, as in the pairs of training (Sec. 4)."""
-
 PIECE = 60
 """Frames that a long video is cut into; see `predict`."""
 
-DEFAULT_FLOW = FlowOptions()
+DEFAULT_RECIPE = Recipe()
 
 SMALLEST_SIDE = 12
 """Pixels, what DIS needs."""
@@ -44,14 +40,14 @@ def predict(
     variables: dict[str, Variables],
     source: Path,
     output: Path,
-    flow: FlowOptions = DEFAULT_FLOW,
+    recipe: Recipe = DEFAULT_RECIPE,
 ) -> list[Path]:
     """Writes masks (PNG, 0 and 255, native size) and overlays.
 
     * An image file goes through χ alone: OUTPUT/NAME.png, OUTPUT/NAME-overlay.jpg.
     * A video file or a folder of images: OUTPUT/masks/FRAME.png and OUTPUT/overlay.mp4; for a
       folder OUTPUT/overlays/FRAME.jpg as well. Flow is estimated, ``eval.flows_per_frame`` of each
-      frame, smallest gaps first; φ and χ are fused as ``eval.fusion`` and ``eval.trust``
+      frame at most, smallest gaps first; φ and χ are fused as ``eval.fusion`` and ``eval.trust``
       say, and ``eval.crf`` (``eval.still_crf`` for images) refines the masks. A video of a single
       frame, such as a folder with one image, has no flow and is treated like an image file.
     * A folder of such videos: the same in OUTPUT/VIDEO/ for each. One that cannot be read does
@@ -67,7 +63,7 @@ def predict(
       variables: of the networks, by name.
       source: image, folder or video.
       output: folder, made where absent.
-      flow: the estimator, checked; best the one whose flow the run was trained on.
+      recipe: how flow is computed; best as that of the training data, see ``flow_of_training``.
 
     Returns:
       The files written.
@@ -80,24 +76,24 @@ def predict(
     """
     if not source.exists():
         raise FileNotFoundError(f"--input={source}: no such file or folder")
-    is_image = source.is_file() and source.suffix.lower() in IMAGE_ENDINGS
-    if source.is_file() and not is_image and source.suffix.lower() not in VIDEO_ENDINGS:
+    still = is_image(source)
+    if source.is_file() and not still and source.suffix.lower() not in VIDEO_ENDINGS:
         raise ValueError(
             f"--input={source}: neither an image ({' '.join(IMAGE_ENDINGS)}) nor a video "
             f"({' '.join(VIDEO_ENDINGS)})"
         )
-    videos = [] if is_image else list_videos(source)
+    videos = [] if still else list_videos(source)
     _make_output(output, source)
-    if is_image:
+    if still:
         return _predict_image(run, variables, source, output)
     for note in (*left_out(source), *frame_notes(videos)):
         tqdm.write(f"note: {note}")
     if source.is_file() or list_images(source):
-        return _predict_video(run, variables, videos[0], output, flow)
+        return _predict_video(run, variables, videos[0], output, recipe)
     written, failures = [], []
     for video in videos:
         try:
-            written += _predict_video(run, variables, video, output, flow, video.name)
+            written += _predict_video(run, variables, video, output, recipe, video.name)
         except (ValueError, FileNotFoundError) as error:
             tqdm.write(f"{video.name}: {error}")
             failures.append(str(error))
@@ -107,6 +103,11 @@ def predict(
             f"are in {output}. " + "; ".join(failures)
         )
     return written
+
+
+def is_image(source: Path) -> bool:
+    """Returns whether a path is that of a single image, for which no flow is needed."""
+    return source.is_file() and source.suffix.lower() in IMAGE_ENDINGS
 
 
 def _make_output(output: Path, source: Path) -> None:
@@ -150,14 +151,14 @@ def _predict_video(
     variables: dict[str, Variables],
     video: FrameSource,
     output: Path,
-    flow: FlowOptions,
+    recipe: Recipe,
     folder: str = "",
 ) -> list[Path]:
     size = tuple(run.config.data.image_size)
-    reach = min(MAX_GAP, math.ceil(run.config.eval.flows_per_frame / 2))
+    reach = min(recipe.max_gap, math.ceil(run.config.eval.flows_per_frame / 2))
     with _staging(output) as staging:
         with OverlayVideo(staging / "overlay.mp4", frames_per_second(video)) as overlay:
-            for piece in _pieces(video, Recipe(flow, reach), size):
+            for piece in _pieces(video, replace(recipe, max_gap=reach), size):
                 refined = _refined(run, variables, video.name, piece)
                 for name, time, encoded, probability in zip(
                     piece.names, piece.times, piece.encoded, refined, strict=True

@@ -1,16 +1,15 @@
 """Trains and scores runs, and writes their reports, figures and tables."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from data_prep.flow import FlowOptions
 from data_prep.prepare import prepare
 from dystab_jax import bootstrap
 from dystab_jax.build import Run
-from dystab_jax.commands import predict
+from dystab_jax.commands import flow_of_training, predict
+from dystab_jax.commands.flow_of_training import Asked
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
@@ -27,6 +26,8 @@ class RunsNotDoneError(RuntimeError):
 
 USER_ERRORS = (ValueError, OSError, TrainingStopped, RunsNotDoneError)
 """Errors whose message is for the user, without a traceback."""
+
+AS_IN_TRAINING = Asked()
 
 
 def train(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) -> None:
@@ -110,32 +111,22 @@ def predict_masks(
     workdir: Path,
     source: Path,
     output: Path,
-    flow: FlowOptions = predict.DEFAULT_FLOW,
+    asked: Asked = AS_IN_TRAINING,
 ) -> None:
-    """Writes masks and overlays of an image, a folder of frames or a video."""
-    flow.check()
+    """Writes masks and overlays of an image, a folder of frames or a video.
+
+    Flow is computed as that of the training data where ``asked`` does not say otherwise.
+    """
     (run,) = open_runs(config, workdir, "predict")
     eval_options.check(run.config)
+    recipe = predict.DEFAULT_RECIPE
+    if not predict.is_image(source):
+        recipe, notes = flow_of_training.choose(run, asked)
+        for note in notes:
+            print(note if note.startswith("warning: ") else f"note: {note}")
     (snapshot,) = snapshot_choice.chosen(run, "last")
-    trained_on = _flow_of_training(run.config)
-    if trained_on - {flow.estimator}:
-        print(
-            f"note: trained on flow by {' and '.join(sorted(trained_on))}, predicting from flow by "
-            f"{flow.estimator}; --flow chooses another"
-        )
-    written = predict.predict(run, snapshot.variables, source, output, flow)
+    written = predict.predict(run, snapshot.variables, source, output, recipe)
     print(f"{len(written)} files in {output}")
-
-
-def _flow_of_training(config: ConfigDict) -> set[str]:
-    """Returns the estimators behind the training data, as far as these are still there."""
-    found = set()
-    for spec in config.data.train.split("+"):
-        dataset, _, name = spec.strip().partition(":")[0].partition("/")
-        path = dataset_directory(config.data.dir, dataset, name) / "preparation.json"
-        if path.is_file():
-            found.add(json.loads(path.read_text())["flow"])
-    return found
 
 
 def _to_score(run: Run) -> list[str]:

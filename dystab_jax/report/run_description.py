@@ -36,7 +36,7 @@ def facts(report: Mapping[str, Any], config: ConfigDict) -> dict[str, str]:
         f"{loss.temporal_weight:g}, margin δ {loss.margin:g}",
         "schedule": f"{plan.warm_up_epochs:g} epochs of warm-up, {plan.dynamic_epochs:g} of φ and "
         f"ψ, then {plan.rounds} rounds of {plan.static_epochs:g} of χ and {plan.joint_epochs:g} of "
-        "φ and ψ",
+        f"φ and ψ, at least {plan.get('least_updates', 0)} updates in each phase",
         "after the loop": _refinement(config),
         "CRF": ", ".join(sorted({row["crf"] for row in report["rows"]})),
         "fusion": f"{report['rules']['fusion']}"
@@ -64,6 +64,8 @@ def _describe_psi(model: ConfigDict) -> str:
     fit = "" if model.parametric == "none" else f"{model.parametric} fit of the context"
     widths = ", ".join(map(str, model.widths))
     network = f"a network of widths {widths}" if widths else ""
+    if fit and not network:
+        return f"{fit} in closed form, which learns nothing"
     return ", then ".join(part for part in (fit, network) if part)
 
 

@@ -10,6 +10,7 @@ from data_prep import video
 from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
 from data_prep.sources.video_files import decode_video, read_rate
+from data_prep.video import Recipe
 from dystab_jax import inference
 from dystab_jax.build import Run, initial_state
 from dystab_jax.commands import predict
@@ -176,11 +177,27 @@ def test_flow_comes_from_the_estimator_that_is_asked_for(run, state, tmp_path, c
     made = {asked: Still(), FlowOptions(): Dis()}
     monkeypatch.setattr(video, "make_estimator", lambda options, video: made[options])
     source = write_frames(tmp_path / "in", FRAMES[:3])
-    predict.predict(run, run.averages(state), source, tmp_path / "out", asked)
+    predict.predict(run, run.averages(state), source, tmp_path / "out", Recipe(asked))
     predict.predict(run, run.averages(state), source, tmp_path / "other")
     still, moving = (np.stack([flow for _, flow in arguments[4]]) for arguments, _ in calls)
     assert len(still) == len(moving) == 6
     assert np.all(still == 0) and np.abs(moving).mean() > 0.5
+
+
+def test_flow_has_the_gap_and_size_that_are_asked_for(run, state, tmp_path, calls, monkeypatch):
+    class Sized(Dis):
+        def match(self, firsts, seconds):
+            sizes.update(one.shape for one in firsts)
+            return super().match(firsts, seconds)
+
+    sizes = set()
+    monkeypatch.setattr(video, "make_estimator", lambda options, video: Sized())
+    source = write_frames(tmp_path / "in", FRAMES)
+    recipe = Recipe(max_gap=1, flow_size=(40, 30))
+    predict.predict(run, run.averages(state), source, tmp_path / "out", recipe)
+    pairs = calls[0][0][4]
+    assert sorted(owner for owner, _ in pairs) == [0, 1, 1, 2, 2, 3, 3, 4]
+    assert sizes == {(30, 40)}
 
 
 def test_video_file(run, state, tmp_path):

@@ -9,10 +9,13 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
 from benchmarks.settings import load_config
 from data_prep.flow import FlowOptions
-from dystab_jax.commands import overrides, runs, train_and_score
+from data_prep.video import Recipe
+from dystab_jax.commands import main, overrides, runs, train_and_score
+from dystab_jax.commands.flow_of_training import Asked
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.runtime import locks
 
@@ -276,32 +279,40 @@ def test_from_training_to_masks(tmp_path, tiny_config, capsys):
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8))
     train_and_score.predict_masks(None, workdir, image, tmp_path / "out")
     assert cv2.imread(str(tmp_path / "out" / "image.png"), 0).shape == (50, 70)
-    assert "note:" not in capsys.readouterr().out  # trained on flow of the default estimator
+    assert "note:" not in capsys.readouterr().out  # an image needs no flow
+    kept = json.loads((workdir / "preparation.json").read_text())
+    assert kept == {"folder/tiny:train": {"flow": "dis", "flow_size": "native", "max_gap": 2}}
 
 
-def test_prediction_from_other_flow_than_in_training_is_noted(
-    tmp_path, tiny_config, monkeypatch, capsys
-):
-    tiny_config.data.dir = str(tmp_path)
-    for name, flow in (("one", "dis"), ("two", "raft_small")):
-        prepared = tmp_path / "folder" / name / "1.0.0" / "preparation.json"
-        prepared.parent.mkdir(parents=True)
-        prepared.write_text(json.dumps({"flow": flow}))
-    run = SimpleNamespace(config=tiny_config)
+def test_prediction_takes_flow_as_in_training(tmp_path, tiny_config, monkeypatch, capsys):
+    tiny_config.data.dir, asked_for = str(tmp_path / "gone"), []
+    kept = {"flow": "dis", "flow_size": "320x192", "max_gap": 1}
+    (tmp_path / "preparation.json").write_text(json.dumps({"folder/tiny:train": kept}))
+    run = SimpleNamespace(config=tiny_config, workdir=tmp_path)
     monkeypatch.setattr(train_and_score, "open_runs", lambda *_: [run])
     monkeypatch.setattr(
         train_and_score.snapshot_choice, "chosen", lambda *_: [SimpleNamespace(variables={})]
     )
-    monkeypatch.setattr(train_and_score.predict, "predict", lambda *_: [])
-    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)  # the training data are gone
-    tiny_config.data.train = "folder/one:train"
-    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)
-    assert "note:" not in capsys.readouterr().out
-    tiny_config.data.train = "folder/one:train + folder/two:train"
-    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)
-    note = (
-        "note: trained on flow by dis and raft_small, predicting from flow by dis; --flow chooses"
+    monkeypatch.setattr(
+        train_and_score.predict, "predict", lambda *given: asked_for.append(given[-1]) or []
     )
-    assert note in capsys.readouterr().out
-    with pytest.raises(ValueError, match="--flow=raft_small needs --flow_weights"):
-        train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path, FlowOptions("raft_small"))
+    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)
+    said = capsys.readouterr().out
+    assert "note: flow as in training: --flow=dis --flow_size=320x192 --max_gap=1\n" in said
+    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path, Asked(max_gap=2))
+    assert asked_for == [
+        Recipe(FlowOptions("dis"), 1, (320, 192)),
+        Recipe(FlowOptions("dis"), 2, (320, 192)),
+    ]
+
+
+def test_the_flags_of_flow_arrive(tmp_path, monkeypatch):
+    arrived = []
+    monkeypatch.setattr(train_and_score, "predict_masks", lambda *given: arrived.append(given[-1]))
+    with flagsaver.flagsaver(
+        workdir=str(tmp_path), mode="predict", input="in", output="out", flow="raft_small",
+        flow_weights=str(tmp_path / "w.pth"), flow_size="320x192", flow_iterations=6,
+        flow_precision="bfloat16", max_gap=2,
+    ):  # fmt: skip
+        main._work(tmp_path)
+    assert arrived == [Asked("raft_small", tmp_path / "w.pth", 6, "bfloat16", "320x192", 2)]

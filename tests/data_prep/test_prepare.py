@@ -1,6 +1,7 @@
 """Preparing: flow both ways, bad input, interruption, resuming, settings, command line."""
 
 import errno
+import hashlib
 import importlib
 import json
 import os
@@ -537,6 +538,29 @@ def test_wrong_checkpoint_is_named_once_before_any_work(videos, tmp_path, capsys
     assert main([*options, f"--flow={flow}", f"--flow_weights={weights}", "--jobs=1"]) == 2
     said = capsys.readouterr().err
     assert said.count("weights.pth") == 1 and said.startswith("error: ")
+
+
+def test_the_checkpoint_behind_the_flow_is_recorded(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr("data_prep.video.make_estimator", lambda options, video: Dis())
+    monkeypatch.setattr(FlowOptions, "check_weights", lambda self: None)
+    monkeypatch.setattr(workers, "_choose", lambda *_: workers._run_here)
+    weights = tmp_path / "small.pth"
+    weights.write_bytes(b"weights")
+    options = {"flow": "raft_small", "flow_weights": weights, "flow_iterations": 6}
+    done = prepare_here(videos, tmp_path / "data", **options)
+    said = json.loads((done / "preparation.json").read_text())
+    assert said["flow_weights"] == "small.pth"
+    assert said["flow_network"] == {
+        "weights": hashlib.sha256(b"weights").hexdigest(),
+        "precision": "float32",
+        "iterations": 6,
+    }
+    # The same bytes under another name are the same checkpoint.
+    assert prepare_here(videos, tmp_path / "data", **options) == done
+    options["flow_weights"] = weights.rename(tmp_path / "other.pth")
+    assert prepare_here(videos, tmp_path / "data", **options) == done
+    plain = prepare_here(videos, tmp_path / "plain")
+    assert json.loads((plain / "preparation.json").read_text())["flow_weights"] is None
 
 
 def test_what_is_wrong_with_many_videos_is_said_once(videos, tmp_path, monkeypatch):

@@ -105,6 +105,8 @@ def test_scores_and_run_are_told(written):
         "DyStaB-JAX on movers:test", "4 sequences, 8 frames", "step 1234", "oracle: no",
         "the object never moves in its video", "movers:train at 160×96",
         f"DeepLab on {config.chi.model.backbone}", f"{config.bootstrap.rounds} rounds",
+        "at least 80 updates in each phase",
+        "affine fit of the context in closed form, which learns nothing",
         "straight through masks", "χ alone where its L_A is greater",
     ):  # fmt: skip
         assert text in page.text

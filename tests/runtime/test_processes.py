@@ -168,7 +168,8 @@ SMALLEST = """
 data.image_size=(32,48) data.batch_size=4 data.threads=1 phi.model.width=16 chi.model.width=16
 phi.model.output_stride=8 chi.model.output_stride=8 psi.model.widths=() psi.model.reweightings=1
 bootstrap.rounds=1 bootstrap.phi_updates=1 bootstrap.psi_updates=0 bootstrap.warm_up_epochs=0
-bootstrap.dynamic_epochs=1 bootstrap.static_epochs=1 bootstrap.joint_epochs=0 log.every=1
+bootstrap.dynamic_epochs=1 bootstrap.static_epochs=1 bootstrap.joint_epochs=0
+bootstrap.least_updates=0 log.every=1
 data.train=folder/tiny:train eval.data=folder/tiny:val eval.protocol=all_frames eval.batch_size=4
 """.split()
 

@@ -31,7 +31,7 @@ class Bootstrap:
       smallest_mask: share of the image; a run whose masks stay below is stopped.
       patience: logged measurements for which they may stay below.
       least_updates: of φ, ψ or χ in each phase of the loop, also where the epochs of a small corpus
-        are fewer; 0: as many as the epochs make. Workdirs older than this field have 0.
+        are fewer; 0: as many as the epochs make.
     """
 
     rounds: int
@@ -45,7 +45,7 @@ class Bootstrap:
     psi_updates: int
     smallest_mask: float
     patience: int
-    least_updates: int = 0
+    least_updates: int
 
     def __post_init__(self):
         for field in fields(self):

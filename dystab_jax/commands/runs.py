@@ -19,6 +19,7 @@ FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
 # These may be added to a finished loop, once.
 ADDED_SECTIONS = ("self_training", "supervised")
 LATER_FIELDS = {
+    "bootstrap.least_updates": 0,
     "eval.fusion_floor": 0.5,
     "eval.fusion_sharpness": 4.0,
     "loss.confidence_camera": "quadratic",

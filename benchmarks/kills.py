@@ -110,10 +110,10 @@ class Command:
         path = self.workdir / "metrics.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
-    def wait_for_a_step(self, process: subprocess.Popen) -> None:
-        """Waits until the process has taken one, or has ended."""
+    def wait_for_steps(self, process: subprocess.Popen, count: int = 1) -> None:
+        """Waits until the process has taken so many, or has ended."""
         fewest = self.lines
-        while process.poll() is None and self.lines <= fewest:
+        while process.poll() is None and self.lines < fewest + count:
             # What lies behind the checkpoint that it goes on from is cut off first.
             fewest = min(fewest, self.lines)
             time.sleep(0.005)
@@ -148,7 +148,7 @@ class Command:
         processes = [self.start() for _ in range(starts)]
         try:
             process = self.survivor(processes)
-            self.wait_for_a_step(process)
+            self.wait_for_steps(process)
             first = time.perf_counter()
             failed = process.wait()
         finally:
@@ -159,13 +159,16 @@ class Command:
         return first - began, time.perf_counter() - first
 
 
-def kill(command: Command, starting: float | None, working: float, starts: int = 1) -> str | None:
+def kill(
+    command: Command, starting: float | None, steps: int, working: float, starts: int = 1
+) -> str | None:
     """Starts the run and kills it.
 
     Args:
       command: the run.
-      starting: seconds after its start to do so; None for after its first step.
-      working: seconds after its first step.
+      starting: seconds after its start to do so; None for after some steps.
+      steps: that it takes before, where ``starting`` is None.
+      working: seconds after the last of them.
       starts: see ``Command.finish``.
 
     Returns:
@@ -174,9 +177,9 @@ def kill(command: Command, starting: float | None, working: float, starts: int =
     processes = [command.start() for _ in range(starts)]
     if starting is None:
         process = command.survivor(processes)
-        command.wait_for_a_step(process)
+        command.wait_for_steps(process, steps)
         time.sleep(working)
-        when = f"{working:.2f} s after its first step"
+        when = f"{working:.2f} s after {steps} steps"
     else:
         time.sleep(starting)
         when = f"{starting:.2f} s after its start"
@@ -274,9 +277,9 @@ def main(argv: list[str] | None = None) -> None:
         while done < arguments.times:
             early = done % 5 == 4
             delay = moments.uniform(0, starting) if early else None
-            # So that all kills together take about the time of the run.
-            working_for = moments.uniform(0, 2 * working / arguments.times)
-            when = kill(killed, delay, working_for, starts)
+            # So that all kills together take about the steps of the run.
+            taken = moments.randint(1, max(1, 2 * steps // arguments.times))
+            when = kill(killed, delay, taken, moments.uniform(0, working / steps), starts)
             if when is None:
                 break
             done += 1

@@ -66,11 +66,11 @@ class _Training(Training):
             return None
         data = self._data["static"]
         rng, frames = np.random.default_rng(0), len(data.frames)
-        height, width = data.decoded.size
-        mask = rng.integers(0, 256, (frames, -(-height * width // 8)), np.uint8)
+        sizes = np.array(data.sizes())
+        mask = rng.integers(0, 256, (frames, -(-sizes.prod(1).max() // 8)), np.uint8)
         number = rng.random(frames, np.float32)
         return PseudoLabels(
-            data.decoded.size,
+            sizes,
             {"motion_mask": mask, "static_mask": mask},
             {"confidence_phi": number, "confidence_chi": number},
         )

@@ -100,6 +100,10 @@ class _Data:
         pairs = sum(len(frame.positions) for frame in self.frames)
         return f"{videos} videos, {len(self.frames)} frames, {pairs} pairs"
 
+    def sizes(self) -> list[tuple[int, int]]:
+        """Returns (height, width) of each frame as the networks see it."""
+        return [self.decoded.size_of(frame.positions[0]) for frame in self.frames]
+
     def fingerprint(self) -> dict[str, str]:
         """Returns what must be unchanged for training to go on, and a description for people."""
         visited = [(frame.video, frame.name, len(frame.positions)) for frame in self.frames]
@@ -298,7 +302,8 @@ class Training:
         path = self._run.workdir / "pseudo_labels" / f"{phase.name}.npz"
         begun = self.step > phase.start
         if begun and path.exists():
-            return PseudoLabels.load(path, self._fingerprints[phase.kind]["digest"])
+            sizes = self._data[phase.kind].sizes()
+            return PseudoLabels.load(path, self._fingerprints[phase.kind]["digest"], sizes)
         if begun and phase.kind == "self_training":
             raise FileNotFoundError(
                 f"{path} is gone, and χ has changed since it was made; restore it, or remove the "

@@ -60,7 +60,7 @@ class VideoPrediction:
 
 
 class Predictor:
-    """Runs φ, χ and ψ over videos in batches of one shape, so that each compiles once."""
+    """Runs φ, χ and ψ in batches of one shape for each size of video: each compiles once for it."""
 
     def __init__(self, steps: Steps, mesh: Mesh, batch_size: int):
         self.batch_size = batch_size

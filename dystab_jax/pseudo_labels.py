@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +23,21 @@ class PseudoLabels:
     self-training hold ``target``, uint8 [H, W, 1].
 
     Args:
-      size: (height, width) of the masks.
-      bits: of each kind of mask, [N, ⌈H·W/8⌉] packed.
+      sizes: (height, width) of the masks of each frame, [N, 2], or of all, [2].
+      bits: of each kind of mask, [N, ⌈H·W/8⌉] packed; smaller masks leave the end of a row unused.
       confidences: of each kind, [N].
     """
 
-    def __init__(self, size: tuple[int, int], bits: dict, confidences: dict):
-        self.size = size
+    def __init__(self, sizes: Sequence | np.ndarray, bits: dict, confidences: dict):
         self._bits = bits
+        self.sizes = np.broadcast_to(np.asarray(sizes), (len(self), 2))
         self._confidences = confidences
 
     def __len__(self) -> int:
         return len(next(iter(self._bits.values())))
 
     def __getitem__(self, number: int) -> Example:
-        height, width = self.size
+        height, width = self.sizes[number].tolist()
         label = {
             name: np.unpackbits(bits[number], count=height * width).reshape(height, width, 1)
             for name, bits in self._bits.items()
@@ -51,27 +52,33 @@ class PseudoLabels:
           frames: digest of the frames that are labelled.
         """
         buffer = io.BytesIO()
-        np.savez(buffer, size=self.size, frames=frames, **self._bits, **self._confidences)
+        np.savez(buffer, size=self.sizes, frames=frames, **self._bits, **self._confidences)
         write_whole(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path, frames: str | None = None) -> "PseudoLabels":
-        """Reads what ``save`` wrote.
+    def load(
+        cls,
+        path: Path,
+        frames: str | None = None,
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> "PseudoLabels":
+        """Reads what ``save`` wrote, now or when all masks of a file had one size.
 
         Args:
           path: of the file.
           frames: digest of the frames that the labels must be of; None for any.
+          sizes: (height, width) of each frame that the masks must have; None for any.
 
         Raises:
-          ValueError: these are labels of other frames, or the file is damaged.
+          ValueError: these are labels of other frames or sizes, or the file is damaged.
         """
         try:
             arrays = read_arrays(path.read_bytes())
-            size = tuple(int(side) for side in arrays.pop("size").reshape(2))
+            stored = arrays.pop("size")
             labelled = str(arrays.pop("frames", ""))
             bits = {name: array for name, array in arrays.items() if array.ndim == 2}
             confidences = {name: arrays[name] for name in arrays.keys() - bits.keys()}
-            _check_sizes(size, bits, confidences)
+            _check_sizes(stored, bits, confidences)
         except (ValueError, OSError, KeyError) as error:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it together with the checkpoints of its phase"
@@ -81,7 +88,14 @@ class PseudoLabels:
                 f"{path} holds labels of other frames than those of the data now; prepare the data "
                 "as they were, or use another --workdir"
             )
-        return cls(size, bits, confidences)
+        labels = cls(stored, bits, confidences)
+        if sizes is not None and not np.array_equal(labels.sizes, sizes):
+            raise ValueError(
+                f"{path} holds masks of other sizes than those at which the frames are seen now, "
+                "as it was made with another data.image_size, or before portrait videos kept their "
+                "proportions; remove it together with the checkpoints of its phase"
+            )
+        return labels
 
 
 def make_pseudo_labels(
@@ -110,6 +124,7 @@ def make_pseudo_labels(
     with processes.bar(total=len(own), desc="pseudo-labels", unit="frame") as bar:
         for video in predictor.videos(variables, decoded, own, vote, flows_per_frame):
             made[video.video] = {
+                "sizes": np.tile(video.phi.shape[1:3], (len(video.frames), 1)),
                 "motion_mask": _pack(video.phi),
                 "static_mask": _pack(video.chi),
                 "confidence_phi": video.confidence_phi,
@@ -119,15 +134,13 @@ def make_pseudo_labels(
     names = dict.fromkeys(frame.video for frame in frames)
     everything = {name: one for part in processes.gather(made) for name, one in part.items()}
 
-    def joined(*arrays: str) -> Example:
-        return {
-            array: np.concatenate([everything[name][array] for name in names]) for array in arrays
-        }
+    def joined(array: str) -> np.ndarray:
+        return _concatenate([everything[name][array] for name in names])
 
     return PseudoLabels(
-        decoded.size,
-        joined("motion_mask", "static_mask"),
-        joined("confidence_phi", "confidence_chi"),
+        joined("sizes"),
+        {name: joined(name) for name in ("motion_mask", "static_mask")},
+        {name: joined(name) for name in ("confidence_phi", "confidence_chi")},
     )
 
 
@@ -149,29 +162,45 @@ def refine_predictions(
 
     chi, own = predictor.place(chi), processes.mine(frames)
 
+    def size_of(frame: TrainingFrame) -> tuple[int, int]:
+        return decoded.size_of(frame.positions[0])
+
     def predicted() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for chunk in chunks(own, predictor.batch_size):
-            images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
-            yield from zip(images, predictor.static(chi, images)[..., 0], strict=True)
+        for _, alike in groupby(own, key=size_of):
+            for chunk in chunks(list(alike), predictor.batch_size):
+                images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
+                yield from zip(images, predictor.static(chi, images)[..., 0], strict=True)
 
     bar = processes.bar(
         refine(predicted()), total=len(own), desc="self-training labels", unit="image"
     )
     parts = processes.gather([_pack(soft[None]) for soft in bar])
     bits = [parts[number % len(parts)][number // len(parts)] for number in range(len(frames))]
-    return PseudoLabels(decoded.size, {"target": np.concatenate(bits)}, {})
+    return PseudoLabels(
+        np.array([size_of(frame) for frame in frames]), {"target": _concatenate(bits)}, {}
+    )
 
 
-def _check_sizes(size: tuple[int, int], bits: dict, confidences: dict) -> None:
-    """Raises ValueError where labels cannot be those of as many frames of this size."""
-    width = (size[0] * size[1] + 7) // 8
+def _concatenate(arrays: list[np.ndarray]) -> np.ndarray:
+    """Joins arrays [n, ...] along their first axis; shorter rows of bits get zeros at their end."""
+    if arrays[0].ndim == 2:
+        width = max(array.shape[1] for array in arrays)
+        arrays = [np.pad(array, [(0, 0), (0, width - array.shape[1])]) for array in arrays]
+    return np.concatenate(arrays)
+
+
+def _check_sizes(sizes: np.ndarray, bits: dict, confidences: dict) -> None:
+    """Raises ValueError where labels cannot be those of as many frames of these sizes."""
     counts = {len(array) for array in bits.values()} | {
         array.shape[0] if array.ndim == 1 else -1 for array in confidences.values()
     }
+    known = sizes.dtype.kind in "iu" and sizes.shape in {(2,), *((count, 2) for count in counts)}
+    known = known and sizes.size and sizes.min() >= 1
+    width = (int(np.max(sizes.astype(object).prod(-1))) + 7) // 8 if known else 0
     fit = all(one.dtype == np.uint8 and one.shape[1] == width for one in bits.values())
-    if not bits or not fit or len(counts) != 1 or min(size) < 1:
+    if not bits or not known or not fit or len(counts) != 1:
         shapes = {name: array.shape for name, array in (bits | confidences).items()}
-        raise ValueError(f"arrays of shapes {shapes} for masks of {size}")
+        raise ValueError(f"arrays of shapes {shapes} for masks of sizes {sizes.shape}")
 
 
 def _pack(soft: np.ndarray) -> np.ndarray:

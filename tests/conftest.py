@@ -92,6 +92,15 @@ def tiny_data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def mixed_data(tmp_path_factory) -> Path:
+    """Prepares folder/mixed: a wide video (48x64), a portrait one (64x48) and one of 48x40."""
+    from tests.support.tiny_sets import prepare_mixed
+
+    root = tmp_path_factory.mktemp("mixed")
+    return prepare_mixed(root, wide=(48, 64), tall=(64, 48), square=(48, 40))
+
+
+@pytest.fixture(scope="session")
 def new_tiny_config(tiny_data) -> Callable[[], ConfigDict]:
     """Makes ``demo.py`` with the smallest networks and three steps in each phase, on tiny_data."""
 

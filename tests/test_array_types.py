@@ -23,7 +23,7 @@ def test_arguments_of_other_shapes_are_refused():
 
 def test_fields_of_other_types_are_refused():
     with pytest.raises(jaxtyping.TypeCheckError, match="parameter 'radius'"):
-        GuidedFilter(radius=1.5, epsilon=1, reference_width=854)
+        GuidedFilter(radius=1.5, epsilon=1, longer_side=854)
 
 
 def test_checks_can_be_left_out_for_one_test(unchecked):

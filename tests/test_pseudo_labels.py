@@ -47,7 +47,7 @@ def assert_equal(labels, arrays):
         label = labels[number]
         assert label.keys() == arrays.keys()
         for name, array in arrays.items():
-            assert label[name].dtype == array.dtype
+            assert label[name].dtype == array[number].dtype
             np.testing.assert_array_equal(label[name], array[number])
 
 
@@ -59,6 +59,50 @@ def test_labels_survive_storage_bit_by_bit(tmp_path):
     assert_equal(PseudoLabels.load(path), arrays)
     # A bit per pixel and mask: two bytes for 15 pixels.
     assert labels._bits["motion_mask"].nbytes == 5 * 2
+
+
+def mixed_labels():
+    """Labels of 3x5, 5x3 and 4x4 pixels, of two bytes each, and of 5x5, of four."""
+    sizes = [(3, 5), (5, 3), (4, 4), (5, 5)]
+    rng = np.random.default_rng(1)
+    masks = [rng.integers(0, 2, (*size, 1), np.uint8) for size in sizes]
+    bits = np.zeros((4, 4), np.uint8)
+    for row, mask in zip(bits, masks, strict=True):
+        packed = np.packbits(mask)
+        row[: len(packed)] = packed
+    values = np.float32(rng.uniform(0, 2, 4))
+    labels = PseudoLabels(sizes, {"motion_mask": bits}, {"confidence_phi": values})
+    return labels, {"motion_mask": masks, "confidence_phi": values}, sizes
+
+
+def test_labels_of_several_sizes_survive_storage(tmp_path):
+    labels, arrays, sizes = mixed_labels()
+    assert_equal(labels, arrays)
+    path = tmp_path / "1-static.npz"
+    labels.save(path)
+    assert_equal(PseudoLabels.load(path, sizes=sizes), arrays)
+    with pytest.raises(ValueError, match="1-static.npz holds masks of other sizes.*remove it"):
+        PseudoLabels.load(path, sizes=[(3, 5)] * 4)
+
+
+def test_labels_stored_with_one_size_for_all_are_read(tmp_path):
+    labels, arrays = drawn_labels()
+    path = tmp_path / "1-static.npz"
+    np.savez(path, size=(3, 5), frames="a digest", **labels._bits, **labels._confidences)
+    assert_equal(PseudoLabels.load(path, "a digest", [(3, 5)] * 5), arrays)
+    with pytest.raises(ValueError, match="holds masks of other sizes"):
+        PseudoLabels.load(path, "a digest", [(3, 5)] * 4 + [(5, 3)])
+
+
+@pytest.mark.parametrize(
+    "size", [(3, 0), (3, -5), (9, 9), (3.0, 5.0), [(3, 5)] * 4, [(3, 5, 1)] * 5]
+)
+def test_labels_of_impossible_sizes_are_damaged(tmp_path, size):
+    labels, _ = drawn_labels()
+    path = tmp_path / "1-static.npz"
+    np.savez(path, size=size, frames="", **labels._bits, **labels._confidences)
+    with pytest.raises(ValueError, match=f"{path} is damaged.*for masks of sizes"):
+        PseudoLabels.load(path)
 
 
 def test_a_killed_write_leaves_what_was_there(tmp_path, monkeypatch):
@@ -194,7 +238,7 @@ def test_self_training_does_not_learn_objects_that_the_crf_invents():
         static = staticmethod(lambda variables, images: maps)
 
     class Decoded:
-        size = (height, width)
+        size_of = staticmethod(lambda position: (height, width))
         part = staticmethod(
             lambda position, name: np.uint8(160 * (strong > 0))[..., None].repeat(3, -1)
         )
@@ -206,3 +250,39 @@ def test_self_training_does_not_learn_objects_that_the_crf_invents():
     labels = refine_predictions(Predictor, {}, Decoded, [Frame] * 3, refine)
     shares = [labels[number]["target"].mean() for number in range(3)]
     assert shares[0] == pytest.approx((strong > 0).mean(), abs=0.05) and shares[1:] == [0, 0]
+
+
+def test_self_training_labels_of_several_sizes_stay_with_their_frames():
+    sizes = [(4, 6), (4, 6), (4, 6), (6, 4), (6, 4), (4, 6)]
+    seen = []
+
+    class Predictor:
+        batch_size = 2
+        place = staticmethod(lambda variables: variables)
+
+        def static(self, variables, images):
+            seen.append(images.shape[:3])
+            return np.float32(images[..., :1]) / 10
+
+    class Decoded:
+        size_of = staticmethod(sizes.__getitem__)
+
+        def part(self, position, name):
+            image = np.zeros((*sizes[position], 3), np.uint8)
+            image[0, : 1 + position % 4] = 9
+            return image
+
+    class Frame:
+        def __init__(self, position):
+            self.positions = (position,)
+
+    def refine(pairs):
+        return (soft for _, soft in pairs)
+
+    frames = [Frame(position) for position in range(6)]
+    labels = refine_predictions(Predictor(), {}, Decoded(), frames, refine)
+    assert seen == [(2, 4, 6), (1, 4, 6), (2, 6, 4), (1, 4, 6)]
+    for number, size in enumerate(sizes):
+        expected = np.zeros((*size, 1), np.uint8)
+        expected[0, : 1 + number % 4] = 1
+        np.testing.assert_array_equal(labels[number]["target"], expected)

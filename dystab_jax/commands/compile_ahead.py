@@ -1,6 +1,8 @@
 """Compiles every step of a config for a TPU slice, on a machine that has no TPU.
 
-The compiler of the ``libtpu`` wheel says what a chip will need and do; nothing is executed.
+The compiler of the ``libtpu`` wheel says what a chip will need and do; nothing is executed. Videos
+have ``data.image_size`` here; other sizes that training may meet (``resize.network_size``) have
+about the same area.
 """
 
 import json

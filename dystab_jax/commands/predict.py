@@ -19,7 +19,7 @@ from dystab_jax import inference
 from dystab_jax.build import Run
 from dystab_jax.commands.overlay_video import OverlayVideo, frames_per_second
 from dystab_jax.data import mask_files, resize
-from dystab_jax.data.resize import resize_flow, resize_image
+from dystab_jax.data.resize import network_size, resize_flow, resize_image
 from dystab_jax.refinement import crf
 from dystab_jax.report import pictures
 from dystab_jax.runtime.atomic_files import bounded
@@ -232,11 +232,12 @@ class _Piece:
         return taken
 
 
-def _pieces(video: FrameSource, recipe: Recipe, size: tuple[int, int]) -> Iterator[_Piece]:
+def _pieces(video: FrameSource, recipe: Recipe, image_size: tuple[int, int]) -> Iterator[_Piece]:
     """Reads a video with its flows at the networks' resolution; every frame is in one piece."""
     waiting = _Piece()
     with tqdm(total=video.length() or None, desc=video.name, unit="frame") as bar:
         for frame, flows in read_with_flow(video, recipe, SMALLEST_SIDE):
+            size = network_size(frame.image.shape[:2], image_size)
             waiting.names.append(frame.name)
             waiting.encoded.append(frame.encoded)
             waiting.times.append(frame.time)

@@ -1,6 +1,7 @@
 """Makes batches of records: decoded once, grouped by frame, augmented, in an order that resumes.
 
-An epoch visits every frame once; which of its flows (frame gaps) it brings is drawn each time.
+An epoch visits every frame once; which of its flows (frame gaps) it brings is drawn each time. All
+examples of a batch have one size; videos of other proportions are in other batches.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from dystab_jax.data import records
-from dystab_jax.data.resize import fit_mask, flip_flow, resize_flow, resize_image
+from dystab_jax.data.resize import fit_mask, flip_flow, network_size, resize_flow, resize_image
 
 Example = dict[str, np.ndarray]
 FLOWS = records.FLOW_FIELDS
@@ -76,7 +77,7 @@ class Decoded:
 
     Attributes:
       source: see ``records.open_source``.
-      size: (height, width) of what comes out.
+      size: (height, width), ``data.image_size`` or ``data.still_size``; see ``size_of``.
       parts: what examples hold, see ``decode``.
       keep: hold every decoded example; needs about 11 bytes per pixel and frame pair, 3 per pixel
         of a still image.
@@ -87,6 +88,7 @@ class Decoded:
         self.parts = ("image", *FLOWS, "mask") if truth else ("image", *FLOWS)
         self._part_of = {_NAMES.get(part, part): part for part in self.parts}
         self._kept: dict[int, dict[str, np.ndarray | None]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     def open(self) -> None:
         """Opens the source's files; to be called before several threads read."""
@@ -98,6 +100,18 @@ class Decoded:
     def __getitem__(self, position: int) -> Example:
         return self.some(position, self._part_of)
 
+    def size_of(self, position: int) -> tuple[int, int]:
+        """Returns (height, width) of a record's arrays, which all records of its video share.
+
+        Still images have ``size``, as their protocols do; for videos see ``resize.network_size``.
+        """
+        video, _, gap = self.source.keys[position]
+        if not gap:
+            return self.size
+        if video not in self._sizes:
+            self._sizes[video] = self._fit(self.source[position])
+        return self._sizes[video]
+
     def some(self, position: int, names: Collection[str]) -> Example:
         """Returns the arrays with these names that the record has; no other is decoded."""
         kept = self._kept.get(position, {})
@@ -105,7 +119,8 @@ class Decoded:
             name: part for name, part in self._part_of.items() if name in names and name not in kept
         }
         if missing:
-            found = decode(self.source[position], self.size, list(missing.values()))
+            raw = self.source[position]
+            found = decode(raw, self._fit(raw), list(missing.values()))
             # A new one: other threads may be reading the old one. None: there is no such array.
             kept = kept | dict.fromkeys(missing) | found
             if self.keep:
@@ -115,6 +130,11 @@ class Decoded:
     def part(self, position: int, name: str) -> np.ndarray:
         """Returns one array of an example, see ``some``."""
         return self.some(position, (name,))[name]
+
+    def _fit(self, raw: dict) -> tuple[int, int]:
+        if not int(raw["gap"]):
+            return self.size
+        return network_size((int(raw["height"]), int(raw["width"])), self.size)
 
 
 @dataclass(frozen=True)
@@ -232,7 +252,9 @@ def training_batches(
     """Iterates without end over batches with arrays [updates, this process's share of B, ...].
 
     The order of the examples and their augmentation depend on the seed alone, not on the number
-    of processes, and the iterator's state goes into the checkpoint.
+    of processes, and the iterator's state goes into the checkpoint. Where videos have several sizes
+    (``Decoded.size_of``), batches of each come in turn, as often as its share of the frames says;
+    each size has its own epochs.
 
     Args:
       decoded: the records.
@@ -267,8 +289,17 @@ def training_batches(
     def by_update(batch: Example) -> Example:
         return {name: a.reshape(updates, share, *a.shape[1:]) for name, a in batch.items()}
 
-    dataset = grain.MapDataset.source(range(len(frames))).seed(seed).shuffle().repeat()
-    dataset = dataset.random_map(load)
-    dataset = dataset[jax.process_index() :: processes].batch(updates * share).map(by_update)
+    def of_one_size(numbers: Sequence[int], seed: int) -> grain.MapDataset:
+        dataset = grain.MapDataset.source(numbers).seed(seed).shuffle().repeat().random_map(load)
+        return dataset[jax.process_index() :: processes].batch(updates * share).map(by_update)
+
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for number, frame in enumerate(frames):
+        by_size.setdefault(decoded.size_of(frame.positions[0]), []).append(number)
+    seeds = [seed, *np.random.SeedSequence(seed).generate_state(len(by_size) - 1).tolist()]
+    parts = [of_one_size(*part) for part in zip(by_size.values(), seeds, strict=True)]
+    dataset = parts[0]
+    if len(parts) > 1:
+        dataset = grain.MapDataset.mix(parts, [len(numbers) for numbers in by_size.values()])
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(dataset.to_iter_dataset(options))

@@ -1,10 +1,45 @@
 """Resizes and flips images, flow and masks."""
 
+import math
+from fractions import Fraction
+
 import cv2
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from dystab_jax.array_types import Picture
+
+LARGEST_STRETCH = Fraction(3, 2)
+"""Factor by which ``data.image_size`` may change the ratio of a frame's sides."""
+
+
+def network_size(frame: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
+    """Returns the size at which the networks see the frames of a video.
+
+    That is ``image_size``, unless it changes the ratio of the sides by more than a factor of 1.5.
+    Then it is what changes it least: ``image_size``, a square of about its area, or it turned. So
+    there are at most three sizes, for each of which a step compiles once: 192x352 of videos from
+    1.22 (nearly 4:3) to panoramas, 256x256, and 352x192 of portrait videos.
+
+    Args:
+      frame: (height, width) of the frames, pixels.
+      image_size: (height, width), ``data.image_size``.
+
+    Returns:
+      (height, width). The square's side is a multiple of the largest number up to 32 that divides
+      both sides of ``image_size``, so that what divides these divides it as well.
+    """
+    height, width = image_size
+
+    def stretch(size: tuple[int, int]) -> Fraction:
+        products = frame[0] * size[1], frame[1] * size[0]
+        return Fraction(max(products), min(products))
+
+    if stretch((height, width)) <= LARGEST_STRETCH:
+        return height, width
+    step = max(n for n in range(1, 33) if height % n == width % n == 0)
+    side = step * max(1, round(math.sqrt(height * width) / step))
+    return min((height, width), (side, side), (width, height), key=stretch)
 
 
 def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -129,8 +129,8 @@ class DenseCRF:
     Attributes:
       kernels, iterations: see `mean_field`.
       divide_by_maximum: p is the map over its greatest value.
-      reference_width: the image width, pixels, that the kernels' `sxy` are meant for; they scale
-        with the image's. None: they are pixels of every image.
+      longer_side: of the images, pixels, that the kernels' `sxy` are meant for; they scale with
+        the longer side of each image, wide or upright. None: they are pixels of every image.
       side: all is computed in a square of so many pixels, the result resized back; None: in the
         image's own size.
     """
@@ -138,7 +138,7 @@ class DenseCRF:
     kernels: tuple[Kernel, ...]
     iterations: int
     divide_by_maximum: bool = False
-    reference_width: int | None = None
+    longer_side: int | None = None
     side: int | None = None
 
     def apply(self, image: Image, soft: SoftMap, backend: Backend) -> Float32[np.ndarray, "H W"]:
@@ -154,8 +154,8 @@ class DenseCRF:
             soft = soft / soft.max()
         p = np.clip(soft, LOWEST, 1 - LOWEST).astype(np.float64)
         kernels = self.kernels
-        if self.reference_width is not None:
-            scale = width / self.reference_width
+        if self.longer_side is not None:
+            scale = max(height, width) / self.longer_side
             kernels = tuple(Kernel(k.sxy * scale, k.compat, k.srgb) for k in kernels)
         result = mean_field(image, np.log(p / (1 - p)), kernels, self.iterations, backend)
         if self.side is not None:
@@ -168,18 +168,18 @@ class GuidedFilter:
     """Holds a guided filter with the colour image, in [0, 1], as its guide.
 
     Attributes:
-      radius: of the windows, pixels at `reference_width`; scales with the image's width.
+      radius: of the windows, pixels of images of `longer_side`; scales with the longer side.
       epsilon: colour variance above which the image is taken to have an edge.
-      reference_width: pixels.
+      longer_side: of those images, pixels.
     """
 
     radius: int
     epsilon: float
-    reference_width: int
+    longer_side: int
 
     def apply(self, image: Image, soft: SoftMap, backend: Backend) -> Float32[np.ndarray, "H W"]:
         """Returns the filtered map; computed by OpenCV and NumPy whatever the backend."""
-        radius = max(1, round(self.radius * soft.shape[1] / self.reference_width))
+        radius = max(1, round(self.radius * max(soft.shape) / self.longer_side))
         guide = image.astype(np.float32) / np.float32(255)
         return np.clip(guided_filter(guide, soft, radius, self.epsilon), 0, 1)
 
@@ -196,11 +196,11 @@ class Unchanged:
 PRESETS: dict[str, DenseCRF | GuidedFilter | Unchanged] = {
     "none": Unchanged(),
     # What earlier systems of unsupervised video segmentation apply to 854-pixel frames.
-    "cis": DenseCRF((Kernel(60, 5, 5),), 50, divide_by_maximum=True, reference_width=854),
+    "cis": DenseCRF((Kernel(60, 5, 5),), 50, divide_by_maximum=True, longer_side=854),
     # Saliency at the size of the networks of Table 4.
     "deepusps": DenseCRF((Kernel(3, 3), Kernel(80, 10, 13)), 5, side=432),
     # Ours: on published masks of DAVIS videos, made coarse, wider windows lost small objects.
-    "guided": GuidedFilter(radius=16, epsilon=1e-3, reference_width=854),
+    "guided": GuidedFilter(radius=16, epsilon=1e-3, longer_side=854),
 }
 
 

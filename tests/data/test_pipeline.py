@@ -3,6 +3,7 @@
 import json
 
 import cv2
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +47,35 @@ def test_decoded_flow_is_in_pixels_of_its_new_size(source):
     np.testing.assert_allclose(
         smaller["image"].mean((0, 1)), stored["image"].mean((0, 1)), atol=0.5
     )
+
+
+def test_every_video_has_a_size_of_its_own(mixed_data):
+    source = records.open_source(mixed_data, "folder/mixed:train")
+    decoded = Decoded(source, (32, 48), keep=False, truth=True)
+    sizes = {"wide": (32, 48), "tall": (48, 32), "square": (32, 32)}
+    for position, key in enumerate(source.keys):
+        example = decoded[position]
+        assert decoded.size_of(position) == sizes[key.video]
+        assert {array.shape[:2] for array in example.values()} == {sizes[key.video]}
+        # Textures that move by (2, 1) pixels per frame, scaled as the frames are.
+        height, width = decoded.size_of(position)
+        stored = records.decode_record(source[position], ())
+        factors = np.array([width / stored["width"], height / stored["height"]])
+        middle = np.median(np.float32(example["flow_forward"]), (0, 1))
+        np.testing.assert_allclose(middle, [2, 1] * factors * key.gap, atol=0.2)
+        assert (factors > 0.6).all() and factors.max() / factors.min() <= 1.5
+
+
+def test_sizes_are_found_by_one_record_of_each_video(mixed_data, monkeypatch):
+    source = records.open_source(mixed_data, "folder/mixed:train")
+    reads = []
+    read = type(source).__getitem__
+    monkeypatch.setattr(type(source), "__getitem__", lambda s, p: reads.append(p) or read(s, p))
+    decoded = Decoded(source, (32, 48), keep=False)
+    assert {decoded.size_of(position) for position in range(len(source))} == {
+        (32, 48), (48, 32), (32, 32)
+    }  # fmt: skip
+    assert len(reads) == 3
 
 
 def test_records_are_decoded_once_where_asked_to(source):
@@ -281,18 +311,28 @@ class Numbered:
     def open(self):
         pass
 
+    def size_of(self, position):
+        return 4, 6
+
     def __getitem__(self, position):
-        flow = np.full((4, 6, 2), position, np.float16)
-        image = np.full((4, 6, 3), position, np.uint8)
+        flow = np.full((*self.size_of(position), 2), position, np.float16)
+        image = np.full((*self.size_of(position), 3), position, np.uint8)
         return {"image": image, "flow_forward": flow, "flow_backward": -flow}
 
     def some(self, position, names):
         return {name: array for name, array in self[position].items() if name in names}
 
 
-def batches(seed=0, updates=1, batch_size=5, threads=1, augmentation=PLAIN, **more):
+class Mixed(Numbered):
+    """As above, but every fifth frame is upright, and one of the ten is a square."""
+
+    def size_of(self, position):
+        return (5, 5) if position // 2 == 3 else (6, 4) if position // 2 % 5 == 0 else (4, 6)
+
+
+def batches(seed=0, updates=1, batch_size=5, threads=1, augmentation=PLAIN, kind=Numbered, **more):
     return pipeline.training_batches(
-        Numbered(),
+        kind(),
         FRAMES,
         seed=seed,
         updates=updates,
@@ -355,13 +395,59 @@ def test_order_and_augmentation_depend_on_the_seed_alone():
     assert not np.array_equal(first[0]["ellipse"], others[0]["ellipse"])
 
 
-@pytest.mark.parametrize("done", [1, 3])
-def test_an_iterator_continues_from_its_state(done):
-    iterator = batches(augmentation=ALL, updates=2, batch_size=3, threads=2)
+def test_with_one_size_batches_are_those_of_a_plain_pipeline():
+    decoded = Numbered()
+
+    def load(number, rng):
+        example = augment(decoded[FRAMES[number].positions[int(rng.integers(2))]], ALL, rng)
+        return example | {"ellipse": pipeline.draw_ellipse(rng)}
+
+    plain = grain.MapDataset.source(range(10)).seed(3).shuffle().repeat().random_map(load).batch(5)
+    expected = [{name: array[None] for name, array in plain[n].items()} for n in range(6)]
+    assert_same(taken(batches(seed=3, augmentation=ALL), 6), expected)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_videos_of_several_sizes_take_turns(monkeypatch, processes):
+    decoded, parts = Mixed(), []
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    for process in range(processes):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        parts.append(taken(batches(kind=Mixed, updates=2, batch_size=2), 40))
+    sizes = []
+    for each in zip(*parts, strict=True):
+        found = {batch[name].shape[2:4] for batch in each for name in ("image", "flow_forward")}
+        sizes.append(found.pop())
+        assert not found  # one size for all processes
+        for batch in each:
+            assert {decoded.size_of(n) for n in positions(batch).ravel()} == {sizes[-1]}
+    # Of ten frames seven are wide, two upright, one is a square, here alone in its batches.
+    assert [sizes.count(size) for size in ((4, 6), (6, 4), (5, 5))] == [28, 8, 4]
+    assert [sizes[:10].count(size) for size in ((4, 6), (6, 4), (5, 5))] == [7, 2, 1]
+    for size, count in (((4, 6), 7), ((6, 4), 2), ((5, 5), 1)):
+        seen = [
+            np.concatenate([part[step]["image"][:, :, 0, 0, 0] for part in parts], axis=1)
+            for step in range(40)
+            if sizes[step] == size
+        ]
+        frames = np.ravel(seen) // 2
+        frames = frames[: len(frames) // count * count].reshape(-1, count)
+        assert len(np.unique(frames)) == count
+        if processes == 1:  # several take an epoch's frames alternately
+            epoch = np.unique(frames)
+            np.testing.assert_array_equal(np.sort(frames), np.tile(epoch, (len(frames), 1)))
+    ellipses = [batch["ellipse"][0, 0, 0] for batch in parts[0]]
+    assert len(set(ellipses)) == 40  # sizes do not share their random numbers
+
+
+@pytest.mark.parametrize("kind", [Numbered, Mixed])
+@pytest.mark.parametrize("done", [1, 3, 12])
+def test_an_iterator_continues_from_its_state(done, kind):
+    iterator = batches(augmentation=ALL, updates=2, batch_size=3, threads=2, kind=kind)
     taken(iterator, done)
     state = json.loads(json.dumps(iterator.get_state()))  # as the checkpoint keeps it
     expected = taken(iterator, 5)
-    resumed = batches(augmentation=ALL, updates=2, batch_size=3, threads=2)
+    resumed = batches(augmentation=ALL, updates=2, batch_size=3, threads=2, kind=kind)
     resumed.set_state(state)
     assert_same(taken(resumed, 5), expected)
 

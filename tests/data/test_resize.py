@@ -1,10 +1,60 @@
-"""Soft maps at other sizes."""
+"""Sizes at which networks see videos; soft maps at other sizes."""
+
+from fractions import Fraction
 
 import jax
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dystab_jax import inference
 from dystab_jax.data import resize
+
+SIDES = st.integers(1, 12).map(lambda cells: 32 * cells)
+"""Of what networks see; frames have any sides."""
+
+
+def stretch(frame, size):
+    """Factor by which resizing changes the ratio of the sides, 1 or more."""
+    ratio = Fraction(frame[0] * size[1], frame[1] * size[0])
+    return max(ratio, 1 / ratio)
+
+
+@pytest.mark.parametrize(
+    ("frame", "image_size", "expected"),
+    [
+        ((480, 854), (192, 352), (192, 352)),  # DAVIS
+        ((480, 640), (192, 352), (192, 352)),  # 4:3
+        ((480, 640), (192, 384), (192, 384)),  # 4:3, stretched by 1.5 exactly
+        ((1080, 2520), (192, 352), (192, 352)),
+        ((480, 480), (192, 352), (256, 256)),
+        ((640, 480), (192, 352), (256, 256)),
+        ((854, 480), (192, 352), (352, 192)),
+        ((1920, 1080), (192, 384), (384, 192)),
+        ((1920, 1080), (96, 160), (160, 96)),
+        ((500, 500), (96, 176), (128, 128)),
+        ((480, 854), (352, 192), (192, 352)),  # networks for portrait videos
+        ((480, 854), (256, 256), (256, 256)),  # squares turn into themselves
+        ((64, 48), (33, 48), (48, 33)),
+        ((64, 64), (33, 63), (45, 45)),
+    ],
+)
+def test_sizes_of_networks_by_hand(frame, image_size, expected):
+    assert resize.network_size(frame, image_size) == expected
+
+
+@given(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), st.tuples(SIDES, SIDES))
+def test_networks_see_proportions_as_they_are(frame, image_size):
+    size = resize.network_size(frame, image_size)
+    assert stretch(frame, size) <= stretch(frame, image_size)
+    assert size[0] % 32 == size[1] % 32 == 0
+    assert 0.5 <= size[0] * size[1] / (image_size[0] * image_size[1]) <= 1.5
+    assert resize.network_size(frame[::-1], image_size[::-1]) == size[::-1]
+    ratio = stretch((1, 1), image_size)
+    # Panoramas alone are stretched further: no size is nearer to them than image_size.
+    if ratio <= Fraction(9, 4) and stretch((1, 1), frame) <= ratio * Fraction(3, 2):
+        assert stretch(frame, size) <= Fraction(3, 2)
 
 
 def test_upsample_by_hand():

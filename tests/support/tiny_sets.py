@@ -9,7 +9,7 @@ import pytest
 from data_prep import workers
 from data_prep.prepare import prepare
 from data_prep.video import prepare_video
-from tests.support.tiny_videos import sliding_texture
+from tests.support.tiny_videos import sliding_texture, write_frames, write_masks
 
 
 def prepare_in(root: Path, **options) -> Path:
@@ -21,6 +21,31 @@ def prepare_here(source: Path, data_dir: Path, **options) -> Path:
     """Prepares folder/set in this process, without noise."""
     options = {"dataset": "folder", "name": "set", "jobs": 1, "progress": False} | options
     return prepare(source=source, data_dir=data_dir, **options)
+
+
+def prepare_mixed(root: Path, frames: int = 4, **sizes: tuple[int, int]) -> Path:
+    """Prepares folder/mixed, splits train and val, of textures that move by (2, 1) pixels.
+
+    Args:
+      root: of the source; the data get into root / "data".
+      frames: of each video.
+      sizes: (height, width) by name of the video.
+    """
+    for seed, (name, (height, width)) in enumerate(sizes.items()):
+        images = sliding_texture(frames, height, width, seed=seed)
+        write_frames(root / "videos" / name, images)
+        masks = {str(t): np.uint8(image[..., 0] > 128) * 255 for t, image in enumerate(images)}
+        write_masks(root / "masks" / name, masks)
+    prepare_in(
+        root,
+        dataset="folder",
+        name="mixed",
+        source=root / "videos",
+        masks=root / "masks",
+        max_gap=2,
+        flow_size="64x48",
+    )
+    return root / "data"
 
 
 def count_videos(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -207,7 +207,7 @@ def batches(monkeypatch, compiled):
         def constant(variables, batch):
             (size, height, width, _), *_ = (array.shape for array in batch.values())
             of_masks = (size, height, width, 1)
-            return jnp.full((size,) if "mask" in batch else of_masks, 0.25)
+            return jnp.full((size, 4) if "mask" in batch else of_masks, 0.25)
 
         return constant
 

@@ -3,14 +3,18 @@
 import dataclasses
 from functools import cache, partial
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from data_prep.datasets.drawing import draw_video
+from data_prep.flow.dis import Dis
 from dystab_jax import losses
 from dystab_jax.flow_ops import normalise_flow
+from dystab_jax.inference import fuse_masks
 from dystab_jax.losses import LossOptions
 from dystab_jax.networks.inpainter import Inpainter, draw_ellipses
 from dystab_jax.object_choice import canonicalise
@@ -394,6 +398,24 @@ def test_confidence_is_of_what_moves(disc):
     assert trust(moving, np.roll(mask, 10, 2)) < trust(moving) - 0.3
     for nothing in (np.zeros_like(mask), np.ones_like(mask)):
         assert trust(moving, nothing) == 0
+
+
+def test_noise_of_a_still_shot_does_not_outvote_chi(disc):
+    trust = disc[0]
+    rng = np.random.default_rng(0)
+    estimator = Dis()
+    for number in range(5):
+        still = draw_video("test", number, frames=2, height=48, width=64).frames[0]
+        noisy = (still + rng.normal(0, 3, (2, *still.shape))).clip(0, 255).astype(np.uint8)
+        first, second = (estimator.encode(image) for image in noisy)
+        flow = estimator.match([first], [second]).astype(np.float32)
+        # The mask that the noise would choose: where it moves most.
+        speed = cv2.GaussianBlur(np.linalg.norm(flow[0], axis=-1), (0, 0), 2)
+        moving = trust(flow, (speed > np.quantile(speed, 0.95))[None, ..., None])
+        assert moving < 0.25
+        phi, chi = np.ones((1, 1, 2, 1), np.float32), np.float32([[[[0.4], [0.6]]]])
+        fused = fuse_masks(phi, chi, np.float32([moving]), np.float32([0]))
+        np.testing.assert_allclose(fused, chi, atol=0.04)
 
 
 def test_evidence_of_several_flows_is_weighed_by_how_much_moves():

@@ -100,6 +100,11 @@ class Command:
         return self.workdir.with_suffix(".log")
 
     @property
+    def unfinished(self) -> set[str]:
+        """Names the checkpoints that are not whole."""
+        return {path.name for path in (self.workdir / "checkpoints").glob("*tmp*")}
+
+    @property
     def refusals(self) -> int:
         """Counts how often the log says that another process has the workdir."""
         return self.log.read_text().count(REFUSAL)
@@ -174,6 +179,7 @@ def kill(
     Returns:
       The moment of its death in words; None where it had ended before.
     """
+    left = command.unfinished
     processes = [command.start() for _ in range(starts)]
     if starting is None:
         process = command.survivor(processes)
@@ -183,7 +189,7 @@ def kill(
     else:
         time.sleep(starting)
         when = f"{starting:.2f} s after its start"
-    writing = any((command.workdir / "checkpoints").glob("*tmp*"))
+    writing = bool(command.unfinished - left)  # what an earlier kill left may still be there
     living = [process for process in processes if process.poll() is None]
     if not living:
         if all(process.returncode for process in processes):

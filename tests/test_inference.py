@@ -49,7 +49,7 @@ def test_weighted_fusion_listens_to_the_model_that_explains_the_flow(library):
 def test_where_nothing_moves_chi_is_kept_and_where_chi_sees_nothing_phi_is(library):
     phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
     # Noise; a mask of φ beside an empty one of χ; both empty.
-    losses = library.asarray([0.1, 1.0, 0.0]), library.asarray([0.1, 0.0, 0.0])
+    losses = library.asarray([0.1, 1.4, 0.0]), library.asarray([0.1, 0.0, 0.0])
     losses = [loss.astype(np.float32) for loss in losses]
     fused = inference.fuse_masks(phi, chi, *losses)
     np.testing.assert_allclose(fused, np.concatenate([CHI, PHI, CHI]), atol=0.02)

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_OF_THE_METHOD = ("fusion", "trust", "vote", "flows_per_frame")
-"""Rules of scoring that make another method of the same networks."""
+_OF_THE_METHOD = (
+    "fusion",
+    "fusion_sharpness",
+    "fusion_floor",
+    "trust",
+    "vote",
+    "flows_per_frame",
+)
+"""Rules of scoring that make another method of the same networks; earlier versions lack some."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Result:
     @property
     def method(self) -> str:
         """Digest of all that runs which are averaged have in common, training data left out."""
-        rules = [self.report["rules"][name] for name in _OF_THE_METHOD]
+        rules = [self.report["rules"].get(name) for name in _OF_THE_METHOD]
         digest = hashlib.sha256(json.dumps([self.facts["method"], rules]).encode())
         return digest.hexdigest()[:8]
 

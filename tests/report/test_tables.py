@@ -271,11 +271,12 @@ def test_methods_stand_one_below_the_other(tmp_path):
     score(tmp_path, value=0.8, method="bbbb", place="b")
     # Other rules of fusion are another method, too.
     score(tmp_path, value=0.7, method="bbbb", place="c", rules=RULES | {"fusion": "mean"})
-    assert of_methods(scores(tmp_path, 3)) == {
-        "unsupervised, fused, no CRF": [[0.55, None, None], [0.7, None, None], [0.8, None, None]]
-    }
+    score(tmp_path, value=0.9, method="bbbb", place="d", rules=RULES | {"fusion_floor": 0.3})
+    (label, found), *others = of_methods(scores(tmp_path, 3)).items()
+    assert label == "unsupervised, fused, no CRF" and not others
+    assert sorted(row[0] for row in found) == [0.55, 0.7, 0.8, 0.9]
     labels = [row["label"] for row in table(tmp_path, 3)["rows"]]
-    assert labels[3] == "unsupervised, fused, CRF"  # nobody's
+    assert labels[4] == "unsupervised, fused, CRF"  # nobody's
 
 
 # -- files ----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.pytorch.backbones import Small
-from benchmarks.pytorch.efficientnet import EfficientNetLite0
+from benchmarks.pytorch.efficientnet import EfficientNetLite
 from benchmarks.pytorch.layers import (
     average_cells,
     computing_in,
@@ -54,8 +54,8 @@ class DeepLab(nn.Module):
         options = {"output_stride": ours.output_stride, "norm": ours.norm}
         if ours.backbone == "small":
             self.backbone = Small(width=ours.width or DEFAULT_WIDTH, **options)
-        elif ours.backbone == "efficientnet_lite0":
-            self.backbone = EfficientNetLite0(**options)
+        elif ours.backbone.startswith("efficientnet"):
+            self.backbone = EfficientNetLite(**spec.build.keywords, **options)
         else:
             self.backbone = ResNet(**spec.build.keywords, **options)
         rates = [max(1, rate * 8 // ours.output_stride) for rate in spec.rates]

@@ -1,11 +1,11 @@
-"""EfficientNet-Lite0 in PyTorch, as `dystab_jax.networks.efficientnet` has it."""
+"""EfficientNet-Lite in PyTorch, as `dystab_jax.networks.efficientnet` has it."""
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from benchmarks.pytorch.layers import convolution, normalisation
-from dystab_jax.networks.efficientnet import EPSILON, FINE_STRIDE, STAGES, STEM_FEATURES
+from dystab_jax.networks.efficientnet import EPSILON, FINE_STRIDE, STEM_FEATURES, scale_stages
 from dystab_jax.networks.layers import dilate
 
 
@@ -43,18 +43,19 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class EfficientNetLite0(nn.Module):
-    """Mirrors `dystab_jax.networks.efficientnet.EfficientNetLite0`."""
+class EfficientNetLite(nn.Module):
+    """Mirrors `dystab_jax.networks.efficientnet.EfficientNetLite`."""
 
-    def __init__(self, output_stride: int, norm: str):
+    def __init__(self, variant: str, output_stride: int, norm: str):
         super().__init__()
         self.conv_stem = convolution(3, STEM_FEATURES, 3, 2)
         self.bn0 = normalisation(norm, STEM_FEATURES, EPSILON)
         self.fine_stride, self.blocks = FINE_STRIDE, []
-        strides = dilate([stage[2] for stage in STAGES], 2, output_stride)
+        stages = scale_stages(variant)
+        strides = dilate([stage.stride for stage in stages], 2, output_stride)
         entering, reached = STEM_FEATURES, 2
         for (count, kernel, _, expansion, leaving), (stride, (before, behind)) in zip(
-            STAGES, strides, strict=True
+            stages, strides, strict=True
         ):
             for number in range(count):
                 first = number == 0

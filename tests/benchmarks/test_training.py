@@ -77,6 +77,7 @@ NETWORKS = {
     "resnet50": FLOW | dict(norm="batch", output_stride=8),
     "efficientnet_lite0": IMAGE | dict(norm="frozen", output_stride=16),
     "efficientnet_lite0, batch": IMAGE | dict(norm="batch", output_stride=8),
+    "efficientnet_lite2": IMAGE | dict(norm="frozen", output_stride=8),
 }
 
 

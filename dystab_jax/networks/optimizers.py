@@ -2,6 +2,7 @@
 
 import inspect
 
+import jax
 import optax
 
 OPTIMIZERS = (
@@ -27,6 +28,7 @@ def make_optimizer(
     schedule_steps: int = 0,
     warmup_steps: int = 0,
     gradient_clip: float | None = None,
+    backbone_scale: float | None = None,
     **arguments,
 ) -> optax.GradientTransformation:
     """Builds an optimizer from a config section.
@@ -38,6 +40,8 @@ def make_optimizer(
       schedule_steps: updates after which the rate has fallen to zero.
       warmup_steps: updates of linear rise from zero ("warmup_cosine").
       gradient_clip: global norm to which gradients are clipped; None for no clipping.
+      backbone_scale: factor of the rate for the parameters of "backbone", where pretrained features
+        shall change more slowly than what is new; None for the same rate everywhere.
       **arguments: of the optax function; None means optax's default.
 
     Raises:
@@ -66,4 +70,16 @@ def make_optimizer(
     optimizer = build(rate, **given)
     if gradient_clip is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(gradient_clip), optimizer)
+    if backbone_scale is not None:
+        if backbone_scale < 0:
+            raise ValueError(f"backbone_scale is {backbone_scale}; expected 0 or more")
+        slower = optax.masked(optax.scale(backbone_scale), _in_backbone)
+        optimizer = optax.chain(optimizer, slower)
     return optimizer
+
+
+def _in_backbone(parameters: optax.Params) -> optax.Params:
+    """Returns which leaves of the parameters, or of their updates, lie under "backbone"."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: bool(path) and getattr(path[0], "key", None) == "backbone", parameters
+    )

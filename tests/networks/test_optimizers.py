@@ -51,6 +51,22 @@ def test_weight_decay_acts():
     )
 
 
+def test_a_backbone_can_learn_more_slowly():
+    parameters = {"backbone": PARAMETERS, "heads": {"backbone": jnp.array([1.0])}}
+    gradients = jax.tree.map(jnp.ones_like, parameters)
+
+    def change(**arguments):
+        optimizer = make_optimizer("adam", 0.1, **arguments)
+        return optimizer.update(gradients, optimizer.init(parameters), parameters)[0]
+
+    whole, slower = change(), change(backbone_scale=0.25)
+    expected = {"backbone": jax.tree.map(lambda leaf: leaf / 4, whole["backbone"])}
+    expected["heads"] = whole["heads"]
+    jax.tree.map(np.testing.assert_allclose, slower, expected)
+    with pytest.raises(ValueError, match=r"backbone_scale is -1"):
+        make_optimizer("adam", 0.1, backbone_scale=-1)
+
+
 def test_further_arguments_act():
     # Momentum ½: steps of 1, 1.5, 1.75 times rate · gradient.
     changes = updates_of(make_optimizer("sgd", 0.1, momentum=0.5), same(2.0), count=3)

@@ -169,9 +169,13 @@ def test_a_workdir_that_cannot_be_written(tmp_path, tiny_config):
         open_run(tiny_config, tmp_path / "file" / "run", "train")
 
 
-def test_a_damaged_config_json_is_named(tmp_path, tiny_config):
-    (tmp_path / "config.json").write_text('{"seed": ')
-    with pytest.raises(ValueError, match=r"config.json is not json"):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('{"seed": ', "is not json"), ("[1, 2]", "holds a list where a config is expected")],
+)
+def test_a_damaged_config_json_is_named(tmp_path, tiny_config, text, said):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"config.json {said}"):
         open_run(tiny_config, tmp_path, "train")
 
 

@@ -12,6 +12,7 @@ from dystab_jax import inference
 from dystab_jax.bootstrap import map_phase
 from dystab_jax.build import NETWORKS, Run, unpack
 from dystab_jax.commands.compile_ahead import training_batch
+from dystab_jax.refinement.flow_average import FramePair
 from dystab_jax.runtime import parallel
 from dystab_jax.schedule import Bootstrap, Phase
 
@@ -129,7 +130,7 @@ class Ours:
             "drawn",
             [(str(number), "") for number in range(len(images))],
             images,
-            list(enumerate(flows)),
+            [FramePair(number, 1, flow) for number, flow in enumerate(flows)],
             self.run.config.eval.vote,
         )
         return inference.fuse(video, self.run.config.eval)["fused"]

@@ -28,6 +28,7 @@ def optimizer(learning_rate: float) -> dict:
         schedule_steps=0,
         warmup_steps=0,
         gradient_clip=config_dict.placeholder(float),
+        backbone_scale=config_dict.placeholder(float),  # ours: of the rate, in the backbone
         weight_decay=config_dict.placeholder(float),
         b1=config_dict.placeholder(float),
         b2=config_dict.placeholder(float),
@@ -77,6 +78,7 @@ def get_config(variant: str = "") -> ConfigDict:
         optimizer=optimizer(1e-4),  # Sec. 4
         pretrained="",  # a torchvision ResNet-50 .pth; Sec. 4 takes the weights "as in [81, 46]"
         average_decay=0.999,  # ours: the game wanders around its solution
+        cut=0.5,  # ours: between a mask's extremes; above it is object. In the game always ½
     )
     config.psi = dict(
         model=dict(
@@ -121,6 +123,7 @@ def get_config(variant: str = "") -> ConfigDict:
         least_updates=250,  # ours: of a phase, whatever the epochs; DAVIS-2016 has 260 and more
         label_flows=6,  # ours: the frame gaps ±1…±3
         label_vote=True,  # ours
+        label_crf="none",  # ours: of crf.PRESETS; refines φ's masks before χ learns them
         phi_updates=3,  # Sec. 4
         psi_updates=1,  # Sec. 4
         smallest_mask=0.01,
@@ -148,6 +151,9 @@ def get_config(variant: str = "") -> ConfigDict:
         fusion="weighted",  # by L_A; Sec. 5.5 says "weigh"
         fusion_sharpness=4.0,
         fusion_floor=0.5,  # an L_A below it is noise; ours
+        flow_average=0.0,  # ours: share of the neighbours, along the flow, in a fused mask
+        # Ours: φ and χ learn from each video itself before it is predicted: transductive scores.
+        adaptation=dict(rounds=0, chi_updates=60, phi_rounds=10, crf="none"),
         trust="loss_a",  # of the other fusions: χ alone where it explains the flow better than φ
         save_masks=True,
         jobs=2,
@@ -193,6 +199,7 @@ def _small(config: ConfigDict) -> None:
     config.phi.model.norm = "group"
     config.phi.optimizer.learning_rate = 5e-4
     config.phi.average_decay = 0.98
+    config.phi.cut = 0.15
     # The robust fit alone: a small network on top of it, learned from scratch, cost φ 6 points of J
     # on girl (SegTrack v2) and 11 on two videos of FBMS; see docs/experiments.md.
     config.psi.model.widths = ()
@@ -213,4 +220,5 @@ def _small(config: ConfigDict) -> None:
     config.bootstrap.joint_epochs = 0.5
     config.bootstrap.least_updates = 80  # 87 of 1,385 frames; 10 frames make 1
     config.bootstrap.label_flows = 2
+    config.bootstrap.label_crf = "light"
     config.eval.batch_size = 8  # short videos fill less of the last batch with copies

@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.data.train = "movers:train"
     config.data.image_size = (96, 160)
     config.phi.model.shrink = 1
+    config.phi.cut = 0.5
     config.phi.optimizer.learning_rate = 1e-3
     config.psi.model.shrink = 1
     config.loss.alpha2 = 0.3

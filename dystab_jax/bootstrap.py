@@ -15,7 +15,12 @@ from tqdm import tqdm
 
 from dystab_jax.build import NETWORKS, Run
 from dystab_jax.data import pipeline, preparation, records
-from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
+from dystab_jax.pseudo_labels import (
+    PseudoLabels,
+    Refine,
+    make_pseudo_labels,
+    refine_predictions,
+)
 from dystab_jax.refinement.crf import refine_frames
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
@@ -323,17 +328,17 @@ class Training:
             data.frames,
             options.label_vote,
             options.label_flows,
+            None if options.label_crf == "none" else self._refiner(options.label_crf),
         )
 
     def _label_images(self) -> PseudoLabels:
         """Labels the images of self-training by χ and a CRF."""
-        data, options = self._data["self_training"], self._run.config.eval
-        refine = partial(
-            refine_frames,
-            preset=self._sections.self_training.crf,
-            jobs=options.jobs,
-            backend=options.crf_backend,
-        )
+        data = self._data["self_training"]
+        refine = self._refiner(self._sections.self_training.crf)
         return refine_predictions(
             self._run.predictor, self.state.chi.average, data.decoded, data.frames, refine
         )
+
+    def _refiner(self, preset: str) -> Refine:
+        options = self._run.config.eval
+        return partial(refine_frames, preset=preset, jobs=options.jobs, backend=options.crf_backend)

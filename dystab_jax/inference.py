@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import jax
@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from dystab_jax import losses, object_choice
 from dystab_jax.data.pipeline import Decoded, TrainingFrame
 from dystab_jax.object_choice import Masks, Shares, select_samples
+from dystab_jax.refinement.flow_average import FramePair, average_along_flow
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.state import Variables
 from dystab_jax.steps import Steps
@@ -45,7 +46,7 @@ class VideoPrediction:
       chi: χ(I), float32 [T, H, W, 1].
       confidence_phi, confidence_chi: L_A of both cut at one half, by all flows of a frame, [T].
       images: uint8 [T, H, W, 3].
-      flows: one flow for each frame, for pictures, [T, H, W, 2].
+      pairs: those by which φ has seen the frames.
     """
 
     video: str
@@ -56,15 +57,24 @@ class VideoPrediction:
     confidence_phi: np.ndarray
     confidence_chi: np.ndarray
     images: np.ndarray
-    flows: np.ndarray
+    pairs: Sequence[FramePair]
+
+    @property
+    def flows(self) -> np.ndarray:
+        """Returns the first flow of each frame, [T, H, W, 2]."""
+        first: dict[int, np.ndarray] = {}
+        for pair in self.pairs:
+            first.setdefault(pair.frame, pair.flow)
+        return np.stack([first[t] for t in range(len(self.frames))])
 
 
 class Predictor:
     """Runs φ, χ and ψ in batches of one shape for each size of video: each compiles once for it."""
 
-    def __init__(self, steps: Steps, mesh: Mesh, batch_size: int):
+    def __init__(self, steps: Steps, mesh: Mesh, batch_size: int, phi_cut: float = 0.5):
         self.batch_size = batch_size
-        self._mesh = mesh
+        self._phi_cut = phi_cut
+        self.mesh = mesh
         self._dynamic = parallel.map_prediction(steps.predict_dynamic, mesh)
         self._static = parallel.map_prediction(steps.predict_static, mesh)
         self._evidence = parallel.map_prediction(steps.measure_evidence, mesh)
@@ -74,7 +84,7 @@ class Predictor:
         """Variables of a training state, on the devices that this predictor uses."""
         if processes.count() == 1:
             return variables
-        return parallel.replicate(processes.local(variables), self._mesh)
+        return parallel.replicate(processes.local(variables), self.mesh)
 
     def static(self, chi: Variables, images: np.ndarray) -> np.ndarray:
         """Predicts χ(I) for images uint8 [N, H, W, 3]: float32 [N, H, W, 1]."""
@@ -86,7 +96,7 @@ class Predictor:
         video: str,
         frames: Sequence[tuple[str, str]],
         images: np.ndarray,
-        pairs: Sequence[tuple[int, np.ndarray]],
+        pairs: Sequence[FramePair],
         vote: bool,
     ) -> VideoPrediction:
         """Predicts one video with both models.
@@ -96,26 +106,42 @@ class Predictor:
           video: its name.
           frames: (name, group) of each of the T frames.
           images: uint8 [T, H, W, 3].
-          pairs: (frame, flow from it to another one, [H, W, 2]); at least one for each frame.
+          pairs: at least one of each frame.
           vote: one decision per video on which region is the object, instead of one per frame.
         """
-        owners = np.array([frame for frame, _ in pairs])
-        flows = np.stack([flow for _, flow in pairs])
+        owners = np.array([pair.frame for pair in pairs])
+        flows = np.stack([pair.flow for pair in pairs])
         raw = self._run(self._dynamic, variables["phi"], {"flow": flows})
         choose = object_choice.canonicalise_sequence if vote else object_choice.canonicalise
         canonical = choose(raw)[0]
         phi = np.stack([np.asarray(canonical)[owners == t].mean(0) for t in range(len(frames))])
+        phi = object_choice.move_cut(phi, self._phi_cut)
         chi = self.static(variables["chi"], images)
-        confidences = []
-        for mask in (phi, chi):
-            seen = {"flow": flows, "image": images[owners], "mask": (mask > 0.5)[owners]}
-            evidence = self._run(self._evidence, variables["psi"], seen)
-            # All flows of a frame have one vote together; the faster have more of it.
-            summed = np.stack([evidence[owners == t].sum(0) for t in range(len(frames))])
-            confidences.append(np.asarray(losses.confidence(summed, self._ratio_clip)))
-        first = [int(np.argmax(owners == t)) for t in range(len(frames))]
+        confidences = [
+            self._confidence(variables["psi"], mask, images, pairs) for mask in (phi, chi)
+        ]
         names, groups = zip(*frames, strict=True)
-        return VideoPrediction(video, names, groups, phi, chi, *confidences, images, flows[first])
+        return VideoPrediction(video, names, groups, phi, chi, *confidences, images, pairs)
+
+    def with_chi(
+        self, prediction: VideoPrediction, variables: dict[str, Variables]
+    ) -> VideoPrediction:
+        """Predicts a video anew by the χ and ψ of ``variables``; what φ says of it stays."""
+        chi = self.static(variables["chi"], prediction.images)
+        confidence = self._confidence(variables["psi"], chi, prediction.images, prediction.pairs)
+        return replace(prediction, chi=chi, confidence_chi=confidence)
+
+    def _confidence(
+        self, psi: Variables, mask: np.ndarray, images: np.ndarray, pairs: Sequence[FramePair]
+    ) -> np.ndarray:
+        """Returns L_A of masks [T, H, W, 1], cut at one half, by all flows of each frame, [T]."""
+        owners = np.array([pair.frame for pair in pairs])
+        flows = np.stack([pair.flow for pair in pairs])
+        seen = {"flow": flows, "image": images[owners], "mask": (mask > 0.5)[owners]}
+        evidence = self._run(self._evidence, psi, seen)
+        # All flows of a frame have one vote together; the faster have more of it.
+        summed = np.stack([evidence[owners == t].sum(0) for t in range(len(mask))])
+        return np.asarray(losses.confidence(summed, self._ratio_clip))
 
     def videos(
         self,
@@ -142,14 +168,14 @@ class Predictor:
 
             def load(
                 members: Sequence[TrainingFrame],
-            ) -> tuple[list[Future], list[tuple[int, Future]]]:
+            ) -> tuple[list[Future], list[tuple[int, int, Future]]]:
                 images, pairs = [], []
                 for number, frame in enumerate(members):
                     positions = frame.positions[:flows_per_frame]
                     images.append(pool.submit(decoded.part, positions[0], "image"))
                     for position in positions:
                         flow = pool.submit(decoded.part, position, "flow_forward")
-                        pairs.append((number, flow))
+                        pairs.append((number, decoded.source.keys[position].gap, flow))
                 return images, pairs
 
             waiting = list(by_video)
@@ -157,7 +183,7 @@ class Predictor:
             for video, following in zip(waiting, [*waiting[1:], None], strict=True):
                 images, pairs = loaded
                 images = np.stack([image.result() for image in images])
-                pairs = [(number, flow.result()) for number, flow in pairs]
+                pairs = [FramePair(number, gap, flow.result()) for number, gap, flow in pairs]
                 # The next video is decoded while this one goes through the networks.
                 loaded = load(by_video[following]) if following is not None else None
                 named = [(frame.name, frame.group) for frame in by_video[video]]
@@ -173,7 +199,7 @@ class Predictor:
         for start in range(0, total, size):
             chosen = np.minimum(np.arange(start, start + size), total - 1)
             batch = {name: array[chosen] for name, array in arrays.items()}
-            results.append(function(variables, parallel.shard(batch, self._mesh, 0)))
+            results.append(function(variables, parallel.shard(batch, self.mesh, 0)))
         return np.concatenate([jax.device_get(result) for result in results])[:total]
 
 
@@ -205,6 +231,7 @@ def fuse(prediction: VideoPrediction, options: ConfigDict) -> dict[str, np.ndarr
         sharpness=options.fusion_sharpness,
         floor=options.fusion_floor,
     )
+    fused = average_along_flow(fused, prediction.pairs, options.flow_average)
     return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}
 
 

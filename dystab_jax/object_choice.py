@@ -94,6 +94,22 @@ def oracle_channel(
     return _complement_where(mask, flipped), flipped
 
 
+def move_cut(masks: Masks, cut: float) -> Masks:
+    """Shifts each mask so that a lower, or higher, level of it comes to lie at one half.
+
+        m - (low + cut · (high - low)) + 1/2, clipped to [0, 1], of its extremes low and high.
+
+    The game cuts masks in the middle of their extremes, and there they lose the parts of an object
+    that move like the ground around it. What they have lost still is above the background.
+
+    Args:
+      masks: canonical; object is where they are greater.
+      cut: in (0, 1); 0.5 leaves the middle where it is.
+    """
+    low, high = masks.min((1, 2, 3), keepdims=True), masks.max((1, 2, 3), keepdims=True)
+    return (masks - (low + cut * (high - low)) + 0.5).clip(0, 1)
+
+
 def _complement_where(mask: Masks, flipped: Choice) -> Masks:
     return select_samples(flipped, 1 - mask, mask)
 

@@ -14,6 +14,9 @@ from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.state import State, Variables
 
+Refine = Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], Iterator[np.ndarray]]
+"""Makes better masks of pairs of image and soft mask: ``crf.refine_frames`` with its options."""
+
 
 class PseudoLabels:
     """Holds one label for each frame, masks as single bits.
@@ -105,6 +108,7 @@ def make_pseudo_labels(
     frames: list[TrainingFrame],
     vote: bool,
     flows_per_frame: int,
+    refine: Refine | None = None,
 ) -> PseudoLabels:
     """Labels all frames with the averages of φ and ψ and with χ′.
 
@@ -115,6 +119,8 @@ def make_pseudo_labels(
       state: its ``chi_previous`` is χ′.
       decoded, frames: the training data.
       vote, flows_per_frame: see ``Predictor.videos``.
+      refine: makes better masks of φ's, see ``Refine``; None leaves them as they are. L_A is
+        that of φ's own.
     """
     variables = predictor.place(
         {"phi": state.phi.average, "psi": state.psi.average, "chi": state.chi_previous}
@@ -123,9 +129,13 @@ def make_pseudo_labels(
     made: dict[str, Example] = {}
     with processes.bar(total=len(own), desc="pseudo-labels", unit="frame") as bar:
         for video in predictor.videos(variables, decoded, own, vote, flows_per_frame):
+            phi = video.phi
+            if refine is not None:
+                pairs = zip(video.images, video.phi[..., 0], strict=True)
+                phi = np.stack(list(refine(pairs)))
             made[video.video] = {
                 "sizes": np.tile(video.phi.shape[1:3], (len(video.frames), 1)),
-                "motion_mask": _pack(video.phi),
+                "motion_mask": _pack(phi),
                 "static_mask": _pack(video.chi),
                 "confidence_phi": video.confidence_phi,
                 "confidence_chi": video.confidence_chi,
@@ -149,7 +159,7 @@ def refine_predictions(
     chi: Variables,
     decoded: Decoded,
     frames: Sequence[TrainingFrame],
-    refine: Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], Iterator[np.ndarray]],
+    refine: Refine,
 ) -> PseudoLabels:
     """Labels of self-training (Sec. 5.6): what a CRF makes of χ's own masks.
 
@@ -157,7 +167,7 @@ def refine_predictions(
       predictor: runs χ.
       chi: its averages.
       decoded, frames: the images; no truth is read.
-      refine: pairs of image and soft mask to better masks, ``crf.refine_frames`` with its options.
+      refine: see ``Refine``.
     """
 
     chi, own = predictor.place(chi), processes.mine(frames)

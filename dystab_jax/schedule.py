@@ -27,6 +27,7 @@ class Bootstrap:
       joint_epochs: game with χ's advice, Eq. (8), each round.
       label_flows: flows over which φ is averaged for a pseudo-label, at most.
       label_vote: one decision per video on which region is the object, instead of one per frame.
+      label_crf: a name of ``crf.PRESETS``, by which φ's masks are refined before χ learns them.
       phi_updates, psi_updates: in one round of the game (3 and 1 in the paper).
       smallest_mask: share of the image; a run whose masks stay below is stopped.
       patience: logged measurements for which they may stay below.
@@ -41,6 +42,7 @@ class Bootstrap:
     joint_epochs: float
     label_flows: int
     label_vote: bool
+    label_crf: str
     phi_updates: int
     psi_updates: int
     smallest_mask: float
@@ -48,7 +50,13 @@ class Bootstrap:
     least_updates: int
 
     def __post_init__(self):
+        if self.label_crf not in PRESETS:
+            raise ValueError(
+                f"bootstrap.label_crf is {self.label_crf!r}; there are {', '.join(PRESETS)}"
+            )
         for field in fields(self):
+            if field.name == "label_crf":
+                continue
             smallest = 1 if field.name in ("phi_updates", "label_flows") else 0
             value = getattr(self, field.name)
             if value < smallest:

@@ -36,6 +36,7 @@ PAPER = {
     "joint_epochs": 15.0,
     "label_flows": 6,
     "label_vote": True,
+    "label_crf": "none",
     "phi_updates": 3,
     "psi_updates": 1,
     "smallest_mask": 0.01,

@@ -123,7 +123,7 @@ def test_portrait_videos_are_predicted_at_their_size(whole, tmp_path, monkeypatc
     video, seen = whole.run.predictor.video, []
 
     def noted(variables, name, frames, images, pairs, vote):
-        seen.append((images.shape[1:3], {flow.shape[:2] for _, flow in pairs}, pairs))
+        seen.append((images.shape[1:3], {pair.flow.shape[:2] for pair in pairs}, pairs))
         return video(variables, name, frames, images, pairs, vote)
 
     monkeypatch.setattr(whole.run.predictor, "video", noted)
@@ -134,6 +134,6 @@ def test_portrait_videos_are_predicted_at_their_size(whole, tmp_path, monkeypatc
     assert {cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape for path in masks} == {frame}
     [(images, flows, pairs)] = seen
     assert images == size and flows == {size}
-    middle = np.median(np.float32(pairs[0][1]), (0, 1))
+    middle = np.median(np.float32(pairs[0].flow), (0, 1))
     expected = np.array([2, 1]) * [size[1] / frame[1], size[0] / frame[0]]
     np.testing.assert_allclose(np.abs(middle), expected, atol=0.25)

@@ -116,3 +116,18 @@ def test_oracle_chooses_the_greater_jaccard_per_sample(library):
 def test_oracle_keeps_at_a_tie():
     quarters = rectangle(0, 3, 0, 4) + rectangle(3, 6, 4, 8)
     assert object_choice.oracle_channel(quarters, LEFT_HALF)[1].tolist() == [False]
+
+
+@either_library
+def test_a_lower_cut_takes_in_what_stands_out_a_little(library):
+    # Background, a part of the object that the game has lost, and its core.
+    levels = np.array([0.25, 0.35, 0.75], np.float32)
+    mask = np.stack([np.repeat(levels, 16).reshape(6, 8, 1), np.full((6, 8, 1), 0.4, np.float32)])
+    moved = np.asarray(object_choice.move_cut(library.asarray(mask), 0.15))
+    # Of the range of ½, 15 % lie below the cut: at .325.
+    np.testing.assert_allclose(np.unique(moved[0]), [0.425, 0.525, 0.925], atol=1e-6)
+    assert ((moved[0] > 0.5) == (mask[0] > 0.325)).all()
+    # A mask without extremes has no object; it is not made one.
+    assert (moved[1] <= 0.5).all()
+    middle = np.asarray(object_choice.move_cut(library.asarray(mask[:1]), 0.5))
+    np.testing.assert_allclose(middle, mask[:1], atol=1e-6)

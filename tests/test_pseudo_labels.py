@@ -210,6 +210,27 @@ def test_batches_of_one_shape_are_filled_up_without_a_trace(made):
         np.testing.assert_allclose(alone[0], together[number], atol=1e-5)
 
 
+def test_labels_of_phi_are_refined_with_their_images_before_they_are_learned(made):
+    plain, predictor, state, decoded, frames = made
+    seen = []
+
+    def inverted(pairs):
+        for image, soft in pairs:
+            seen.append(image)
+            yield 1 - soft
+
+    again = make_pseudo_labels(
+        predictor, state, decoded, frames, vote=True, flows_per_frame=2, refine=inverted
+    )
+    images = [decoded.part(frame.positions[0], "image") for frame in frames]
+    np.testing.assert_array_equal(np.stack(seen), np.stack(images))
+    for number in range(len(plain)):
+        refined, label = again[number], plain[number]
+        np.testing.assert_array_equal(refined["motion_mask"], 1 - label["motion_mask"])
+        for name in ("static_mask", *CONFIDENCES):
+            np.testing.assert_array_equal(refined[name], label[name])
+
+
 def test_votes_and_flows_are_those_asked_for(made):
     _, predictor, state, decoded, frames = made
     variables = {"phi": state.phi.average, "psi": state.psi.average, "chi": state.chi_previous}

@@ -20,7 +20,9 @@ from dystab_jax.build import Run
 from dystab_jax.commands.overlay_video import OverlayVideo, frames_per_second
 from dystab_jax.data import mask_files, resize
 from dystab_jax.data.resize import network_size, resize_flow, resize_image
+from dystab_jax.evaluation.adaptation import Adapter
 from dystab_jax.refinement import crf
+from dystab_jax.refinement.flow_average import FramePair
 from dystab_jax.report import pictures
 from dystab_jax.runtime.atomic_files import bounded
 from dystab_jax.runtime.disk import naming_full_disk
@@ -48,7 +50,8 @@ def predict(
     * A video file or a folder of images: OUTPUT/masks/FRAME.png and OUTPUT/overlay.mp4; for a
       folder OUTPUT/overlays/FRAME.jpg as well. Flow is estimated, ``eval.flows_per_frame`` of each
       frame at most, smallest gaps first; φ and χ are fused as ``eval.fusion`` and ``eval.trust``
-      say, and ``eval.crf`` (``eval.still_crf`` for images) refines the masks. A video of a single
+      say, and ``eval.crf`` (``eval.still_crf`` for images) refines the masks. With
+      ``eval.adaptation`` they learn from the video itself first. A video of a single
       frame, such as a folder with one image, has no flow and is treated like an image file.
     * A folder of such videos: the same in OUTPUT/VIDEO/ for each. One that cannot be read does
       not stop the others.
@@ -86,14 +89,15 @@ def predict(
     _make_output(output, source)
     if still:
         return _predict_image(run, variables, source, output)
+    adapter = Adapter(run) if run.config.eval.adaptation.rounds else None
     for note in (*left_out(source), *frame_notes(videos)):
         tqdm.write(f"note: {note}")
     if source.is_file() or list_images(source):
-        return _predict_video(run, variables, videos[0], output, recipe)
+        return _predict_video(run, variables, adapter, videos[0], output, recipe)
     written, failures = [], []
     for video in videos:
         try:
-            written += _predict_video(run, variables, video, output, recipe, video.name)
+            written += _predict_video(run, variables, adapter, video, output, recipe, video.name)
         except (ValueError, FileNotFoundError) as error:
             tqdm.write(f"{video.name}: {error}")
             failures.append(str(error))
@@ -149,6 +153,7 @@ def _predict_image(
 def _predict_video(
     run: Run,
     variables: dict[str, Variables],
+    adapter: Adapter | None,
     video: FrameSource,
     output: Path,
     recipe: Recipe,
@@ -159,7 +164,7 @@ def _predict_video(
     with _staging(output) as staging:
         with OverlayVideo(staging / "overlay.mp4", frames_per_second(video)) as overlay:
             for piece in _pieces(video, replace(recipe, max_gap=reach), size):
-                refined = _refined(run, variables, video.name, piece)
+                refined = _refined(run, variables, adapter, video.name, piece)
                 for name, time, encoded, probability in zip(
                     piece.names, piece.times, piece.encoded, refined, strict=True
                 ):
@@ -181,11 +186,15 @@ def _still(run: Run, variables: dict[str, Variables], image: np.ndarray) -> np.n
 
 
 def _refined(
-    run: Run, variables: dict[str, Variables], name: str, piece: "_Piece"
+    run: Run,
+    variables: dict[str, Variables],
+    adapter: Adapter | None,
+    name: str,
+    piece: "_Piece",
 ) -> Iterator[np.ndarray]:
     """Yields the soft maps [H, W] of a piece at native size, after the CRF."""
     if any(piece.flows):
-        return _refine(run, piece.encoded, _fused(run, variables, name, piece))
+        return _refine(run, piece.encoded, _fused(run, variables, adapter, name, piece))
     tqdm.write(f"{name}: a single frame has no flow, so chi alone makes its mask")
     return (_still(run, variables, _decode(encoded)) for encoded in piece.encoded)
 
@@ -212,7 +221,7 @@ class _Piece:
       names, encoded: of each frame; encoded at native size.
       times: of each frame, seconds; None in a folder.
       images: uint8 [H, W, 3] at the networks' resolution.
-      flows: of each frame: (distance of the other frame, float16 [H, W, 2] in pixels of that
+      flows: of each frame: (signed distance of the other frame, float16 [H, W, 2] in pixels of that
         resolution).
     """
 
@@ -244,9 +253,9 @@ def _pieces(video: FrameSource, recipe: Recipe, image_size: tuple[int, int]) -> 
             waiting.images.append(resize_image(frame.image, size))
             waiting.flows.append([])
             for gap, (forward, backward) in flows.items():
-                for owner, flow in ((-1, backward), (-1 - gap, forward)):
+                for owner, to, flow in ((-1, -gap, backward), (-1 - gap, gap, forward)):
                     small = resize_flow(flow, size).astype(np.float16)
-                    waiting.flows[owner].append((gap, small))
+                    waiting.flows[owner].append((to, small))
             bar.update()
             # Not as soon as they have all their flows: the last piece would be a short one, and
             # its frames decide together which region is the object.
@@ -255,13 +264,19 @@ def _pieces(video: FrameSource, recipe: Recipe, image_size: tuple[int, int]) -> 
     yield waiting
 
 
-def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) -> np.ndarray:
+def _fused(
+    run: Run,
+    variables: dict[str, Variables],
+    adapter: Adapter | None,
+    name: str,
+    piece: _Piece,
+) -> np.ndarray:
     """Returns soft maps [T, H, W, 1] at the networks' resolution."""
     options = run.config.eval
     pairs = [
-        (owner, flow)
+        FramePair(owner, gap, flow)
         for owner, flows in enumerate(piece.flows)
-        for _, flow in sorted(flows, key=lambda pair: pair[0])[: options.flows_per_frame]
+        for gap, flow in sorted(flows, key=lambda pair: abs(pair[0]))[: options.flows_per_frame]
     ]
     prediction = run.predictor.video(
         variables,
@@ -271,6 +286,8 @@ def _fused(run: Run, variables: dict[str, Variables], name: str, piece: _Piece) 
         pairs,
         options.vote,
     )
+    if adapter is not None:
+        prediction = adapter.adapt(variables, prediction)
     return inference.fuse(prediction, options)["fused"]
 
 

@@ -19,10 +19,14 @@ FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
 # These may be added to a finished loop, once.
 ADDED_SECTIONS = ("self_training", "supervised")
 LATER_FIELDS = {
+    "bootstrap.label_crf": "none",
     "bootstrap.least_updates": 0,
+    "eval.adaptation": {"rounds": 0, "chi_updates": 0, "phi_rounds": 0, "crf": "none"},
+    "eval.flow_average": 0.0,
     "eval.fusion_floor": 0.5,
     "eval.fusion_sharpness": 4.0,
     "loss.confidence_camera": "quadratic",
+    "phi.cut": 0.5,
 }
 """Fields that workdirs of earlier versions lack, and what stands there for them."""
 # Where data lies and how fast it is read may differ from machine to machine.
@@ -152,6 +156,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is not json ({error}); restore it or use another --workdir"
         ) from error
+    if not isinstance(stored, dict):
+        raise ValueError(
+            f"{path} holds a {type(stored).__name__} where a config is expected; restore it or use "
+            "another --workdir"
+        )
     for name, value in LATER_FIELDS.items():
         section, _, field = name.partition(".")
         if isinstance(stored.get(section), dict):

@@ -3,8 +3,10 @@
 from ml_collections import ConfigDict
 
 from dystab_jax import inference
+from dystab_jax.build import unpack
 from dystab_jax.data import records
 from dystab_jax.data.dataset_registry import DATA_SETS
+from dystab_jax.evaluation.adaptation import Adaptation
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.refinement import crf
 
@@ -37,6 +39,9 @@ def check(config: ConfigDict) -> None:
         raise ValueError(f"eval.fusion_floor is {options.fusion_floor}; expected more than 0")
     if not options.fusion_sharpness >= 0:
         raise ValueError(f"eval.fusion_sharpness is {options.fusion_sharpness}; expected 0 or more")
+    if not 0 <= options.flow_average < 1:
+        raise ValueError(f"eval.flow_average is {options.flow_average}; expected [0, 1)")
+    unpack(Adaptation, options.adaptation, "eval.adaptation")
     if options.jobs < 1:
         raise ValueError(f"eval.jobs is {options.jobs}; expected 1 or more")
     _check_phases(config)

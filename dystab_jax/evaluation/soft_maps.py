@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from dystab_jax import object_choice
 from dystab_jax.build import Run
 from dystab_jax.data import pipeline, resize
+from dystab_jax.evaluation.adaptation import Adapter
 from dystab_jax.evaluation.protocols.base import LazyArray, Video, as_array
 from dystab_jax.evaluation.samples import (
     Reader,
@@ -71,8 +72,11 @@ def of_videos(
     predictions = run.predictor.videos(
         snapshot.variables, decoded, own_videos(frames), options.vote, options.flows_per_frame
     )
+    adapter = Adapter(run) if options.adaptation.rounds else None
     total = len(processes.mine(names))
     for prediction in processes.bar(predictions, total=total, desc=source.spec, unit="video"):
+        if adapter is not None:
+            prediction = adapter.adapt(snapshot.variables, prediction)
         video = prediction.video
         read = Reader(source, [positions[video, frame] for frame in prediction.frames])
         if options.oracle:

@@ -14,6 +14,8 @@ _OF_THE_METHOD = (
     "trust",
     "vote",
     "flows_per_frame",
+    "flow_average",
+    "adaptation",
 )
 """Rules of scoring that make another method of the same networks; earlier versions lack some."""
 

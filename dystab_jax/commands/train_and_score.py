@@ -14,7 +14,7 @@ from dystab_jax.commands.runs import open_runs
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, snapshot_choice
-from dystab_jax.report import figures, page, tables
+from dystab_jax.report import claims, figures, page, tables
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.interruption import Interruption
 from dystab_jax.runtime.monitor import TrainingStopped
@@ -94,7 +94,9 @@ def _each_run(
 
 
 def write_tables(workdir: Path) -> None:
-    """Writes Tables 1-7 from all results in the workdir and below; computes nothing anew.
+    """Writes Tables 1-7 and the claims from all results in the workdir and below.
+
+    Computes nothing anew.
 
     Raises:
       FileNotFoundError: there is no result.
@@ -168,6 +170,7 @@ def _score(run: Run, specs: Sequence[str], again: bool) -> None:
 def _write_tables(workdir: Path) -> list[Path]:
     written = tables.write(workdir)
     if written:
+        claims.write(workdir)
         print(f"tables  {written[0].parent}")
     return written
 

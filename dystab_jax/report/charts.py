@@ -103,7 +103,7 @@ def training_curves(measurements: Sequence[Mapping[str, Any]]) -> str:
             )
         grid[-1].set_xlabel("step")
 
-    return _svg(draw, 9.6, 0.7 + 1.35 * len(panels), "training curves")
+    return as_svg(draw, 9.6, 0.7 + 1.35 * len(panels), "training curves")
 
 
 def phase_spans(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]:
@@ -137,11 +137,11 @@ def scores_by_sequence(rows: Sequence[Mapping[str, Any]]) -> str:
                 range(len(names)),
                 [by_name[name]["j"] for name in names],
                 MARKERS.get(model, "^"),
-                color=_hex(model),
+                color=color_of(model),
                 markersize=4.5,
                 label=f"{NAMES.get(model, model)} {mean:.3f}",
             )
-        axes.set_xticks(range(len(names)), [_short(name, 26) for name in names], rotation=60)
+        axes.set_xticks(range(len(names)), [shortened(name, 26) for name in names], rotation=60)
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor", fontsize=8)
         axes.set_ylim(-0.02, 1.02)
@@ -149,7 +149,7 @@ def scores_by_sequence(rows: Sequence[Mapping[str, Any]]) -> str:
         axes.set_ylabel("mean J")
         axes.legend(ncols=len(scores), loc="lower left", bbox_to_anchor=(0, 1))
 
-    return _svg(draw, min(9.6, max(5, 3 + 0.3 * len(names))), 3.6, "J by sequence")
+    return as_svg(draw, min(9.6, max(5, 3 + 0.3 * len(names))), 3.6, "J by sequence")
 
 
 def confidence_histograms(confidences: Mapping[str, Mapping[str, np.ndarray]]) -> str:
@@ -173,9 +173,9 @@ def confidence_histograms(confidences: Mapping[str, Mapping[str, np.ndarray]]) -
             axes.tick_params(labelbottom=True)
         for axes, (name, video) in zip(grid, confidences.items(), strict=False):
             # Left out of the layout, so that long names do not push the columns apart.
-            axes.set_title(_short(name, 24), fontsize=8).set_in_layout(False)
+            axes.set_title(shortened(name, 24), fontsize=8).set_in_layout(False)
             for model, values in video.items():
-                paint = {"color": _hex(model)}
+                paint = {"color": color_of(model)}
                 axes.hist(values, edges, histtype="stepfilled", alpha=0.45, **paint)
                 axes.axvline(np.mean(values), linewidth=1.2, label=NAMES[model], **paint)
             axes.set_yticks([])
@@ -185,7 +185,7 @@ def confidence_histograms(confidences: Mapping[str, Mapping[str, np.ndarray]]) -
         figure.legend(handles, labels, loc="outside upper left", ncols=2)
         figure.supxlabel("L_A of a frame", fontsize=8)
 
-    return _svg(draw, 1.92 * columns, 0.7 + 1.1 * rows, "histograms of L_A")
+    return as_svg(draw, 1.92 * columns, 0.7 + 1.1 * rows, "histograms of L_A")
 
 
 def confidence_against_j(
@@ -204,7 +204,7 @@ def confidence_against_j(
         for axes, model in zip(panels, ("phi", "chi"), strict=True):
             l_a, j = scored_frames(confidences, frame_j, model)
             points = np.linspace(0, len(j) - 1, min(len(j), MOST_DOTS)).astype(int)
-            paint = {"color": _hex(model), "linewidth": 0}
+            paint = {"color": color_of(model), "linewidth": 0}
             axes.scatter(l_a[points], j[points], 7, alpha=0.35, **paint)
             # Means of ten parts with equally many frames.
             for part in np.array_split(np.argsort(l_a), min(10, len(j))):
@@ -215,51 +215,17 @@ def confidence_against_j(
             axes.grid()
         panels[0].set_ylabel("J")
 
-    return _svg(draw, 7.2, 3.0, "J over L_A")
+    return as_svg(draw, 7.2, 3.0, "J over L_A")
 
 
-def as_file(svg: str) -> str:
-    """Returns a chart as an SVG file of its own: dark letters on white, whatever shows it."""
-    svg = svg.replace("currentColor", "#222222").replace("var(--line)", "#cccccc")
-    opening = '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
-    return svg.replace("<svg ", opening, 1).replace(
-        "max-width:", "background:#ffffff;max-width:", 1
-    )
+def as_svg(draw: "Callable[[Figure], None]", width: float, height: float, title: str) -> str:
+    """Returns what ``draw`` draws as SVG that goes into a page.
 
-
-def _curve(axes, measurements, phases, metric: str, label: str) -> None:
-    color = _hex(metric.partition("/")[0])
-    for phase, _, _ in phases:
-        points = [
-            (line["step"], line[metric])
-            for line in measurements
-            if line["phase"] == phase and metric in line
-        ]
-        if points:
-            steps, values = _thin(np.array(points, float)).T
-            style = {"linestyle": "-", "marker": "." if len(points) == 1 else ""}
-            axes.plot(steps, values, color=color, linewidth=1.1, label=label, **style)
-            label = "_"  # one entry in the legend
-
-
-def _thin(points: np.ndarray) -> np.ndarray:
-    """Averages [N, 2] down to at most ``MOST_POINTS`` rows."""
-    if len(points) <= MOST_POINTS:
-        return points
-    return np.stack([part.mean(0) for part in np.array_split(points, MOST_POINTS)])
-
-
-def _hex(model: str) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*COLORS.get(model, (150, 110, 190)))
-
-
-def _short(name: str, most: int) -> str:
-    name = _UNDRAWABLE.sub("·", name)
-    return name if len(name) <= most else name[: most - 1] + "…"
-
-
-def _svg(draw: "Callable[[Figure], None]", width: float, height: float, title: str) -> str:
-    """Returns what ``draw`` draws as SVG; width and height in inches of 100 pixels."""
+    Args:
+      draw: fills a figure.
+      width, height: in inches of 100 pixels.
+      title: for those who do not see it; sets it apart from other charts of the page.
+    """
     # A figure of its own, not of pyplot: no window system, nothing that stays open.
     import matplotlib
     from matplotlib.figure import Figure
@@ -287,3 +253,45 @@ def _svg(draw: "Callable[[Figure], None]", width: float, height: float, title: s
         drawing,
         count=1,
     )
+
+
+def as_file(svg: str) -> str:
+    """Returns a chart as an SVG file of its own: dark letters on white, whatever shows it."""
+    svg = svg.replace("currentColor", "#222222").replace("var(--line)", "#cccccc")
+    opening = '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
+    return svg.replace("<svg ", opening, 1).replace(
+        "max-width:", "background:#ffffff;max-width:", 1
+    )
+
+
+def color_of(model: str) -> str:
+    """Returns a model's colour as #rrggbb; violet for what is no model."""
+    return "#{:02x}{:02x}{:02x}".format(*COLORS.get(model, (150, 110, 190)))
+
+
+def shortened(name: str, most: int) -> str:
+    """Returns a name of at most so many letters, without those that no SVG file may hold."""
+    name = _UNDRAWABLE.sub("·", name)
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _curve(axes, measurements, phases, metric: str, label: str) -> None:
+    color = color_of(metric.partition("/")[0])
+    for phase, _, _ in phases:
+        points = [
+            (line["step"], line[metric])
+            for line in measurements
+            if line["phase"] == phase and metric in line
+        ]
+        if points:
+            steps, values = _thin(np.array(points, float)).T
+            style = {"linestyle": "-", "marker": "." if len(points) == 1 else ""}
+            axes.plot(steps, values, color=color, linewidth=1.1, label=label, **style)
+            label = "_"  # one entry in the legend
+
+
+def _thin(points: np.ndarray) -> np.ndarray:
+    """Averages [N, 2] down to at most ``MOST_POINTS`` rows."""
+    if len(points) <= MOST_POINTS:
+        return points
+    return np.stack([part.mean(0) for part in np.array_split(points, MOST_POINTS)])

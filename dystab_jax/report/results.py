@@ -28,11 +28,13 @@ class Result:
       report: the whole file.
       row: its row.
       place: folder of the run, relative to where it was looked for.
+      file: likewise the file.
     """
 
     report: dict[str, Any]
     row: dict[str, Any]
     place: str
+    file: str
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def collect(workdir: Path) -> list[Result]:
             continue
         parts = path.relative_to(workdir).parts
         place = "/".join(parts[: len(parts) - 1 - parts[::-1].index("eval")]) or "."
-        results += [Result(report, row, place) for row in report["rows"]]
+        results += [Result(report, row, place, "/".join(parts)) for row in report["rows"]]
     return results
 
 

@@ -28,6 +28,7 @@ WHOLE = {
     "dut_omron": ("test", 5168, 5168),
     "davis2017": ("val", 30, 1999),
     "youtube_vos": ("labelled", 3471, 3471),
+    "movers": ("test", 32, 320),
 }
 KEYS = ("mean_j", "f_beta", "j_and_f", "mean_f", "max_f", "mae")
 
@@ -38,7 +39,8 @@ def score(workdir, dataset="davis2016", row="fused", value=0.5, place="run", **c
     Args:
       row: model, or model+crf.
       value: every score but ``frame_mean_j``, which is 0.01 more.
-      changes: of the file's content and of its facts.
+      changes: of the file's content, of its facts, and ``folder`` below eval; ``per_sequence`` and
+        ``per_group`` go into the row.
     """
     split, sequences, frames = WHOLE[dataset]
     content = {"split": split, "sequences": sequences, "frames": frames, "oracle": False}
@@ -46,11 +48,12 @@ def score(workdir, dataset="davis2016", row="fused", value=0.5, place="run", **c
     content |= {"protocol": registry.default_protocols(dataset)[0]}
     facts = FACTS | {key: changes.pop(key) for key in FACTS if key in changes}
     folder = changes.pop("folder", "")
+    parts = {key: changes.pop(key) for key in ("per_sequence", "per_group") if key in changes}
     assert changes.keys() <= content.keys()
     content |= changes
     shared = {key: content.pop(key) for key in ("protocol", "frames", "sequences")}
     model, _, crf = row.partition("+")
-    scores = shared | dict.fromkeys(KEYS, value) | {"frame_mean_j": value + 0.01}
+    scores = shared | dict.fromkeys(KEYS, value) | {"frame_mean_j": value + 0.01} | parts
     report = registry.report(
         dataset,
         content.pop("split"),

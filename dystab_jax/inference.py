@@ -113,9 +113,8 @@ class Predictor:
         flows = np.stack([pair.flow for pair in pairs])
         raw = self._run(self._dynamic, variables["phi"], {"flow": flows})
         choose = object_choice.canonicalise_sequence if vote else object_choice.canonicalise
-        canonical = choose(raw)[0]
-        phi = np.stack([np.asarray(canonical)[owners == t].mean(0) for t in range(len(frames))])
-        phi = object_choice.move_cut(phi, self._phi_cut)
+        masks = object_choice.move_cut(np.asarray(choose(raw)[0]), self._phi_cut)
+        phi = np.stack([masks[owners == t].mean(0) for t in range(len(frames))])
         chi = self.static(variables["chi"], images)
         confidences = [
             self._confidence(variables["psi"], mask, images, pairs) for mask in (phi, chi)

@@ -104,11 +104,11 @@ def check_flows(pairs, count):
     scale = np.array([2, 1]) * [SIZE[1] / 65, SIZE[0] / 49]  # pixels per frame, resized
     for t in range(count):
         found = sorted(
-            np.median(flow[8:-8, 8:-8], (0, 1))[0] for owner, flow in pairs if owner == t
+            np.median(flow[8:-8, 8:-8], (0, 1))[0] for owner, _, flow in pairs if owner == t
         )
         gaps = [g for g in (-3, -2, -1, 1, 2, 3) if 0 <= t + g < count]
         np.testing.assert_allclose(found, [g * scale[0] for g in gaps], atol=0.25)
-    owner, flow = pairs[0]
+    owner, _, flow = pairs[0]
     expected = scale * (1 if owner == 0 else -1)
     np.testing.assert_allclose(np.median(flow[8:-8, 8:-8], (0, 1)), expected, atol=0.25)
 
@@ -160,7 +160,7 @@ def test_fewer_flows_are_those_to_the_nearest_frames(run, state, tmp_path, calls
     distances = [
         sorted(
             round(abs(np.median(flow[8:-8, 8:-8, 0])) / (2 * SIZE[1] / 65))
-            for owner, flow in pairs
+            for owner, _, flow in pairs
             if owner == t
         )
         for t in range(5)
@@ -179,7 +179,7 @@ def test_flow_comes_from_the_estimator_that_is_asked_for(run, state, tmp_path, c
     source = write_frames(tmp_path / "in", FRAMES[:3])
     predict.predict(run, run.averages(state), source, tmp_path / "out", Recipe(asked))
     predict.predict(run, run.averages(state), source, tmp_path / "other")
-    still, moving = (np.stack([flow for _, flow in arguments[4]]) for arguments, _ in calls)
+    still, moving = (np.stack([pair.flow for pair in arguments[4]]) for arguments, _ in calls)
     assert len(still) == len(moving) == 6
     assert np.all(still == 0) and np.abs(moving).mean() > 0.5
 
@@ -196,7 +196,7 @@ def test_flow_has_the_gap_and_size_that_are_asked_for(run, state, tmp_path, call
     recipe = Recipe(max_gap=1, flow_size=(40, 30))
     predict.predict(run, run.averages(state), source, tmp_path / "out", recipe)
     pairs = calls[0][0][4]
-    assert sorted(owner for owner, _ in pairs) == [0, 1, 1, 2, 2, 3, 3, 4]
+    assert sorted(pair.frame for pair in pairs) == [0, 1, 1, 2, 2, 3, 3, 4]
     assert sizes == {(30, 40)}
 
 
@@ -232,9 +232,9 @@ def test_long_video_is_cut_and_flow_reaches_across(run, state, tmp_path, calls, 
         ["4", "5", "6", "7", "8", "9", "10"],
     ]
     pairs = [
-        (owner + start, flow)
+        pair._replace(frame=pair.frame + start)
         for (a, _), start in zip(calls, (0, 4), strict=True)
-        for owner, flow in a[4]
+        for pair in a[4]
     ]
     check_flows(pairs, 11)
 

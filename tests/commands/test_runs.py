@@ -180,7 +180,7 @@ def test_a_workdir_of_an_earlier_version_gets_later_fields(config, tmp_path):
     found = runs.saved_config(tmp_path)
     for name, value in runs.LATER_FIELDS.items():
         section, field = name.split(".")
-        assert found[section][field] == value
+        assert found.to_dict()[section][field] == value
     # One that is there stays.
     stored["eval"]["fusion_floor"] = 0.7
     path.write_text(json.dumps(stored))

@@ -44,7 +44,7 @@ def test_a_misspelt_override_stops_with_the_accepted_names(tmp_path):
         "--config=configs/demo.py", f"--workdir={tmp_path / 'w'}", "--config.phi.optimizr.name=sgd"
     )
     assert done.returncode != 0
-    assert "has no field 'optimizr'; it has average_decay, model, optimizer" in done.stderr
+    assert "has no field 'optimizr'; it has average_decay, cut, model, optimizer" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "w").exists()
 
@@ -136,7 +136,7 @@ def test_overrides_alone_change_the_config_of_the_workdir(tmp_path, tiny_config,
         assert overrides.name_saved_config(sufficient) == sufficient
 
     done = run_py(*words[1:], "--mode=predict", "--config.eval.crff=guided")
-    assert "config.eval has no field 'crff'; it has batch_size, crf" in done.stderr
+    assert "config.eval has no field 'crff'; it has adaptation, batch_size, crf, " in done.stderr
     done = run_py(f"--workdir={tmp_path / 'absent'}", *words[2:])
     assert "holds no run; train first" in done.stderr
 

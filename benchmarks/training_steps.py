@@ -131,7 +131,7 @@ class Ours:
             [(str(number), "") for number in range(len(images))],
             images,
             [FramePair(number, 1, flow) for number, flow in enumerate(flows)],
-            self.run.config.eval.vote,
+            inference.Reading.of(self.run.config.eval),
         )
         return inference.fuse(video, self.run.config.eval)["fused"]
 

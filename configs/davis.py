@@ -78,7 +78,6 @@ def get_config(variant: str = "") -> ConfigDict:
         optimizer=optimizer(1e-4),  # Sec. 4
         pretrained="",  # a torchvision ResNet-50 .pth; Sec. 4 takes the weights "as in [81, 46]"
         average_decay=0.999,  # ours: the game wanders around its solution
-        cut=0.5,  # ours: between a mask's extremes; above it is object. In the game always ½
     )
     config.psi = dict(
         model=dict(
@@ -123,7 +122,9 @@ def get_config(variant: str = "") -> ConfigDict:
         least_updates=250,  # ours: of a phase, whatever the epochs; DAVIS-2016 has 260 and more
         label_flows=6,  # ours: the frame gaps ±1…±3
         label_vote=True,  # ours
+        label_cut=0.5,  # ours: what of φ's masks is above it is object for χ; in the game always ½
         label_crf="none",  # ours: of crf.PRESETS; refines φ's masks before χ learns them
+        label_fused=False,  # ours: later, where Eq. (7) takes χ′'s masks, take those of φ and χ′
         phi_updates=3,  # Sec. 4
         psi_updates=1,  # Sec. 4
         smallest_mask=0.01,
@@ -148,6 +149,8 @@ def get_config(variant: str = "") -> ConfigDict:
         batch_size=16,
         flows_per_frame=6,  # φ is averaged over the frame gaps ±1…±3
         vote=True,  # one decision per video on which region is the object
+        phi_cut=0.5,  # ours: what of φ's masks is above it is object
+        mirror=True,  # ours: χ's masks are the mean of an image's and its mirror image's
         fusion="weighted",  # by L_A; Sec. 5.5 says "weigh"
         fusion_sharpness=4.0,
         fusion_floor=0.5,  # an L_A below it is noise; ours
@@ -180,6 +183,7 @@ def _literal(config: ConfigDict) -> None:
     config.phi.average_decay = 0.0
     config.psi.average_decay = 0.0
     config.chi.average_decay = 0.0
+    config.eval.mirror = False
     config.bootstrap.warm_up_epochs = 0.0
 
 
@@ -199,7 +203,6 @@ def _small(config: ConfigDict) -> None:
     config.phi.model.norm = "group"
     config.phi.optimizer.learning_rate = 5e-4
     config.phi.average_decay = 0.98
-    config.phi.cut = 0.15
     # The robust fit alone: a small network on top of it, learned from scratch, cost φ 6 points of J
     # on girl (SegTrack v2) and 11 on two videos of FBMS; see docs/experiments.md.
     config.psi.model.widths = ()
@@ -220,5 +223,8 @@ def _small(config: ConfigDict) -> None:
     config.bootstrap.joint_epochs = 0.5
     config.bootstrap.least_updates = 80  # 87 of 1,385 frames; 10 frames make 1
     config.bootstrap.label_flows = 2
+    config.bootstrap.label_cut = 0.28
     config.bootstrap.label_crf = "light"
+    config.bootstrap.label_fused = True
+    config.eval.phi_cut = 0.4
     config.eval.batch_size = 8  # short videos fill less of the last batch with copies

@@ -21,7 +21,6 @@ def get_config() -> ConfigDict:
     config.data.train = "movers:train"
     config.data.image_size = (96, 160)
     config.phi.model.shrink = 1
-    config.phi.cut = 0.5
     config.phi.optimizer.learning_rate = 1e-3
     config.psi.model.shrink = 1
     config.loss.alpha2 = 0.3
@@ -29,6 +28,7 @@ def get_config() -> ConfigDict:
     config.bootstrap.dynamic_epochs = 2.0
     config.bootstrap.static_epochs = 2.5
     config.bootstrap.joint_epochs = 0.75
+    config.bootstrap.label_cut = 0.5
     config.chi.model.backbone = "small"
     config.chi.model.output_stride = 4
     config.chi.model.norm = "group"
@@ -36,5 +36,6 @@ def get_config() -> ConfigDict:
     config.chi.optimizer.learning_rate = 1e-3
     config.eval.data = "movers:test"
     config.eval.flows_per_frame = 2
+    config.eval.phi_cut = 0.5
     config.eval.crf = "none"
     return config

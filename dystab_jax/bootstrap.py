@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from dystab_jax.build import NETWORKS, Run
 from dystab_jax.data import pipeline, preparation, records
+from dystab_jax.inference import Reading
 from dystab_jax.pseudo_labels import (
     PseudoLabels,
     Refine,
@@ -314,11 +315,11 @@ class Training:
                 f"{path} is gone, and χ has changed since it was made; restore it, or remove the "
                 f"checkpoints after step {phase.start}"
             )
-        labels = self._label_videos() if phase.kind == "static" else self._label_images()
+        labels = self._label_videos(phase) if phase.kind == "static" else self._label_images()
         labels.save(path, self._fingerprints[phase.kind]["digest"])
         return labels
 
-    def _label_videos(self) -> PseudoLabels:
+    def _label_videos(self, phase: Phase) -> PseudoLabels:
         """Labels the training frames by φ, ψ and χ′."""
         data, options = self._data["static"], self._sections.bootstrap
         return make_pseudo_labels(
@@ -326,9 +327,11 @@ class Training:
             self.state,
             data.decoded,
             data.frames,
-            options.label_vote,
+            Reading(options.label_vote, options.label_cut),
             options.label_flows,
             None if options.label_crf == "none" else self._refiner(options.label_crf),
+            phase.first,
+            options.label_fused,
         )
 
     def _label_images(self) -> PseudoLabels:

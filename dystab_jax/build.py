@@ -157,10 +157,7 @@ class Run:
                 )
         platform = mesh.devices.flat[0].platform
         steps = replace(make_steps(config), unrolled=platform == "cpu")
-        cut = config.phi.cut
-        if not 0 < cut < 1:
-            raise ValueError(f"phi.cut is {cut}; expected more than 0 and less than 1")
-        predictor = Predictor(steps, own, config.eval.batch_size, cut)
+        predictor = Predictor(steps, own, config.eval.batch_size)
         return cls(config, workdir, steps, mesh, predictor)
 
     def new_state(self) -> State:

@@ -29,8 +29,8 @@ FUSIONS = {
 COMBINING = ("geometric", "product", "mean")
 MODES = (*FUSIONS, "weighted")
 TRUST = ("loss_a", "none")
-
-
+TINY_AREA = 1e-3  # share of a frame; masks gain little by being smaller
+TINY_WEIGHT = 1e-12
 T = TypeVar("T")
 
 
@@ -68,12 +68,31 @@ class VideoPrediction:
         return np.stack([first[t] for t in range(len(self.frames))])
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Says how masks are read from what the networks predict.
+
+    Attributes:
+      vote: one decision per video on which region is the object, instead of one per frame.
+      phi_cut: the level of φ's masks above which a pixel is object, in (0, 1).
+      mirror: χ's masks are the means of what it says of an image and of its mirror image.
+    """
+
+    vote: bool
+    phi_cut: float = 0.5
+    mirror: bool = False
+
+    @classmethod
+    def of(cls, options: ConfigDict) -> "Reading":
+        """Returns what section ``eval`` of a config says."""
+        return cls(options.vote, options.phi_cut, options.mirror)
+
+
 class Predictor:
     """Runs φ, χ and ψ in batches of one shape for each size of video: each compiles once for it."""
 
-    def __init__(self, steps: Steps, mesh: Mesh, batch_size: int, phi_cut: float = 0.5):
+    def __init__(self, steps: Steps, mesh: Mesh, batch_size: int):
         self.batch_size = batch_size
-        self._phi_cut = phi_cut
         self.mesh = mesh
         self._dynamic = parallel.map_prediction(steps.predict_dynamic, mesh)
         self._static = parallel.map_prediction(steps.predict_static, mesh)
@@ -86,9 +105,20 @@ class Predictor:
             return variables
         return parallel.replicate(processes.local(variables), self.mesh)
 
-    def static(self, chi: Variables, images: np.ndarray) -> np.ndarray:
-        """Predicts χ(I) for images uint8 [N, H, W, 3]: float32 [N, H, W, 1]."""
-        return self._run(self._static, chi, {"image": images})
+    def static(self, chi: Variables, images: np.ndarray, mirror: bool = False) -> np.ndarray:
+        """Predicts χ(I) for images uint8 [N, H, W, 3]: float32 [N, H, W, 1].
+
+        With ``mirror``, the mean of what χ says of an image and of its mirror image.
+        """
+        maps = self._run(self._static, chi, {"image": images})
+        if not mirror:
+            return maps
+        mirrored = self._run(self._static, chi, {"image": images[:, :, ::-1]})
+        return (maps + mirrored[:, :, ::-1]) / 2
+
+    def dynamic(self, phi: Variables, flows: np.ndarray) -> np.ndarray:
+        """Predicts φ(u), not yet canonical, for flows [N, H, W, 2]: float32 [N, H, W, 1]."""
+        return self._run(self._dynamic, phi, {"flow": flows})
 
     def video(
         self,
@@ -97,40 +127,45 @@ class Predictor:
         frames: Sequence[tuple[str, str]],
         images: np.ndarray,
         pairs: Sequence[FramePair],
-        vote: bool,
+        reading: Reading,
     ) -> VideoPrediction:
         """Predicts one video with both models.
 
         Args:
-          variables: of "phi", "psi" and "chi".
+          variables: of "phi", "psi" and "chi"; without "chi", which has not learned yet, its masks
+            are empty.
           video: its name.
           frames: (name, group) of each of the T frames.
           images: uint8 [T, H, W, 3].
           pairs: at least one of each frame.
-          vote: one decision per video on which region is the object, instead of one per frame.
+          reading: how masks are read from what the networks predict.
         """
         owners = np.array([pair.frame for pair in pairs])
         flows = np.stack([pair.flow for pair in pairs])
-        raw = self._run(self._dynamic, variables["phi"], {"flow": flows})
-        choose = object_choice.canonicalise_sequence if vote else object_choice.canonicalise
-        masks = object_choice.move_cut(np.asarray(choose(raw)[0]), self._phi_cut)
+        raw = self.dynamic(variables["phi"], flows)
+        sequence, single = object_choice.canonicalise_sequence, object_choice.canonicalise
+        canonical = (sequence if reading.vote else single)(raw)[0]
+        masks = object_choice.move_cut(np.asarray(canonical), reading.phi_cut)
         phi = np.stack([masks[owners == t].mean(0) for t in range(len(frames))])
-        chi = self.static(variables["chi"], images)
-        confidences = [
-            self._confidence(variables["psi"], mask, images, pairs) for mask in (phi, chi)
-        ]
+        confidence = self.confidence(variables["psi"], phi, images, pairs)
         names, groups = zip(*frames, strict=True)
-        return VideoPrediction(video, names, groups, phi, chi, *confidences, images, pairs)
+        empty, none = np.zeros_like(phi), np.zeros_like(confidence)
+        prediction = VideoPrediction(
+            video, names, groups, phi, empty, confidence, none, images, pairs
+        )
+        if "chi" not in variables:
+            return prediction
+        return self.with_chi(prediction, variables, reading.mirror)
 
     def with_chi(
-        self, prediction: VideoPrediction, variables: dict[str, Variables]
+        self, prediction: VideoPrediction, variables: dict[str, Variables], mirror: bool
     ) -> VideoPrediction:
         """Predicts a video anew by the χ and ψ of ``variables``; what φ says of it stays."""
-        chi = self.static(variables["chi"], prediction.images)
-        confidence = self._confidence(variables["psi"], chi, prediction.images, prediction.pairs)
+        chi = self.static(variables["chi"], prediction.images, mirror)
+        confidence = self.confidence(variables["psi"], chi, prediction.images, prediction.pairs)
         return replace(prediction, chi=chi, confidence_chi=confidence)
 
-    def _confidence(
+    def confidence(
         self, psi: Variables, mask: np.ndarray, images: np.ndarray, pairs: Sequence[FramePair]
     ) -> np.ndarray:
         """Returns L_A of masks [T, H, W, 1], cut at one half, by all flows of each frame, [T]."""
@@ -147,13 +182,13 @@ class Predictor:
         variables: dict[str, Variables],
         decoded: Decoded,
         frames: Sequence[TrainingFrame],
-        vote: bool,
+        reading: Reading,
         flows_per_frame: int,
     ) -> Iterator[VideoPrediction]:
         """Predicts all videos of a prepared data set, one after the other.
 
         Args:
-          variables, vote: see ``video``.
+          variables, reading: see ``video``.
           decoded, frames: the data set.
           flows_per_frame: over how many flows φ is averaged, at most; the smallest gaps first.
         """
@@ -186,7 +221,7 @@ class Predictor:
                 # The next video is decoded while this one goes through the networks.
                 loaded = load(by_video[following]) if following is not None else None
                 named = [(frame.name, frame.group) for frame in by_video[video]]
-                yield self.video(variables, video, named, images, pairs, vote)
+                yield self.video(variables, video, named, images, pairs, reading)
 
     def _run(
         self, function: Callable, variables: Variables, arrays: dict[str, np.ndarray]
@@ -244,16 +279,23 @@ def fuse_masks(
     sharpness: float = 4.0,
     floor: float = 0.5,
 ) -> Masks:
-    """Combines what the dynamic and the static model predict for the same frames.
+    """Combines what the dynamic and the static model predict for the frames of one video.
 
-    Modes: `weighted` w φ + (1 - w) χ with w = a^k / (a^k + b^k + c^k) of a = L_A(φ), b = L_A(χ), so
-    that each frame listens to φ where its mask explains the flow better, and to χ where nothing
-    moves: there both have a small L_A; `geometric` sqrt(φ χ), `product` φ χ, `mean` (φ + χ) / 2,
-    `dynamic` φ, `static` χ.
-    The geometric mean is not normalised between object and background: sqrt(φχ) against
-    sqrt((1-φ)(1-χ)) exceeds one half exactly where φ + χ > 1, so its masks would be those of
-    `mean`. As it stands, a model that is undecided (one half) leaves the decision to the other,
-    and one that is sure of background (0) vetoes; a product needs both to be sure.
+    Modes: `weighted` w φ + (1 - w) χ, see below; `geometric` sqrt(φ χ), `product` φ χ, `mean`
+    (φ + χ) / 2, `dynamic` φ, `static` χ.
+
+    The weights compare what a and b, L_A of φ's and χ's masks, say of the whole video, and of each
+    frame whether anything moves in the masks at all:
+
+        w = g r / (r + h),    r = ((mean a / area of φ) / (mean b / area of χ))^k,
+        g = a⁴ / (a⁴ + c⁴),    h = b⁴ / (b⁴ + c⁴).
+
+    Of two masks that explain the flow alike, the smaller explains it with less; the larger has
+    spilled over the background. Where nothing moves g vanishes and χ stands, also beside frames in
+    which φ is better; where χ's mask is empty h does, and φ stands.
+
+    The geometric mean is not normalised by that of the background, or its masks would be those of
+    `mean`: a model at one half leaves the decision to the other, one at 0 vetoes.
 
     Args:
       phi: masks of φ after the border rule.
@@ -263,7 +305,7 @@ def fuse_masks(
       mode: see above.
       trust: `loss_a`: geometric, product and mean take χ alone for samples with
         loss_a_chi > loss_a_phi; `none`: they combine always and need no losses.
-      sharpness: k ≥ 0 of `weighted`; the greater, the more the model of the greater L_A decides.
+      sharpness: k ≥ 0 of `weighted`; the greater, the more the better model decides alone.
       floor: c > 0 of `weighted`; a smaller L_A(φ) gives φ no say, even where χ is empty.
 
     Returns:
@@ -284,7 +326,8 @@ def fuse_masks(
             "sample; give both, or use mode='mean' with trust='none'"
         )
     if mode == "weighted":
-        weight = _trust_in_phi(loss_a_phi, loss_a_chi, sharpness, floor)[:, None, None, None]
+        masks, confidences = (phi, chi), (loss_a_phi, loss_a_chi)
+        weight = _trust_in_phi(masks, confidences, sharpness, floor)[:, None, None, None]
         return weight * phi + (1 - weight) * chi
     fused = FUSIONS[mode](phi, chi)
     return select_samples(loss_a_chi > loss_a_phi, chi, fused) if uses_losses else fused
@@ -295,7 +338,13 @@ def threshold(maps: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     return (maps > 0.5).astype(np.uint8)
 
 
-def _trust_in_phi(phi: Shares, chi: Shares, sharpness: float, floor: float) -> Shares:
+def _trust_in_phi(
+    masks: tuple[Masks, Masks], confidences: tuple[Shares, Shares], sharpness: float, floor: float
+) -> Shares:
     """Computes w of the mode `weighted` of `fuse_masks`."""
-    powers = [(confidence / floor) ** sharpness for confidence in (phi, chi)]
-    return powers[0] / (powers[0] + powers[1] + 1)
+    moves = [one**4 / (one**4 + floor**4) for one in confidences]
+    areas = [(mask > 0.5).astype(mask.dtype).mean() + TINY_AREA for mask in masks]
+    densities = [one.mean() / area for one, area in zip(confidences, areas, strict=True)]
+    total = densities[0] + densities[1] + TINY_AREA
+    phi, chi = ((density / total) ** sharpness for density in densities)
+    return moves[0] * phi / (phi + moves[1] * chi + TINY_WEIGHT)

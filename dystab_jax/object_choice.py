@@ -12,6 +12,7 @@ Masks = Float[jax.Array | np.ndarray, "B H W 1"]
 """Probability of object in [0, 1]."""
 Shares = Float[jax.Array | np.ndarray, " B"]
 Flags = Bool[jax.Array | np.ndarray, " B"]
+LEAST_SHARE = 0.15
 # One flag per sample, or a single one for all of them.
 Choice = Bool[jax.Array | np.ndarray, "_"]
 Flag = Bool[jax.Array | np.ndarray | np.bool_, ""]
@@ -95,19 +96,22 @@ def oracle_channel(
 
 
 def move_cut(masks: Masks, cut: float) -> Masks:
-    """Shifts each mask so that a lower, or higher, level of it comes to lie at one half.
+    """Shifts masks so that another level of them comes to lie at one half.
 
-        m - (low + cut · (high - low)) + 1/2, clipped to [0, 1], of its extremes low and high.
+        m - level + 1/2, clipped to [0, 1].
 
-    The game cuts masks in the middle of their extremes, and there they lose the parts of an object
-    that move like the ground around it. What they have lost still is above the background.
+    The game cuts masks at one half, and there they lose the parts of an object that move like the
+    ground around it. What they have lost still is above the background.
 
     Args:
       masks: canonical; object is where they are greater.
-      cut: in (0, 1); 0.5 leaves the middle where it is.
+      cut: the level, in (0, 1); 0.5 leaves masks whose extremes lie around one half as they are.
+        A mask's lowest ``LEAST_SHARE`` of its range is background even above the level, so that
+        one that is undecided everywhere does not become all object.
     """
     low, high = masks.min((1, 2, 3), keepdims=True), masks.max((1, 2, 3), keepdims=True)
-    return (masks - (low + cut * (high - low)) + 0.5).clip(0, 1)
+    background = low + LEAST_SHARE * (high - low)
+    return (masks - background.clip(cut) + 0.5).clip(0, 1)
 
 
 def _complement_where(mask: Masks, flipped: Choice) -> Masks:

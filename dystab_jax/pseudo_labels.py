@@ -9,7 +9,7 @@ import numpy as np
 
 from dystab_jax.data.array_files import read_arrays
 from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame
-from dystab_jax.inference import Predictor, chunks, own_videos
+from dystab_jax.inference import Predictor, Reading, chunks, fuse_masks, own_videos
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.state import State, Variables
@@ -106,11 +106,13 @@ def make_pseudo_labels(
     state: State,
     decoded: Decoded,
     frames: list[TrainingFrame],
-    vote: bool,
+    reading: Reading,
     flows_per_frame: int,
     refine: Refine | None = None,
+    first: bool = False,
+    fused: bool = False,
 ) -> PseudoLabels:
-    """Labels all frames with the averages of φ and ψ and with χ′.
+    """Labels all frames with the averages of φ and ψ and, once it has learned, with χ′.
 
     A function of what stays as it is while χ learns, so a resumed phase gets the same labels.
 
@@ -118,25 +120,32 @@ def make_pseudo_labels(
       predictor: runs the networks.
       state: its ``chi_previous`` is χ′.
       decoded, frames: the training data.
-      vote, flows_per_frame: see ``Predictor.videos``.
+      reading, flows_per_frame: see ``Predictor.videos``.
       refine: makes better masks of φ's, see ``Refine``; None leaves them as they are. L_A is
         that of φ's own.
+      first: whether χ learns for the first time. χ′ then has no say, and is not asked.
+      fused: in place of χ′'s masks, χ is held to those of φ and χ′ together, refined like φ's.
     """
-    variables = predictor.place(
-        {"phi": state.phi.average, "psi": state.psi.average, "chi": state.chi_previous}
-    )
+    networks = {"phi": state.phi.average, "psi": state.psi.average}
+    variables = predictor.place(networks | ({} if first else {"chi": state.chi_previous}))
     own = own_videos(frames)
+
+    def refined(soft: np.ndarray, images: np.ndarray) -> np.ndarray:
+        if refine is None:
+            return soft
+        return np.stack(list(refine(zip(images, soft[..., 0], strict=True))))
+
     made: dict[str, Example] = {}
     with processes.bar(total=len(own), desc="pseudo-labels", unit="frame") as bar:
-        for video in predictor.videos(variables, decoded, own, vote, flows_per_frame):
-            phi = video.phi
-            if refine is not None:
-                pairs = zip(video.images, video.phi[..., 0], strict=True)
-                phi = np.stack(list(refine(pairs)))
+        for video in predictor.videos(variables, decoded, own, reading, flows_per_frame):
+            static = video.chi
+            if fused and not first:
+                confidences = video.confidence_phi, video.confidence_chi
+                static = refined(fuse_masks(video.phi, video.chi, *confidences), video.images)
             made[video.video] = {
                 "sizes": np.tile(video.phi.shape[1:3], (len(video.frames), 1)),
-                "motion_mask": _pack(phi),
-                "static_mask": _pack(video.chi),
+                "motion_mask": _pack(refined(video.phi, video.images)),
+                "static_mask": _pack(static),
                 "confidence_phi": video.confidence_phi,
                 "confidence_chi": video.confidence_chi,
             }

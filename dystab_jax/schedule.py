@@ -27,7 +27,9 @@ class Bootstrap:
       joint_epochs: game with χ's advice, Eq. (8), each round.
       label_flows: flows over which φ is averaged for a pseudo-label, at most.
       label_vote: one decision per video on which region is the object, instead of one per frame.
+      label_cut: the level of φ's masks above which a pixel is object for χ, in (0, 1).
       label_crf: a name of ``crf.PRESETS``, by which φ's masks are refined before χ learns them.
+      label_fused: after the first round χ is held to the masks of φ and χ′ together, not of χ′.
       phi_updates, psi_updates: in one round of the game (3 and 1 in the paper).
       smallest_mask: share of the image; a run whose masks stay below is stopped.
       patience: logged measurements for which they may stay below.
@@ -42,7 +44,9 @@ class Bootstrap:
     joint_epochs: float
     label_flows: int
     label_vote: bool
+    label_cut: float
     label_crf: str
+    label_fused: bool
     phi_updates: int
     psi_updates: int
     smallest_mask: float
@@ -54,13 +58,13 @@ class Bootstrap:
             raise ValueError(
                 f"bootstrap.label_crf is {self.label_crf!r}; there are {', '.join(PRESETS)}"
             )
-        for field in fields(self):
-            if field.name == "label_crf":
-                continue
-            smallest = 1 if field.name in ("phi_updates", "label_flows") else 0
-            value = getattr(self, field.name)
+        if not 0 < self.label_cut < 1:
+            raise ValueError(f"bootstrap.label_cut is {self.label_cut}; expected between 0 and 1")
+        for name in (field.name for field in fields(self) if field.name != "label_crf"):
+            smallest = 1 if name in ("phi_updates", "label_flows") else 0
+            value = getattr(self, name)
             if value < smallest:
-                raise ValueError(f"bootstrap.{field.name} is {value}; expected {smallest} or more")
+                raise ValueError(f"bootstrap.{name} is {value}; expected {smallest} or more")
 
 
 @dataclass(frozen=True)

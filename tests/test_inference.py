@@ -33,27 +33,62 @@ def test_fuse_by_hand(library, mode, expected):
     np.testing.assert_allclose(np.ravel(fused), expected, rtol=1e-6)
 
 
+def squares(*sides):
+    """Decided masks [T, 20, 20, 1] of squares of these sides."""
+    masks = np.zeros((len(sides), 20, 20, 1), np.float32)
+    for mask, side in zip(masks, sides, strict=True):
+        mask[:side, :side] = 1
+    return masks
+
+
 @either_library
-def test_weighted_fusion_listens_to_the_model_that_explains_the_flow(library):
-    phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
-    # Squares of 2, 1 and 1/2 floors against as many of χ and the floor itself.
-    losses = library.asarray([1.0, 0.5, 0.25]), library.asarray([0.5, 0.5, 1.0])
-    fused = inference.fuse_masks(phi, chi, *losses, sharpness=2.0, floor=0.5)
-    weights = (4 / (4 + 1 + 1), 1 / (1 + 1 + 1), 0.25 / (0.25 + 4 + 1))
-    expected = np.concatenate([w * PHI + (1 - w) * CHI for w in weights])
-    np.testing.assert_allclose(fused, expected, rtol=1e-6)
-    assert isinstance(fused, type(phi))
+def test_weighted_fusion_by_hand(library):
+    # φ covers a quarter of two frames, χ a tenth; φ has twice the L_A of χ.
+    phi, chi = squares(10, 10) * 0.9, np.concatenate([squares(8), squares(4)]) * 0.8
+    losses = np.array([2.0, 1.0]), np.array([0.5, 1.0])
+    fused = inference.fuse_masks(
+        *(library.asarray(one) for one in (phi, chi, *losses)), sharpness=2.0, floor=0.5
+    )
+    better = (1.5 / (0.25 + inference.TINY_AREA)) / (0.75 / (0.1 + inference.TINY_AREA))
+    moves, other = (
+        losses[0] ** 4 / (losses[0] ** 4 + 1 / 16),
+        losses[1] ** 4 / (losses[1] ** 4 + 1 / 16),
+    )
+    weight = (moves * better**2 / (better**2 + other)).reshape(2, 1, 1, 1)
+    np.testing.assert_allclose(fused, weight * phi + (1 - weight) * chi, rtol=1e-5)
+    assert isinstance(fused, type(library.asarray(phi)))
 
 
 @either_library
 def test_where_nothing_moves_chi_is_kept_and_where_chi_sees_nothing_phi_is(library):
-    phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
-    # Noise; a mask of φ beside an empty one of χ; both empty.
-    losses = library.asarray([0.1, 1.4, 0.0]), library.asarray([0.1, 0.0, 0.0])
-    losses = [loss.astype(np.float32) for loss in losses]
-    fused = inference.fuse_masks(phi, chi, *losses)
-    np.testing.assert_allclose(fused, np.concatenate([CHI, PHI, CHI]), atol=0.02)
+    phi, chi = squares(8, 8, 8, 0), squares(10, 0, 8, 0)
+    # Noise, beside frames that move; a mask of φ beside an empty one of χ; both alike; both empty.
+    losses = np.array([0.1, 1.4, 1.4, 0.0]), np.array([0.1, 0.0, 1.4, 0.0])
+    fused = inference.fuse_masks(
+        *(library.asarray(one) for one in (phi, chi)),
+        *(library.asarray(loss.astype(np.float32)) for loss in losses),
+    )
+    np.testing.assert_allclose(fused, squares(10, 8, 8, 0), atol=0.02)
     assert fused.dtype == np.float32
+
+
+@either_library
+def test_of_two_masks_that_explain_the_flow_alike_the_smaller_is_taken(library):
+    small, large = squares(4, 4), squares(12, 12)
+    losses = [library.asarray(np.full(2, 1.2, np.float32))] * 2
+    for phi, chi in ((small, large), (large, small)):
+        fused = inference.fuse_masks(library.asarray(phi), library.asarray(chi), *losses)
+        np.testing.assert_array_equal(inference.threshold(np.asarray(fused)), small > 0.5)
+
+
+@either_library
+@pytest.mark.parametrize("which", ["both", "phi", "chi"])
+def test_empty_masks_are_fused_without_a_trace_of_nan(library, which):
+    empty, full = squares(0, 0), squares(6, 6)
+    phi, chi = (empty if which in ("both", name) else full for name in ("phi", "chi"))
+    losses = [library.asarray(mask.mean((1, 2, 3)) * 20) for mask in (phi, chi)]
+    fused = inference.fuse_masks(library.asarray(phi), library.asarray(chi), *losses)
+    np.testing.assert_allclose(fused, empty if which == "both" else full, atol=0.05)
 
 
 def test_an_undecided_model_leaves_the_decision_to_the_other():

@@ -123,11 +123,12 @@ def test_a_lower_cut_takes_in_what_stands_out_a_little(library):
     # Background, a part of the object that the game has lost, and its core.
     levels = np.array([0.25, 0.35, 0.75], np.float32)
     mask = np.stack([np.repeat(levels, 16).reshape(6, 8, 1), np.full((6, 8, 1), 0.4, np.float32)])
-    moved = np.asarray(object_choice.move_cut(library.asarray(mask), 0.15))
-    # Of the range of ½, 15 % lie below the cut: at .325.
-    np.testing.assert_allclose(np.unique(moved[0]), [0.425, 0.525, 0.925], atol=1e-6)
-    assert ((moved[0] > 0.5) == (mask[0] > 0.325)).all()
+    moved = np.asarray(object_choice.move_cut(library.asarray(mask), 0.33))
+    np.testing.assert_allclose(np.unique(moved[0]), [0.42, 0.52, 0.92], atol=1e-6)
     # A mask without extremes has no object; it is not made one.
     assert (moved[1] <= 0.5).all()
+    # All of the mask is above the level: 15 % of its range of ½ are background, to .325.
+    lowest = np.asarray(object_choice.move_cut(library.asarray(mask[:1]), 0.1))
+    np.testing.assert_allclose(np.unique(lowest), [0.425, 0.525, 0.925], atol=1e-6)
     middle = np.asarray(object_choice.move_cut(library.asarray(mask[:1]), 0.5))
     np.testing.assert_allclose(middle, mask[:1], atol=1e-6)

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from dystab_jax import losses, object_choice
+from dystab_jax import inference, losses, object_choice
 from dystab_jax.data import pipeline, records
-from dystab_jax.inference import Predictor
+from dystab_jax.inference import Predictor, Reading
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.refinement.crf import refine_frames
 from dystab_jax.runtime import parallel
@@ -16,6 +16,7 @@ from tests.support.tiny_networks import HEIGHT, WIDTH, tiny_state, tiny_steps
 
 STEPS = tiny_steps()
 BITS = ("motion_mask", "static_mask")
+VOTED = Reading(vote=True)
 CONFIDENCES = ("confidence_phi", "confidence_chi")
 
 
@@ -28,7 +29,7 @@ def made(tiny_data):
     mesh = parallel.make_mesh(jax.devices()[:2])
     predictor = Predictor(STEPS, mesh, batch_size=4)
     state = parallel.replicate(tiny_state(STEPS), mesh)
-    labels = make_pseudo_labels(predictor, state, decoded, frames, vote=True, flows_per_frame=2)
+    labels = make_pseudo_labels(predictor, state, decoded, frames, VOTED, flows_per_frame=2)
     return labels, predictor, state, decoded, frames
 
 
@@ -193,7 +194,7 @@ def test_labels_tell_the_frames_apart(made):
 
 def test_making_them_again_gives_the_same_bits(made):
     labels, predictor, state, decoded, frames = made
-    again = make_pseudo_labels(predictor, state, decoded, frames, vote=True, flows_per_frame=2)
+    again = make_pseudo_labels(predictor, state, decoded, frames, VOTED, flows_per_frame=2)
     for number in range(12):
         for name, value in again[number].items():
             np.testing.assert_array_equal(value, labels[number][name])
@@ -220,7 +221,7 @@ def test_labels_of_phi_are_refined_with_their_images_before_they_are_learned(mad
             yield 1 - soft
 
     again = make_pseudo_labels(
-        predictor, state, decoded, frames, vote=True, flows_per_frame=2, refine=inverted
+        predictor, state, decoded, frames, VOTED, flows_per_frame=2, refine=inverted
     )
     images = [decoded.part(frame.positions[0], "image") for frame in frames]
     np.testing.assert_array_equal(np.stack(seen), np.stack(images))
@@ -231,12 +232,73 @@ def test_labels_of_phi_are_refined_with_their_images_before_they_are_learned(mad
             np.testing.assert_array_equal(refined[name], label[name])
 
 
+def test_chi_is_held_to_what_both_make_together(made):
+    plain, predictor, state, decoded, frames = made
+
+    def inverted(pairs):
+        yield from (1 - soft for _, soft in pairs)
+
+    again = make_pseudo_labels(
+        predictor, state, decoded, frames, VOTED, flows_per_frame=2, refine=inverted, fused=True
+    )
+    variables = {"phi": state.phi.average, "psi": state.psi.average, "chi": state.chi_previous}
+    videos = predictor.videos(variables, decoded, frames, VOTED, 2)
+    fused = [
+        inference.fuse_masks(one.phi, one.chi, one.confidence_phi, one.confidence_chi)
+        for one in videos
+    ]
+    for number, soft in enumerate(np.concatenate(fused)):
+        np.testing.assert_array_equal(again[number]["static_mask"], soft < 0.5)
+        np.testing.assert_array_equal(
+            again[number]["motion_mask"], 1 - plain[number]["motion_mask"]
+        )
+        for name in CONFIDENCES:
+            np.testing.assert_array_equal(again[number][name], plain[number][name])
+
+
+def test_a_chi_that_has_not_learned_has_no_say(made):
+    plain, predictor, state, decoded, frames = made
+    first = make_pseudo_labels(
+        predictor, state, decoded, frames, VOTED, flows_per_frame=2, first=True, fused=True
+    )
+    for number in range(len(plain)):
+        for name in ("motion_mask", "confidence_phi"):
+            np.testing.assert_array_equal(first[number][name], plain[number][name])
+        assert not first[number]["static_mask"].any() and first[number]["confidence_chi"] == 0
+
+
+def test_mirrored_predictions_of_chi_do_not_depend_on_the_side(made):
+    _, predictor, state, decoded, _ = made
+    images = np.stack([decoded[position]["image"] for position in range(5)])
+
+    def predicted(images, mirror):
+        return predictor.static(state.chi_previous, images, mirror)
+
+    maps, alone = predicted(images, True), predicted(images, False)
+    np.testing.assert_allclose(predicted(images[:, :, ::-1], True)[:, :, ::-1], maps, atol=1e-6)
+    of_mirrors = predicted(images[:, :, ::-1], False)[:, :, ::-1]
+    np.testing.assert_allclose(maps, (alone + of_mirrors) / 2, atol=1e-6)
+    assert np.abs(maps - alone).max() > 1e-3
+
+
+def test_a_lower_cut_makes_larger_masks_of_phi(made):
+    _, predictor, state, decoded, frames = made
+    variables = {"phi": state.phi.average, "psi": state.psi.average}
+
+    def predicted(reading):
+        return next(predictor.videos(variables, decoded, frames[:4], reading, 1)).phi
+
+    plain, lower = predicted(VOTED), predicted(Reading(vote=True, phi_cut=0.45))
+    np.testing.assert_allclose(lower, (plain + 0.05).clip(0, 1), atol=1e-6)
+    assert (lower > 0.5).sum() > (plain > 0.5).sum()
+
+
 def test_votes_and_flows_are_those_asked_for(made):
     _, predictor, state, decoded, frames = made
     variables = {"phi": state.phi.average, "psi": state.psi.average, "chi": state.chi_previous}
 
     def predicted(vote, flows):
-        return next(predictor.videos(variables, decoded, frames[:4], vote, flows))
+        return next(predictor.videos(variables, decoded, frames[:4], Reading(vote), flows))
 
     one, two = predicted(False, 1), predicted(False, 2)
     assert one.frames == tuple(f"{t:05d}" for t in range(4)) and one.video == "video0"

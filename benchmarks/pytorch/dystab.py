@@ -36,6 +36,7 @@ from benchmarks.pytorch.losses import (
 from benchmarks.pytorch.motion_models import without_motion
 from benchmarks.pytorch.weights import load
 from dystab_jax import state, steps
+from dystab_jax.inference import TINY_AREA, TINY_WEIGHT
 from dystab_jax.networks.motion_models import MOTION_TERMS
 
 Batch = Mapping[str, torch.Tensor]
@@ -189,8 +190,15 @@ class Steps:
         trust_phi, trust_chi = (
             self.measure_confidence(mask > 0.5, flow, image) for mask in (phi, chi)
         )
-        powers = [(trust / floor) ** sharpness for trust in (trust_phi, trust_chi)]
-        weight = (powers[0] / (powers[0] + powers[1] + 1))[:, None, None, None]
+        moves = [one**4 / (one**4 + floor**4) for one in (trust_phi, trust_chi)]
+        densities = [
+            one.mean() / ((mask > 0.5).float().mean() + TINY_AREA)
+            for one, mask in ((trust_phi, phi), (trust_chi, chi))
+        ]
+        total = densities[0] + densities[1] + TINY_AREA
+        phis, chis = ((density / total) ** sharpness for density in densities)
+        weight = moves[0] * phis / (phis + moves[1] * chis + TINY_WEIGHT)
+        weight = weight[:, None, None, None]
         return weight * phi + (1 - weight) * chi
 
     def _dynamic(self, network: nn.Module, flow: torch.Tensor) -> torch.Tensor:

@@ -180,7 +180,7 @@ def _predict_video(
 def _still(run: Run, variables: dict[str, Variables], image: np.ndarray) -> np.ndarray:
     """Returns the soft map [H, W] of an image by itself at native size, after its CRF."""
     small = resize_image(image, tuple(run.config.data.still_size))
-    soft = run.predictor.static(variables["chi"], small[None])
+    soft = run.predictor.static(variables["chi"], small[None], run.config.eval.mirror)
     native, options = resize.upsample(soft[0], image.shape[:2])[..., 0], run.config.eval
     return crf.refine(image, native, options.still_crf, options.crf_backend)
 
@@ -284,7 +284,7 @@ def _fused(
         [(frame, "") for frame in piece.names],
         np.stack(piece.images),
         pairs,
-        options.vote,
+        inference.Reading.of(options),
     )
     if adapter is not None:
         prediction = adapter.adapt(variables, prediction)

@@ -20,13 +20,16 @@ FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
 ADDED_SECTIONS = ("self_training", "supervised")
 LATER_FIELDS = {
     "bootstrap.label_crf": "none",
+    "bootstrap.label_cut": 0.5,
+    "bootstrap.label_fused": False,
     "bootstrap.least_updates": 0,
     "eval.adaptation": {"rounds": 0, "chi_updates": 0, "phi_rounds": 0, "crf": "none"},
     "eval.flow_average": 0.0,
     "eval.fusion_floor": 0.5,
     "eval.fusion_sharpness": 4.0,
+    "eval.mirror": False,
+    "eval.phi_cut": 0.5,
     "loss.confidence_camera": "quadratic",
-    "phi.cut": 0.5,
 }
 """Fields that workdirs of earlier versions lack, and what stands there for them."""
 # Where data lies and how fast it is read may differ from machine to machine.

@@ -94,7 +94,11 @@ class Adapter:
             variables["chi"] = self._adapt_chi(variables, prediction, targets, shown, rng)
             if options.phi_rounds:
                 variables |= self._adapt_phi(variables, prediction, rng)
-            prediction = self._predict(variables, prediction)
+                prediction = self._predict(variables, prediction)
+            else:
+                prediction = self._run.predictor.with_chi(
+                    prediction, variables, self._run.config.eval.mirror
+                )
         return prediction
 
     def _targets(self, prediction: VideoPrediction) -> np.ndarray:
@@ -187,5 +191,5 @@ class Adapter:
             list(zip(prediction.frames, prediction.groups, strict=True)),
             prediction.images,
             prediction.pairs,
-            self._run.config.eval.vote,
+            inference.Reading.of(self._run.config.eval),
         )

@@ -39,6 +39,8 @@ def check(config: ConfigDict) -> None:
         raise ValueError(f"eval.fusion_floor is {options.fusion_floor}; expected more than 0")
     if not options.fusion_sharpness >= 0:
         raise ValueError(f"eval.fusion_sharpness is {options.fusion_sharpness}; expected 0 or more")
+    if not 0 < options.phi_cut < 1:
+        raise ValueError(f"eval.phi_cut is {options.phi_cut}; expected between 0 and 1")
     if not 0 <= options.flow_average < 1:
         raise ValueError(f"eval.flow_average is {options.flow_average}; expected [0, 1)")
     unpack(Adaptation, options.adaptation, "eval.adaptation")

@@ -22,7 +22,7 @@ from dystab_jax.evaluation.samples import (
     spread,
 )
 from dystab_jax.evaluation.snapshots import Snapshot
-from dystab_jax.inference import VideoPrediction, chunks, fuse, own_videos
+from dystab_jax.inference import Reading, VideoPrediction, chunks, fuse, own_videos
 from dystab_jax.refinement import crf
 from dystab_jax.runtime import processes
 
@@ -70,7 +70,11 @@ def of_videos(
     names = list(dict.fromkeys(frame.video for frame in frames))
     with_pictures = spread(names, pictured)
     predictions = run.predictor.videos(
-        snapshot.variables, decoded, own_videos(frames), options.vote, options.flows_per_frame
+        snapshot.variables,
+        decoded,
+        own_videos(frames),
+        Reading.of(options),
+        options.flows_per_frame,
     )
     adapter = Adapter(run) if options.adaptation.rounds else None
     total = len(processes.mine(names))
@@ -116,7 +120,7 @@ def of_images(
         for chunk in chunks(own, run.predictor.batch_size):
             images = np.stack([decoded.part(frame.positions[0], "image") for frame in chunk])
             read = Reader(source, [frame.positions[0] for frame in chunk])
-            maps = run.predictor.static(snapshot.variables["chi"], images)
+            maps = run.predictor.static(snapshot.variables["chi"], images, options.mirror)
             rows: dict[Row, Sequence[LazyArray]] = {
                 ("chi", "none"): [
                     partial(_at_size, soft_map, read.size(t)) for t, soft_map in enumerate(maps)

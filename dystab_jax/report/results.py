@@ -16,6 +16,8 @@ _OF_THE_METHOD = (
     "flows_per_frame",
     "flow_average",
     "adaptation",
+    "phi_cut",
+    "mirror",
 )
 """Rules of scoring that make another method of the same networks; earlier versions lack some."""
 

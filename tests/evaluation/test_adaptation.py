@@ -51,7 +51,9 @@ def predicted(run, variables, seen=True):
         if 0 <= t + gap < FRAMES
     ]
     frames = [(str(t), "") for t in range(FRAMES)]
-    prediction = run.predictor.video(variables, "square", frames, images, pairs, vote=True)
+    prediction = run.predictor.video(
+        variables, "square", frames, images, pairs, inference.Reading(vote=True)
+    )
     phi = np.float32(masks[..., None]) * seen
     zeros = np.zeros(FRAMES)
     return inference.VideoPrediction(

@@ -174,9 +174,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--phase", help="whose end is measured; default: the newest state")
     parser.add_argument("--every", type=int, default=1, help="take every n-th of the videos")
     parser.add_argument("--held_out", action="store_true", help="those not trained on alone")
+    parser.add_argument("--phi_cut", type=float, help="of fused masks; default: the run's own")
     parser.add_argument("--crf", default="none", help="a preset that refines the masks as well")
     options = parser.parse_args(argv)
     (run,) = open_runs(None, options.workdir, "predict")
+    if options.phi_cut is not None:
+        run.config.eval.phi_cut = options.phi_cut
     phase = options.phase
     snapshot = snapshots.at_end_of(run, phase) if phase else snapshots.newest(run)
     names = choose(run, options.data, options.every, options.held_out)

@@ -136,7 +136,7 @@ def apply_rules(run: Run, variables: dict, seen: Seen) -> dict[str, np.ndarray]:
             fused = fuse_by_loss_a(phi, chi, *confidences, sharpness, scope)
             maps[f"L_A, k {sharpness:g}, per {scope}"] = fused
         fused = inference.fuse_masks(phi, chi, *confidences, sharpness=sharpness)
-        maps[f"L_A over area, k {sharpness:g}"] = fused
+        maps[f"L_A and areas, k {sharpness:g}"] = fused
     return maps
 
 

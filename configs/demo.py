@@ -29,6 +29,8 @@ def get_config() -> ConfigDict:
     config.bootstrap.static_epochs = 2.5
     config.bootstrap.joint_epochs = 0.75
     config.bootstrap.label_cut = 0.5
+    config.bootstrap.label_crf = "none"
+    config.bootstrap.label_fused = False
     config.chi.model.backbone = "small"
     config.chi.model.output_stride = 4
     config.chi.model.norm = "group"

@@ -29,7 +29,7 @@ FUSIONS = {
 COMBINING = ("geometric", "product", "mean")
 MODES = (*FUSIONS, "weighted")
 TRUST = ("loss_a", "none")
-TINY_AREA = 1e-3  # share of a frame; masks gain little by being smaller
+TINY_AREA = 1e-3  # share of a frame
 TINY_WEIGHT = 1e-12
 T = TypeVar("T")
 
@@ -284,18 +284,17 @@ def fuse_masks(
     Modes: `weighted` w φ + (1 - w) χ, see below; `geometric` sqrt(φ χ), `product` φ χ, `mean`
     (φ + χ) / 2, `dynamic` φ, `static` χ.
 
-    The weights compare what a and b, L_A of φ's and χ's masks, say of the whole video, and of each
-    frame whether anything moves in the masks at all:
+    The weights compare a and b, L_A of φ's and χ's masks, of the whole video, and ask of each frame
+    whether anything moves in the masks at all:
 
-        w = g r / (r + h),    r = ((mean a / area of φ) / (mean b / area of χ))^k,
-        g = a⁴ / (a⁴ + c⁴),    h = b⁴ / (b⁴ + c⁴).
+        w = g r / (r + h),    g = a⁴ / (a⁴ + c⁴),    h = b⁴ / (b⁴ + c⁴),
+        r = (mean a / mean b · (area of χ / area of φ)^((1 - o) / 2))^k,
 
-    Of two masks that explain the flow alike, the smaller explains it with less; the larger has
-    spilled over the background. Where nothing moves g vanishes and χ stands, also beside frames in
-    which φ is better; where χ's mask is empty h does, and φ stands.
+    with o the share of the smaller mask that lies in the larger: of masks in different places that
+    explain the flow alike, the larger is more often background. Where nothing moves g vanishes and
+    χ stands; where χ's mask is empty h does, and φ stands.
 
-    The geometric mean is not normalised by that of the background, or its masks would be those of
-    `mean`: a model at one half leaves the decision to the other, one at 0 vetoes.
+    With the geometric mean a model at one half leaves the decision to the other, one at 0 vetoes.
 
     Args:
       phi: masks of φ after the border rule.
@@ -343,8 +342,10 @@ def _trust_in_phi(
 ) -> Shares:
     """Computes w of the mode `weighted` of `fuse_masks`."""
     moves = [one**4 / (one**4 + floor**4) for one in confidences]
-    areas = [(mask > 0.5).astype(mask.dtype).mean() + TINY_AREA for mask in masks]
-    densities = [one.mean() / area for one, area in zip(confidences, areas, strict=True)]
-    total = densities[0] + densities[1] + TINY_AREA
-    phi, chi = ((density / total) ** sharpness for density in densities)
+    hard = [(mask > 0.5).astype(mask.dtype) for mask in masks]
+    areas = [mask.mean() + TINY_AREA for mask in hard]
+    exponent = (1 - (hard[0] * hard[1]).mean() / min(areas)) / 2
+    strengths = [one.mean() / area**exponent for one, area in zip(confidences, areas, strict=True)]
+    total = strengths[0] + strengths[1] + TINY_WEIGHT
+    phi, chi = ((strength / total) ** sharpness for strength in strengths)
     return moves[0] * phi / (phi + moves[1] * chi + TINY_WEIGHT)

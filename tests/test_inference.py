@@ -43,17 +43,18 @@ def squares(*sides):
 
 @either_library
 def test_weighted_fusion_by_hand(library):
-    # φ covers a quarter of two frames, χ a tenth; φ has twice the L_A of χ.
+    # φ covers a quarter of two frames, χ a tenth, most of it within φ's.
     phi, chi = squares(10, 10) * 0.9, np.concatenate([squares(8), squares(4)]) * 0.8
-    losses = np.array([2.0, 1.0]), np.array([0.5, 1.0])
+    chi[1] = np.roll(chi[1], 10, axis=0)
+    chi[0, :2, :2] = 0
+    losses = np.array([2.0, 1.0], np.float32), np.array([0.5, 1.0], np.float32)
     fused = inference.fuse_masks(
         *(library.asarray(one) for one in (phi, chi, *losses)), sharpness=2.0, floor=0.5
     )
-    better = (1.5 / (0.25 + inference.TINY_AREA)) / (0.75 / (0.1 + inference.TINY_AREA))
-    moves, other = (
-        losses[0] ** 4 / (losses[0] ** 4 + 1 / 16),
-        losses[1] ** 4 / (losses[1] ** 4 + 1 / 16),
-    )
+    areas = 0.25 + inference.TINY_AREA, (60 + 16) / 800 + inference.TINY_AREA
+    exponent = (1 - 60 / 800 / areas[1]) / 2
+    better = 1.5 / 0.75 * (areas[1] / areas[0]) ** exponent
+    moves, other = (one**4 / (one**4 + 1 / 16) for one in losses)
     weight = (moves * better**2 / (better**2 + other)).reshape(2, 1, 1, 1)
     np.testing.assert_allclose(fused, weight * phi + (1 - weight) * chi, rtol=1e-5)
     assert isinstance(fused, type(library.asarray(phi)))
@@ -73,12 +74,21 @@ def test_where_nothing_moves_chi_is_kept_and_where_chi_sees_nothing_phi_is(libra
 
 
 @either_library
-def test_of_two_masks_that_explain_the_flow_alike_the_smaller_is_taken(library):
-    small, large = squares(4, 4), squares(12, 12)
+def test_of_masks_in_different_places_the_smaller_is_taken(library):
+    small, large = squares(4, 4), np.roll(squares(12, 12), 8, axis=(1, 2))
     losses = [library.asarray(np.full(2, 1.2, np.float32))] * 2
     for phi, chi in ((small, large), (large, small)):
         fused = inference.fuse_masks(library.asarray(phi), library.asarray(chi), *losses)
         np.testing.assert_array_equal(inference.threshold(np.asarray(fused)), small > 0.5)
+
+
+@either_library
+def test_of_a_mask_within_the_other_the_area_says_nothing(library):
+    # A speck on the object explains its part of the flow as well as the whole does.
+    speck, whole = squares(3, 3), squares(12, 12)
+    losses = [library.asarray(np.float32([one, one])) for one in (1.3, 1.2)]
+    fused = inference.fuse_masks(library.asarray(whole), library.asarray(speck), *losses)
+    np.testing.assert_array_equal(inference.threshold(np.asarray(fused)), whole > 0.5)
 
 
 @either_library

@@ -191,12 +191,15 @@ class Steps:
             self.measure_confidence(mask > 0.5, flow, image) for mask in (phi, chi)
         )
         moves = [one**4 / (one**4 + floor**4) for one in (trust_phi, trust_chi)]
-        densities = [
-            one.mean() / ((mask > 0.5).float().mean() + TINY_AREA)
-            for one, mask in ((trust_phi, phi), (trust_chi, chi))
+        hard = [(mask > 0.5).float() for mask in (phi, chi)]
+        areas = [mask.mean() + TINY_AREA for mask in hard]
+        exponent = (1 - (hard[0] * hard[1]).mean() / min(areas)) / 2
+        strengths = [
+            one.mean() / area**exponent
+            for one, area in zip((trust_phi, trust_chi), areas, strict=True)
         ]
-        total = densities[0] + densities[1] + TINY_AREA
-        phis, chis = ((density / total) ** sharpness for density in densities)
+        total = strengths[0] + strengths[1] + TINY_WEIGHT
+        phis, chis = ((strength / total) ** sharpness for strength in strengths)
         weight = moves[0] * phis / (phis + moves[1] * chis + TINY_WEIGHT)
         weight = weight[:, None, None, None]
         return weight * phi + (1 - weight) * chi

@@ -290,9 +290,8 @@ def fuse_masks(
         w = g r / (r + h),    g = a⁴ / (a⁴ + c⁴),    h = b⁴ / (b⁴ + c⁴),
         r = (mean a / mean b · (area of χ / area of φ)^((1 - o) / 2))^k,
 
-    with o the share of the smaller mask that lies in the larger: of masks in different places that
-    explain the flow alike, the larger is more often background. Where nothing moves g vanishes and
-    χ stands; where χ's mask is empty h does, and φ stands.
+    with o the share of the smaller mask that lies in the larger: of masks in different places the
+    larger is more often background. Where nothing moves χ stands; where χ sees nothing φ does.
 
     With the geometric mean a model at one half leaves the decision to the other, one at 0 vetoes.
 

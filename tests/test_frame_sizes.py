@@ -85,7 +85,7 @@ def test_labels_have_the_size_of_their_video(whole):
     expected = [TALL] * 6 + [WIDE] * 6  # in the order of their names
     assert [labels[number]["motion_mask"].shape[:2] for number in range(12)] == expected
     assert [labels[number]["static_mask"].shape[:2] for number in range(12)] == expected
-    assert 0 < np.mean([labels[number]["static_mask"].mean() for number in range(12)]) < 1
+    assert 0 < np.mean([labels[number]["motion_mask"].mean() for number in range(12)]) < 1
 
 
 @pytest.mark.parametrize("killed", [1, 5, 6])

@@ -61,11 +61,13 @@ def state(run, static_logits):
 
 @pytest.fixture(scope="module")
 def static_mask(state, static_logits):
-    """χ's mask of an image at its native size."""
+    """χ's mask of an image at its native size, the mean of both of its sides."""
 
     def mask(image):
-        logits = static_logits(state.chi.average, resize_image(image, SIZE)[None])[0]
-        soft = 1 / (1 + np.exp(logits[..., :1] - logits[..., 1:]))
+        small = resize_image(image, SIZE)
+        logits = static_logits(state.chi.average, np.stack([small, small[:, ::-1]]))
+        soft, mirrored = 1 / (1 + np.exp(logits[..., :1] - logits[..., 1:]))
+        soft = (soft + mirrored[:, ::-1]) / 2
         return inference.threshold(resize.upsample(soft, image.shape[:2])[..., 0])
 
     return mask

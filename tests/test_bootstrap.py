@@ -55,6 +55,19 @@ SMALL = PAPER | {
 }
 
 
+@pytest.mark.parametrize(
+    "field, value, said",
+    [
+        ("label_cut", 1.0, "bootstrap.label_cut is 1.0; expected between 0 and 1"),
+        ("label_crf", "dense", "bootstrap.label_crf is 'dense'; there are none, cis, light"),
+        ("label_flows", 0, "bootstrap.label_flows is 0; expected 1 or more"),
+    ],
+)
+def test_wrong_values_are_named(field, value, said):
+    with pytest.raises(ValueError, match=said):
+        Bootstrap(**PAPER | {field: value})
+
+
 def test_schedule_of_the_paper_by_hand():
     # 2,000 frames, batches of 16: an epoch is 125 minibatches. A round of the game shows φ three.
     phases = schedule(Bootstrap(**PAPER), frames=2000, batch_size=16)

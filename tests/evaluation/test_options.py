@@ -17,6 +17,7 @@ from dystab_jax.evaluation import options as eval_options
         ({"fusion_floor": 0.0}, "eval.fusion_floor is 0.0; expected more than 0"),
         ({"fusion_sharpness": -1.0}, "eval.fusion_sharpness is -1.0; expected 0 or more"),
         ({"fusion": "weigthed"}, "eval.fusion is 'weigthed'; there are geometric, product"),
+        ({"phi_cut": 1.0}, "eval.phi_cut is 1.0; expected between 0 and 1"),
         ({"jobs": 0}, "eval.jobs is 0; expected 1 or more"),
         ({"protocol": "mine"}, "protocol 'mine' is unknown"),
     ],

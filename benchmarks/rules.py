@@ -20,7 +20,7 @@ from dystab_jax import inference, object_choice
 from dystab_jax.build import Run
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data import pipeline, records, resize
-from dystab_jax.evaluation import snapshots, truth_source
+from dystab_jax.evaluation import metrics, snapshots, truth_source
 from dystab_jax.inference import FramePair
 from dystab_jax.refinement import crf
 
@@ -113,9 +113,8 @@ def see(run: Run, variables: dict, spec: str, truth: Path, names: Sequence[str])
 
 def score(maps: np.ndarray, truth: np.ndarray) -> float:
     """Returns mean J of maps [T, H, W, 1] cut at one half, without the first and last frame."""
-    hard, true = maps[1:-1, ..., 0] > 0.5, truth[1:-1] > 0
-    union = (hard | true).sum((1, 2))
-    return float(np.mean(np.where(union, (hard & true).sum((1, 2)) / np.maximum(union, 1), 1.0)))
+    hard = maps[1:-1, ..., 0] > 0.5
+    return float(np.mean([metrics.jaccard(*pair) for pair in zip(hard, truth[1:-1], strict=True)]))
 
 
 def apply_rules(run: Run, variables: dict, seen: Seen) -> dict[str, np.ndarray]:

@@ -28,10 +28,11 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "tables", "predict", "compile"],
+    ["train", "eval", "tables", "predict", "export", "compile"],
     "train: train (or go on) and then evaluate; eval: score what is trained, write report, figures "
     "and tables; tables: Tables 1-7 from all results below the workdir; predict: masks for "
-    "--input; compile: every step for a TPU slice, ahead of time, on a machine without one.",
+    "--input; export: the networks alone, a small folder that predicts as the workdir does; "
+    "compile: every step for a TPU slice, ahead of time, on a machine without one.",
 )
 _DISTRIBUTED = flags.DEFINE_enum(
     "distributed",
@@ -57,7 +58,9 @@ _ONLY = flags.DEFINE_list(
 _INPUT = flags.DEFINE_string(
     "input", None, "predict: an image, a folder of frames, or a video (mp4, avi, mov, webm)."
 )
-_OUTPUT = flags.DEFINE_string("output", None, "predict: folder for mask PNGs and overlays.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "predict: folder for mask PNGs and overlays; export: folder for the networks."
+)
 _FLOW = flags.DEFINE_enum(
     "flow",
     None,
@@ -86,6 +89,8 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; flags start with --")
     if _MODE.value == "predict" and not (_INPUT.value and _OUTPUT.value):
         raise app.UsageError("--mode=predict needs --input and --output")
+    if _MODE.value == "export" and not _OUTPUT.value:
+        raise app.UsageError("--mode=export needs --output")
     if _MODE.value == "compile" and not _TOPOLOGY.value:
         raise app.UsageError("--mode=compile needs --topology, such as v5e:4x4")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every step of every save
@@ -113,6 +118,8 @@ def _work(workdir: Path) -> None:
         compile_ahead.compile_config(config, workdir, _TOPOLOGY.value, _ONLY.value)
     elif mode == "tables":
         train_and_score.write_tables(workdir)
+    elif mode == "export":
+        train_and_score.export_networks(workdir, user_path(_OUTPUT.value))
     else:
         weights = user_path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
         asked = Asked(

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from dystab_jax.build import Run, make_steps
 from dystab_jax.evaluation import run_facts
-from dystab_jax.runtime import locks, processes
+from dystab_jax.runtime import locks, network_file, processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.paths import user_path
 
@@ -73,6 +73,11 @@ def open_runs(
             f"--workdir={workdir} holds several runs; choose one: "
             + ", ".join(str(workdir / name) for name in runs)
         )
+    if mode == "train" and _is_exported(workdir):
+        raise ValueError(
+            f"--workdir={workdir} holds exported networks, which do not go on learning; train in "
+            "another --workdir"
+        )
     for run_config in runs.values():
         make_steps(run_config)  # a mistake in the last one shows before anything is written
     if config.runs and mode == "train":
@@ -126,7 +131,8 @@ def _no_run(workdir: Path) -> FileNotFoundError:
 def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     path = workdir / "config.json"
     stored = _read(path) if path.exists() else None
-    if stored is not None and mode != "compile" and _has_checkpoints(workdir):
+    learned = _has_checkpoints(workdir) or _is_exported(workdir)
+    if stored is not None and mode != "compile" and learned:
         _check_same(stored, run_facts.as_json(config), path)
     run = Run.of(config, workdir)
     if mode == "train":
@@ -136,6 +142,10 @@ def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
 
 def _has_checkpoints(workdir: Path) -> bool:
     return any((workdir / "checkpoints").glob("[0-9]*"))
+
+
+def _is_exported(workdir: Path) -> bool:
+    return (workdir / network_file.FILE).exists()
 
 
 def _store(config: ConfigDict, workdir: Path) -> None:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from data_prep.prepare import prepare
 from dystab_jax import bootstrap
 from dystab_jax.build import Run
-from dystab_jax.commands import flow_of_training, predict
+from dystab_jax.commands import export, flow_of_training, predict
 from dystab_jax.commands.flow_of_training import Asked
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data.records import dataset_directory
@@ -129,6 +129,14 @@ def predict_masks(
     (snapshot,) = snapshot_choice.chosen(run, "last")
     written = predict.predict(run, snapshot.variables, source, output, recipe)
     print(f"{len(written)} files in {output}")
+
+
+def export_networks(workdir: Path, output: Path) -> None:
+    """Writes what a run has learned to a small folder that predicts as the workdir does."""
+    (run,) = open_runs(None, workdir, "predict")
+    (snapshot,) = snapshot_choice.chosen(run, "last")
+    for path in export.export(run, snapshot, output):
+        print(f"{path.stat().st_size / 1e6:.1f} MB in {path}")
 
 
 def _to_score(run: Run) -> list[str]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dystab_jax.build import NETWORKS, Run
+from dystab_jax.runtime import network_file
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
 from dystab_jax.state import Variables
 
@@ -27,11 +28,16 @@ class Snapshot:
 
 
 def newest(run: Run) -> Snapshot:
-    """Loads the newest checkpoint.
+    """Loads the newest checkpoint, or the networks that were exported to the workdir.
 
     Raises:
       FileNotFoundError: there is none yet.
+      ValueError: it is damaged, or of other networks.
     """
+    exported = run.workdir / network_file.FILE
+    if exported.exists():
+        variables, position = network_file.read(exported, _averages_like(run))
+        return Snapshot(**position, last=True, variables=run.predictor.place(variables))
     directory = run.workdir / "checkpoints"
     restored = None
     if directory.is_dir():
@@ -69,10 +75,14 @@ def at_end_of(run: Run, phase: str) -> Snapshot:
             f"{run.workdir / PHASES} has no snapshot of phase {phase!r}; there are: "
             f"{', '.join(steps) or 'none'} (log.keep_phases={run.config.log.keep_phases})"
         )
-    state = run.abstract_state()
-    like = {name: getattr(state, name).average for name in NETWORKS}
     stored = Checkpoints(run.workdir / PHASES, None)
-    variables, _ = stored.restore(like, steps[phase])
+    variables, _ = stored.restore(_averages_like(run), steps[phase])
     stored.close()
     last = steps[phase] == max(steps.values())
     return Snapshot(phase, True, steps[phase], last, run.predictor.place(variables))
+
+
+def _averages_like(run: Run) -> dict[str, Variables]:
+    """Returns shapes and places of the averaged networks."""
+    state = run.abstract_state()
+    return {name: getattr(state, name).average for name in NETWORKS}

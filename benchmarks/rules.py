@@ -160,13 +160,8 @@ def refine(seen: Seen, maps: np.ndarray, preset: str) -> np.ndarray:
     return np.stack(list(crf.refine_frames(pairs, preset, jobs=2)))[..., None]
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that ``open_run`` reads, ``--truth`` and ``--crf``."""
     parser.add_argument("--workdir", type=Path, required=True, help="of a trained run")
     parser.add_argument("--data", required=True, help="a prepared data set, DATASET:SPLIT")
     parser.add_argument("--truth", type=Path, required=True, help="folder with its true masks")
@@ -175,13 +170,28 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--held_out", action="store_true", help="those not trained on alone")
     parser.add_argument("--phi_cut", type=float, help="of fused masks; default: the run's own")
     parser.add_argument("--crf", default="none", help="a preset that refines the masks as well")
-    options = parser.parse_args(argv)
+
+
+def open_run(options: argparse.Namespace) -> tuple[Run, snapshots.Snapshot, list[str]]:
+    """Returns the run that the arguments name, the state that is measured, and names of videos."""
     (run,) = open_runs(None, options.workdir, "predict")
     if options.phi_cut is not None:
         run.config.eval.phi_cut = options.phi_cut
     phase = options.phase
     snapshot = snapshots.at_end_of(run, phase) if phase else snapshots.newest(run)
-    names = choose(run, options.data, options.every, options.held_out)
+    return run, snapshot, choose(run, options.data, options.every, options.held_out)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    options = parser.parse_args(argv)
+    run, snapshot, names = open_run(options)
     table: dict[str, list[float]] = {}
     for seen in see(run, snapshot.variables, options.data, options.truth, names):
         for name, maps in apply_rules(run, snapshot.variables, seen).items():

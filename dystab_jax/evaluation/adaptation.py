@@ -6,7 +6,7 @@ it are transductive: the networks have seen the frames that they are scored on.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,6 +82,17 @@ class Adapter:
           variables: of the networks, by name; they stay as they are.
           prediction: what these predict.
         """
+        for adapted in self.rounds(variables, prediction):
+            prediction = adapted
+        return prediction
+
+    def rounds(
+        self, variables: dict[str, Variables], prediction: VideoPrediction
+    ) -> Iterator[VideoPrediction]:
+        """Yields what the networks predict after each round; for arguments see ``adapt``.
+
+        Ends early where no frame shows an object to learn.
+        """
         options = self._options
         # The same whatever other videos there are, and in whichever order they come.
         rng = np.random.default_rng([self._run.config.seed, zlib.crc32(prediction.video.encode())])
@@ -90,7 +101,7 @@ class Adapter:
             targets = self._targets(prediction)
             shown = np.flatnonzero(targets.mean((1, 2, 3)) > SMALLEST_MASK)
             if not len(shown):
-                break
+                return
             variables["chi"] = self._adapt_chi(variables, prediction, targets, shown, rng)
             if options.phi_rounds:
                 variables |= self._adapt_phi(variables, prediction, rng)
@@ -99,7 +110,7 @@ class Adapter:
                 prediction = self._run.predictor.with_chi(
                     prediction, variables, self._run.config.eval.mirror
                 )
-        return prediction
+            yield prediction
 
     def _targets(self, prediction: VideoPrediction) -> np.ndarray:
         """Returns what χ learns, uint8 [T, H, W, 1] of 0 and 1: both models' masks, refined."""

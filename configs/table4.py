@@ -20,5 +20,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.self_training.data = "msra_b:all"
     config.eval.data = common.IMAGES
     config.eval.still_crf = "deepusps"
-    config.eval.phases = "3-joint,last"
+    config.eval.phases = f"{config.bootstrap.rounds}-joint,last"
     return config

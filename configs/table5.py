@@ -15,6 +15,7 @@ from configs import common
 def get_config(variant: str = "") -> ConfigDict:
     """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "table5.py")
+    config.bootstrap.rounds = 3  # Algorithm 1; davis.py:small has two
     config.eval.data = common.VIDEOS
     config.eval.phases = "1-joint,2-joint,3-joint"
     return config

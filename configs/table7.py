@@ -16,5 +16,5 @@ def get_config(variant: str = "") -> ConfigDict:
     """Returns the config; ``variant`` is "" or "small"."""
     config = common.base(variant, "table7.py")
     config.eval.data = "davis2017:val,youtube_vos:labelled"
-    config.eval.phases = "3-joint"
+    config.eval.phases = f"{config.bootstrap.rounds}-joint"
     return config

@@ -152,7 +152,7 @@ def get_config(variant: str = "") -> ConfigDict:
         phi_cut=0.5,  # ours: what of φ's masks is above it is object
         mirror=True,  # ours: χ's masks are the mean of an image's and its mirror image's
         fusion="weighted",  # by L_A; Sec. 5.5 says "weigh"
-        fusion_sharpness=4.0,
+        fusion_sharpness=8.0,  # ours
         fusion_floor=0.5,  # an L_A below it is noise; ours
         flow_average=0.0,  # ours: share of the neighbours, along the flow, in a fused mask
         # Ours: φ and χ learn from each video itself before it is predicted: transductive scores.

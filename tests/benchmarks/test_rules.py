@@ -36,7 +36,7 @@ def test_maps_are_those_of_prediction(run, tiny_data):
     expected = inference.fuse(prediction, options)
     np.testing.assert_allclose(maps["phi, cut 0.45"], expected["phi"], atol=1e-5)
     np.testing.assert_allclose(maps["chi, mirrored"], expected["chi"], atol=1e-5)
-    np.testing.assert_allclose(maps["L_A and areas, k 4"], expected["fused"], atol=1e-5)
+    np.testing.assert_allclose(maps["L_A and areas, k 8"], expected["fused"], atol=1e-5)
     others = [maps[f"L_A, k 4, per {scope}"] for scope in rules.SCOPES]
     for one, other in itertools.combinations([*others, expected["fused"]], 2):
         assert np.abs(one - other).max() > 1e-6

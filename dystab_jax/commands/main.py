@@ -23,7 +23,9 @@ _CONFIG = config_flags.DEFINE_config_file(
     "--config.section.field=value. Left out: the one that WORKDIR was made with.",
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run: checkpoints, metrics, scores, report.", required=True
+    "workdir",
+    None,
+    "Folder of the run: checkpoints, metrics, scores, report. Left out: runs/NAME of the config.",
 )
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -85,14 +87,8 @@ _MAX_GAP = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     """Does what the flags say; ends the program with a message where that cannot be done."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; flags start with --")
-    if _MODE.value == "predict" and not (_INPUT.value and _OUTPUT.value):
-        raise app.UsageError("--mode=predict needs --input and --output")
-    if _MODE.value == "export" and not _OUTPUT.value:
-        raise app.UsageError("--mode=export needs --output")
-    if _MODE.value == "compile" and not _TOPOLOGY.value:
-        raise app.UsageError("--mode=compile needs --topology, such as v5e:4x4")
+    if missing := _missing(argv):
+        sys.exit(f"error: {missing}; --help lists the flags")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every step of every save
     try:
         _connect()
@@ -108,8 +104,26 @@ def main(argv: list[str]) -> None:
         sys.exit(130)
 
 
+def _missing(argv: list[str]) -> str | None:
+    """Returns what the command line lacks, or has too much; None where it can be done."""
+    mode = _MODE.value
+    if len(argv) > 1:
+        return f"unexpected arguments {argv[1:]}; flags start with --"
+    if not _WORKDIR.value:
+        return "--workdir or --config is needed, such as --config=configs/demo.py"
+    if mode == "predict" and not (_INPUT.value and _OUTPUT.value):
+        return "--mode=predict needs --input and --output"
+    if mode == "export" and not _OUTPUT.value:
+        return "--mode=export needs --output"
+    if mode == "compile" and not _TOPOLOGY.value:
+        return "--mode=compile needs --topology, such as v5e:4x4"
+    return None
+
+
 def _work(workdir: Path) -> None:
     config, mode = _CONFIG.value, _MODE.value
+    if not overrides.has_workdir(sys.argv):
+        print(f"workdir {workdir}")
     if mode == "train":
         train_and_score.train(config, workdir, _ONLY.value)
     elif mode == "eval":
@@ -153,7 +167,8 @@ def _connect() -> None:
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line as absl does; what is wrong with the config is said in one line."""
     try:
-        argv = overrides.name_config_file(overrides.name_saved_config(argv))
+        argv = overrides.name_saved_config(overrides.name_workdir(argv))
+        argv = overrides.name_config_file(argv)
         overrides.check_config(argv)
         return app.parse_flags_with_usage(argv)
     except (KeyError, AttributeError, TypeError) as error:

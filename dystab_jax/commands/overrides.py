@@ -10,6 +10,22 @@ from ml_collections import ConfigDict
 from dystab_jax.runtime.paths import user_path
 
 _CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+_RUNS = Path("runs")
+
+
+def name_workdir(argv: list[str]) -> list[str]:
+    """Has a run without --workdir be in runs/NAME of its config; runs/NAME-VARIANT of a variant."""
+    given = _argument(argv, "config")
+    if given is None or has_workdir(argv):
+        return argv
+    path, variant = divide(given)
+    name = re.sub(r"[^\w.-]+", "-", "-".join(filter(None, [Path(path).stem, variant])))
+    return [argv[0], f"--workdir={_RUNS / name}", *argv[1:]]
+
+
+def has_workdir(argv: list[str]) -> bool:
+    """Returns whether a command line says where the run is."""
+    return _argument(argv, "workdir") is not None
 
 
 def name_saved_config(argv: list[str]) -> list[str]:

@@ -60,3 +60,26 @@ def test_other_command_lines_stay(home):
 def test_a_file_that_is_not_there_is_named(home):
     with pytest.raises(FileNotFoundError, match="there is no file ~/none.py"):
         overrides.check_config(["run.py", "--config=~/none.py:small"])
+
+
+@pytest.mark.parametrize(
+    ("words", "workdir"),
+    [
+        (["--config=configs/davis.py"], "runs/davis"),
+        (["--config", "configs/davis.py:small", "--config.seed=1"], "runs/davis-small"),
+        (["-config={home}/take:1/a:b.py:a:b/c"], "runs/a-b-a-b-c"),
+        (["--config=configs/demo.py", "--workdir=w"], "w"),
+        (["--config=configs/demo.py", "-workdir", "w"], "w"),
+        (["--mode=predict"], None),
+    ],
+)
+def test_a_run_without_workdir_is_named_by_its_config(home, words, workdir):
+    argv = ["run.py", *(word.format(home=home) for word in words)]
+    named = overrides.name_workdir(argv)
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    values(named, known_only=True)
+    assert values.workdir == workdir
+    assert overrides.has_workdir(named) == (workdir is not None)
+    given = any("workdir" in word for word in words)
+    assert (named == argv) == (given or workdir is None)

@@ -39,6 +39,26 @@ def test_help_explains_every_flag():
         assert flag in text
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--mode=tables"], "--workdir or --config is needed, such as --config=configs/demo.py"),
+        (["--workdir=w", "--mode=export"], "--mode=export needs --output"),
+        (["--workdir=w", "x"], "unexpected arguments ['x']; flags start with --"),
+    ],
+)
+def test_what_a_command_lacks_is_said_in_one_line(words, said):
+    done = run_py(*words)
+    assert done.returncode != 0 and not done.stdout
+    assert done.stderr == f"error: {said}; --help lists the flags\n"
+
+
+def test_a_run_without_workdir_says_where_it_is():
+    done = run_py("--config=configs/davis.py:literal", "--mode=eval")
+    assert done.stdout == f"workdir {ROOT / 'runs' / 'davis-literal'}\n"
+    assert "holds no run; train first" in done.stderr
+
+
 def test_a_misspelt_override_stops_with_the_accepted_names(tmp_path):
     done = run_py(
         "--config=configs/demo.py", f"--workdir={tmp_path / 'w'}", "--config.phi.optimizr.name=sgd"

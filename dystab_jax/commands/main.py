@@ -122,7 +122,10 @@ def _missing(argv: list[str]) -> str | None:
 
 def _work(workdir: Path) -> None:
     config, mode = _CONFIG.value, _MODE.value
-    if not overrides.has_workdir(sys.argv):
+    shipped = workdir == overrides.SHIPPED
+    if shipped:
+        print(f"networks that come with the program, {workdir / 'README.md'}")
+    elif not overrides.has_workdir(sys.argv):
         print(f"workdir {workdir}")
     if mode == "train":
         train_and_score.train(config, workdir, _ONLY.value)
@@ -133,11 +136,13 @@ def _work(workdir: Path) -> None:
     elif mode == "tables":
         train_and_score.write_tables(workdir)
     elif mode == "export":
-        train_and_score.export_networks(workdir, user_path(_OUTPUT.value))
+        train_and_score.export_networks(config, workdir, user_path(_OUTPUT.value))
     else:
         weights = user_path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
+        # The flow network that they were trained with is not shipped.
+        by_default = FlowOptions.estimator if shipped and weights is None else None
         asked = Asked(
-            _FLOW.value,
+            _FLOW.value or by_default,
             weights,
             _FLOW_ITERATIONS.value,
             _FLOW_PRECISION.value,

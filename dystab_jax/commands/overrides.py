@@ -7,17 +7,27 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from dystab_jax import networks
 from dystab_jax.runtime.paths import user_path
 
 _CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _RUNS = Path("runs")
+SHIPPED = Path(networks.__file__).parent / "weights" / "davis_small"
+"""Exported networks that predict where no run is named; its README is their model card."""
 
 
 def name_workdir(argv: list[str]) -> list[str]:
-    """Has a run without --workdir be in runs/NAME of its config; runs/NAME-VARIANT of a variant."""
+    """Completes a command line without --workdir.
+
+    A run is in runs/NAME of its config, or in runs/NAME-VARIANT; predictions without a config are
+    by the networks that come with the program.
+    """
     given = _argument(argv, "config")
-    if given is None or has_workdir(argv):
+    if has_workdir(argv):
         return argv
+    if given is None:
+        predicts = _argument(argv, "mode") == "predict"
+        return [argv[0], f"--workdir={SHIPPED}", *argv[1:]] if predicts else argv
     path, variant = divide(given)
     name = re.sub(r"[^\w.-]+", "-", "-".join(filter(None, [Path(path).stem, variant])))
     return [argv[0], f"--workdir={_RUNS / name}", *argv[1:]]

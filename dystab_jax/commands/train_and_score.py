@@ -131,9 +131,16 @@ def predict_masks(
     print(f"{len(written)} files in {output}")
 
 
-def export_networks(workdir: Path, output: Path) -> None:
-    """Writes what a run has learned to a small folder that predicts as the workdir does."""
-    (run,) = open_runs(None, workdir, "predict")
+def export_networks(config: ConfigDict | None, workdir: Path, output: Path) -> None:
+    """Writes what a run has learned to a small folder that predicts as the workdir does.
+
+    Args:
+      config: as in ``train``; what its section ``eval`` says holds in the folder.
+      workdir: of one run.
+      output: the folder.
+    """
+    (run,) = open_runs(config, workdir, "predict")
+    eval_options.check(run.config)
     (snapshot,) = snapshot_choice.chosen(run, "last")
     for path in export.export(run, snapshot, output):
         print(f"{path.stat().st_size / 1e6:.1f} MB in {path}")

@@ -35,8 +35,10 @@ def test_exported_networks_predict_as_the_workdir_does(compiled, tiny_config, tm
     workdir, output = tmp_path / "run", tmp_path / "elsewhere" / "networks"
     run = trained(tiny_config, workdir)
     before = snapshots.newest(run)
+    run.config.eval.phi_cut = 0.45
     j = score_run.mean_j(run, before, "folder/tiny:val")
-    train_and_score.export_networks(workdir, output)
+    tiny_config.eval.phi_cut = 0.45
+    train_and_score.export_networks(tiny_config, workdir, output)
     assert sorted(path.name for path in output.iterdir()) == [
         "config.json",
         "networks.npz",
@@ -48,6 +50,7 @@ def test_exported_networks_predict_as_the_workdir_does(compiled, tiny_config, tm
     shutil.rmtree(workdir)
 
     (exported,) = open_runs(None, output, "predict")
+    assert exported.config.eval.phi_cut == 0.45
     exported.config.data.dir = str(tiny_data)
     after = snapshots.newest(exported)
     assert (after.phase, after.step, after.complete) == (before.phase, before.step, True)
@@ -73,7 +76,7 @@ def test_networks_that_have_not_learned_are_refused(compiled, tiny_config, tmp_p
     tiny_config.bootstrap.update(rounds=0, warm_up_epochs=0.0)
     trained(tiny_config, tmp_path / "run")
     with pytest.raises(ValueError, match="is in phase 0-dynamic: chi has learned nothing yet"):
-        train_and_score.export_networks(tmp_path / "run", tmp_path / "networks")
+        train_and_score.export_networks(None, tmp_path / "run", tmp_path / "networks")
     assert not (tmp_path / "networks").exists()
 
 
@@ -81,4 +84,4 @@ def test_a_run_is_not_exported_into_a_workdir(compiled, tiny_config, tmp_path):
     tiny_config.bootstrap.update(warm_up_epochs=0.0)
     trained(tiny_config, tmp_path)
     with pytest.raises(ValueError, match="is the workdir of a run; choose another folder"):
-        train_and_score.export_networks(tmp_path, tmp_path)
+        train_and_score.export_networks(None, tmp_path, tmp_path)

@@ -228,5 +228,5 @@ def _small(config: ConfigDict) -> None:
     config.bootstrap.label_crf = "light"
     config.bootstrap.label_fused = True
     config.eval.phi_cut = 0.4
-    config.eval.crf = "light"
+    config.eval.crf = "medium"
     config.eval.batch_size = 8  # short videos fill less of the last batch with copies

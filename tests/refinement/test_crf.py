@@ -287,7 +287,7 @@ def test_guided_filter_equals_a_fit_in_every_window():
         (dict(soft=np.zeros((8, 9), np.float32)), r"\(8, 9\).*\(8, 8, 3\).*resize"),
         (dict(soft=np.full((8, 8), 255.0)), r"\[255, 255\].*\[0, 1\]"),
         (dict(soft=np.full((8, 8), np.nan)), r"\[nan, nan\].*\[0, 1\]"),
-        (dict(preset="sis"), "preset 'sis'.*none, cis, light, deepusps, guided"),
+        (dict(preset="sis"), "preset 'sis'.*none, cis, light, medium, deepusps, guided"),
         (dict(backend="torch"), "backend 'torch'.*numpy, jax"),
     ],
 )

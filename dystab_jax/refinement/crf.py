@@ -203,7 +203,7 @@ PRESETS: dict[str, DenseCRF | GuidedFilter | Unchanged] = {
     # Ours, chosen on the truth of DAVIS' training sequences: for φ's masks as labels, and for what
     # both models make together.
     "light": DenseCRF((Kernel(60, 5, 5),), 5, unary_weight=2, longer_side=854),
-    "medium": DenseCRF((Kernel(60, 5, 5),), 5, unary_weight=0.5, longer_side=854),
+    "medium": DenseCRF((Kernel(60, 5, 5),), 5, unary_weight=1, longer_side=854),
     # Saliency at the size of the networks of Table 4.
     "deepusps": DenseCRF((Kernel(3, 3), Kernel(80, 10, 13)), 5, side=432),
     # Ours: on published masks of DAVIS videos, made coarse, wider windows lost small objects.

@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_is_named(home):
         (["-config={home}/take:1/a:b.py:a:b/c"], "runs/a-b-a-b-c"),
         (["--config=configs/demo.py", "--workdir=w"], "w"),
         (["--config=configs/demo.py", "-workdir", "w"], "w"),
-        (["--mode=predict"], None),
+        (["--mode=eval"], None),
     ],
 )
 def test_a_run_without_workdir_is_named_by_its_config(home, words, workdir):

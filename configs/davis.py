@@ -156,7 +156,7 @@ def get_config(variant: str = "") -> ConfigDict:
         fusion_floor=0.5,  # an L_A below it is noise; ours
         flow_average=0.0,  # ours: share of the neighbours, along the flow, in a fused mask
         # Ours: φ and χ learn from each video itself before it is predicted: transductive scores.
-        adaptation=dict(rounds=0, chi_updates=60, phi_rounds=10, crf="light"),
+        adaptation=dict(rounds=0, chi_updates=60, phi_rounds=10, crf="medium"),
         trust="loss_a",  # of the other fusions: χ alone where it explains the flow better than φ
         save_masks=True,
         jobs=2,

@@ -47,6 +47,7 @@ class VideoPrediction:
       confidence_phi, confidence_chi: L_A of both cut at one half, by all flows of a frame, [T].
       images: uint8 [T, H, W, 3].
       pairs: those by which φ has seen the frames.
+      trust: w of `fuse_masks` where it is decided already, [T].
     """
 
     video: str
@@ -58,6 +59,7 @@ class VideoPrediction:
     confidence_chi: np.ndarray
     images: np.ndarray
     pairs: Sequence[FramePair]
+    trust: np.ndarray | None = None
 
     @property
     def flows(self) -> np.ndarray:
@@ -237,12 +239,6 @@ class Predictor:
         return np.concatenate([jax.device_get(result) for result in results])[:total]
 
 
-def own_videos(frames: Sequence[TrainingFrame]) -> list[TrainingFrame]:
-    """Returns the frames of those videos that fall to this process."""
-    mine = set(processes.mine(list(dict.fromkeys(frame.video for frame in frames))))
-    return [frame for frame in frames if frame.video in mine]
-
-
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Cuts into consecutive parts of at most ``size`` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
@@ -255,18 +251,22 @@ def fuse(prediction: VideoPrediction, options: ConfigDict) -> dict[str, np.ndarr
       prediction: of one video.
       options: section ``eval`` of a config.
     """
-    fused = fuse_masks(
-        prediction.phi,
-        prediction.chi,
-        prediction.confidence_phi,
-        prediction.confidence_chi,
-        mode=options.fusion,
-        trust=options.trust,
-        sharpness=options.fusion_sharpness,
-        floor=options.fusion_floor,
-    )
+    if options.fusion == "weighted":
+        trust = trust_in_phi(prediction, options) if prediction.trust is None else prediction.trust
+        weight = trust[:, None, None, None]
+        fused = weight * prediction.phi + (1 - weight) * prediction.chi
+    else:
+        pair = prediction.confidence_phi, prediction.confidence_chi
+        fused = fuse_masks(prediction.phi, prediction.chi, *pair, options.fusion, options.trust)
     fused = average_along_flow(fused, prediction.pairs, options.flow_average)
     return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}
+
+
+def trust_in_phi(prediction: VideoPrediction, options: ConfigDict) -> np.ndarray:
+    """Returns w of the mode `weighted` of `fuse_masks` for the frames of one video, [T]."""
+    masks = prediction.phi, prediction.chi
+    confidences = prediction.confidence_phi, prediction.confidence_chi
+    return _trust_in_phi(masks, confidences, options.fusion_sharpness, options.fusion_floor)
 
 
 def fuse_masks(

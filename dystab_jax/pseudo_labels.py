@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dystab_jax.data.array_files import read_arrays
-from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame
-from dystab_jax.inference import Predictor, Reading, chunks, fuse_masks, own_videos
+from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame, own_videos
+from dystab_jax.inference import Predictor, Reading, chunks, fuse_masks
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.state import State, Variables

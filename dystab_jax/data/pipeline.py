@@ -14,6 +14,7 @@ import numpy as np
 
 from dystab_jax.data import records
 from dystab_jax.data.resize import fit_mask, flip_flow, network_size, resize_flow, resize_image
+from dystab_jax.runtime import processes
 
 Example = dict[str, np.ndarray]
 FLOWS = records.FLOW_FIELDS
@@ -165,6 +166,12 @@ def frames_of(source: Records) -> list[TrainingFrame]:
     ]
 
 
+def own_videos(frames: Sequence[TrainingFrame]) -> list[TrainingFrame]:
+    """Returns the frames of those videos that fall to this process."""
+    mine = set(processes.mine(list(dict.fromkeys(frame.video for frame in frames))))
+    return [frame for frame in frames if frame.video in mine]
+
+
 def choose_videos(frames: Sequence[TrainingFrame], count: int, seed: int) -> list[TrainingFrame]:
     """Returns the frames of ``count`` videos, drawn at random.
 
@@ -280,10 +287,10 @@ def training_batches(
             example["ellipse"] = draw_ellipse(rng)
         return example
 
-    processes = jax.process_count()
-    if batch_size % processes:
-        raise ValueError(f"batch size {batch_size} is not a multiple of {processes} processes")
-    share = batch_size // processes
+    count = jax.process_count()
+    if batch_size % count:
+        raise ValueError(f"batch size {batch_size} is not a multiple of {count} processes")
+    share = batch_size // count
     decoded.open()
 
     def by_update(batch: Example) -> Example:
@@ -291,7 +298,7 @@ def training_batches(
 
     def of_one_size(numbers: Sequence[int], seed: int) -> grain.MapDataset:
         dataset = grain.MapDataset.source(numbers).seed(seed).shuffle().repeat().random_map(load)
-        return dataset[jax.process_index() :: processes].batch(updates * share).map(by_update)
+        return dataset[jax.process_index() :: count].batch(updates * share).map(by_update)
 
     by_size: dict[tuple[int, int], list[int]] = {}
     for number, frame in enumerate(frames):

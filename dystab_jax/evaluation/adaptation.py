@@ -7,7 +7,7 @@ it are transductive: the networks have seen the frames that they are scored on.
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -97,6 +97,9 @@ class Adapter:
         # The same whatever other videos there are, and in whichever order they come.
         rng = np.random.default_rng([self._run.config.seed, zlib.crc32(prediction.video.encode())])
         variables = dict(variables)
+        # Decided before φ learns: it learns to raise the L_A that the fusion goes by.
+        trust = inference.trust_in_phi(prediction, self._run.config.eval)
+        prediction = replace(prediction, trust=trust)
         for _ in range(options.rounds):
             targets = self._targets(prediction)
             shown = np.flatnonzero(targets.mean((1, 2, 3)) > SMALLEST_MASK)
@@ -105,7 +108,7 @@ class Adapter:
             variables["chi"] = self._adapt_chi(variables, prediction, targets, shown, rng)
             if options.phi_rounds:
                 variables |= self._adapt_phi(variables, prediction, rng)
-                prediction = self._predict(variables, prediction)
+                prediction = replace(self._predict(variables, prediction), trust=trust)
             else:
                 prediction = self._run.predictor.with_chi(
                     prediction, variables, self._run.config.eval.mirror

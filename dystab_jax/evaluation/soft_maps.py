@@ -22,7 +22,7 @@ from dystab_jax.evaluation.samples import (
     spread,
 )
 from dystab_jax.evaluation.snapshots import Snapshot
-from dystab_jax.inference import Reading, VideoPrediction, chunks, fuse, own_videos
+from dystab_jax.inference import Reading, VideoPrediction, chunks, fuse
 from dystab_jax.refinement import crf
 from dystab_jax.runtime import processes
 
@@ -72,7 +72,7 @@ def of_videos(
     predictions = run.predictor.videos(
         snapshot.variables,
         decoded,
-        own_videos(frames),
+        pipeline.own_videos(frames),
         Reading.of(options),
         options.flows_per_frame,
     )

@@ -287,7 +287,10 @@ def test_from_training_to_masks(tmp_path, tiny_config, capsys):
     assert "J by group" not in capsys.readouterr().out  # a folder data set has no groups
     name = "folder-tiny-val"
     report = json.loads((workdir / "eval" / f"{name}.json").read_text())
-    assert [row["model"] for row in report["rows"]] == list(eval_options.MODELS)
+    assert [(row["model"], row["crf"]) for row in report["rows"]] == [
+        *((model, "none") for model in eval_options.MODELS),
+        ("fused", tiny_config.eval.crf),
+    ]
     assert report["oracle"] is False
     assert report["sequences"] == 3
     assert (workdir / "report" / "index.html").stat().st_size > 10_000

@@ -38,8 +38,7 @@ def measure(run: Run, prediction: VideoPrediction, seen: rules.Seen, preset: str
     found = {name: rules.score(one, seen.truth) for name, one in maps.items()}
     if preset != "none":
         for name, one in maps.items():
-            refined = rules.refine(seen, one, preset)
-            found[f"{name}, {preset}"] = rules.score(refined, seen.truth[:: rules.CRF_FRAMES])
+            found[f"{name}, {preset}"] = rules.score_refined(seen, one, preset)
     return found
 
 

@@ -160,6 +160,11 @@ def refine(seen: Seen, maps: np.ndarray, preset: str) -> np.ndarray:
     return np.stack(list(crf.refine_frames(pairs, preset, jobs=2)))[..., None]
 
 
+def score_refined(seen: Seen, maps: np.ndarray, preset: str) -> float:
+    """Returns what ``score`` says of the maps [T, H, W, 1] that a CRF refines."""
+    return score(refine(seen, maps, preset), seen.truth[::CRF_FRAMES])
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that ``open_run`` reads, ``--truth`` and ``--crf``."""
     parser.add_argument("--workdir", type=Path, required=True, help="of a trained run")
@@ -197,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
         for name, maps in apply_rules(run, snapshot.variables, seen).items():
             table.setdefault(name, []).append(score(maps, seen.truth))
             if options.crf != "none":
-                refined = score(refine(seen, maps, options.crf), seen.truth[::CRF_FRAMES])
+                refined = score_refined(seen, maps, options.crf)
                 table.setdefault(f"{name}, {options.crf}", []).append(refined)
         print(f"{seen.name}: {len(seen.images)} frames", flush=True)
     print(f"J of {len(names)} videos, {snapshot.phase}")

@@ -47,7 +47,7 @@ class VideoPrediction:
       confidence_phi, confidence_chi: L_A of both cut at one half, by all flows of a frame, [T].
       images: uint8 [T, H, W, 3].
       pairs: those by which φ has seen the frames.
-      trust: w of `fuse_masks` where it is decided already, [T].
+      weight: w of `fuse_masks` where it is decided already, [T].
     """
 
     video: str
@@ -59,7 +59,7 @@ class VideoPrediction:
     confidence_chi: np.ndarray
     images: np.ndarray
     pairs: Sequence[FramePair]
-    trust: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     @property
     def flows(self) -> np.ndarray:
@@ -251,21 +251,18 @@ def fuse(prediction: VideoPrediction, options: ConfigDict) -> dict[str, np.ndarr
       prediction: of one video.
       options: section ``eval`` of a config.
     """
-    if options.fusion == "weighted":
-        trust = trust_in_phi(prediction, options) if prediction.trust is None else prediction.trust
-        weight = trust[:, None, None, None]
-        fused = weight * prediction.phi + (1 - weight) * prediction.chi
-    else:
-        pair = prediction.confidence_phi, prediction.confidence_chi
-        fused = fuse_masks(prediction.phi, prediction.chi, *pair, options.fusion, options.trust)
+    fused = fuse_masks(
+        *(prediction.phi, prediction.chi, prediction.confidence_phi, prediction.confidence_chi),
+        *(options.fusion, options.trust, options.fusion_sharpness, options.fusion_floor),
+        prediction.weight,
+    )
     fused = average_along_flow(fused, prediction.pairs, options.flow_average)
     return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}
 
 
-def trust_in_phi(prediction: VideoPrediction, options: ConfigDict) -> np.ndarray:
+def trust_in_phi(one: VideoPrediction, options: ConfigDict) -> np.ndarray:
     """Returns w of the mode `weighted` of `fuse_masks` for the frames of one video, [T]."""
-    masks = prediction.phi, prediction.chi
-    confidences = prediction.confidence_phi, prediction.confidence_chi
+    masks, confidences = (one.phi, one.chi), (one.confidence_phi, one.confidence_chi)
     return _trust_in_phi(masks, confidences, options.fusion_sharpness, options.fusion_floor)
 
 
@@ -278,6 +275,7 @@ def fuse_masks(
     trust: str = "loss_a",
     sharpness: float = 4.0,
     floor: float = 0.5,
+    weight: Shares | None = None,
 ) -> Masks:
     """Combines what the dynamic and the static model predict for the frames of one video.
 
@@ -305,6 +303,7 @@ def fuse_masks(
         loss_a_chi > loss_a_phi; `none`: they combine always and need no losses.
       sharpness: k ≥ 0 of `weighted`; the greater, the more the better model decides alone.
       floor: c > 0 of `weighted`; a smaller L_A(φ) gives φ no say, even where χ is empty.
+      weight: w of `weighted`, where it is decided already.
 
     Returns:
       The fused masks, in [0, 1].
@@ -324,8 +323,9 @@ def fuse_masks(
             "sample; give both, or use mode='mean' with trust='none'"
         )
     if mode == "weighted":
-        masks, confidences = (phi, chi), (loss_a_phi, loss_a_chi)
-        weight = _trust_in_phi(masks, confidences, sharpness, floor)[:, None, None, None]
+        if weight is None:
+            weight = _trust_in_phi((phi, chi), (loss_a_phi, loss_a_chi), sharpness, floor)
+        weight = weight[:, None, None, None]
         return weight * phi + (1 - weight) * chi
     fused = FUSIONS[mode](phi, chi)
     return select_samples(loss_a_chi > loss_a_phi, chi, fused) if uses_losses else fused

@@ -98,8 +98,8 @@ class Adapter:
         rng = np.random.default_rng([self._run.config.seed, zlib.crc32(prediction.video.encode())])
         variables = dict(variables)
         # Decided before φ learns: it learns to raise the L_A that the fusion goes by.
-        trust = inference.trust_in_phi(prediction, self._run.config.eval)
-        prediction = replace(prediction, trust=trust)
+        weight = inference.trust_in_phi(prediction, self._run.config.eval)
+        prediction = replace(prediction, weight=weight)
         for _ in range(options.rounds):
             targets = self._targets(prediction)
             shown = np.flatnonzero(targets.mean((1, 2, 3)) > SMALLEST_MASK)
@@ -108,7 +108,7 @@ class Adapter:
             variables["chi"] = self._adapt_chi(variables, prediction, targets, shown, rng)
             if options.phi_rounds:
                 variables |= self._adapt_phi(variables, prediction, rng)
-                prediction = replace(self._predict(variables, prediction), trust=trust)
+                prediction = self._predict(variables, prediction)
             else:
                 prediction = self._run.predictor.with_chi(
                     prediction, variables, self._run.config.eval.mirror
@@ -198,8 +198,8 @@ class Adapter:
     def _predict(
         self, variables: dict[str, Variables], prediction: VideoPrediction
     ) -> VideoPrediction:
-        """Predicts a video anew."""
-        return self._run.predictor.video(
+        """Predicts a video anew; the weight of its fusion stays."""
+        anew = self._run.predictor.video(
             variables,
             prediction.video,
             list(zip(prediction.frames, prediction.groups, strict=True)),
@@ -207,3 +207,4 @@ class Adapter:
             prediction.pairs,
             inference.Reading.of(self._run.config.eval),
         )
+        return replace(anew, weight=prediction.weight)

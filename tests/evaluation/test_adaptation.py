@@ -86,7 +86,7 @@ def test_who_is_trusted_is_decided_before_the_networks_adapt(run, variables):
     options = run.config.eval
     trust = inference.trust_in_phi(prediction, options)
     adapted = Adapter(run).adapt(variables, prediction)
-    np.testing.assert_array_equal(adapted.trust, trust)
+    np.testing.assert_array_equal(adapted.weight, trust)
     assert not np.allclose(inference.trust_in_phi(adapted, options), trust)
     weight = trust[:, None, None, None]
     expected = weight * adapted.phi + (1 - weight) * adapted.chi

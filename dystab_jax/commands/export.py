@@ -6,10 +6,9 @@ from pathlib import Path
 import jax
 
 from dystab_jax.build import Run
-from dystab_jax.data import preparation
+from dystab_jax.data import network_file, preparation
 from dystab_jax.evaluation import run_facts
 from dystab_jax.evaluation.snapshots import Snapshot
-from dystab_jax.runtime import network_file
 from dystab_jax.runtime.atomic_files import write_whole
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dystab_jax.build import Run, make_steps
+from dystab_jax.data import network_file
 from dystab_jax.evaluation import run_facts
-from dystab_jax.runtime import locks, network_file, processes
+from dystab_jax.runtime import locks, processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.paths import user_path
 
@@ -58,7 +59,7 @@ def open_runs(
             raise ValueError("--config is needed to train, for instance --config=configs/demo.py")
         config = saved_config(workdir)
     config = _with_absolute_data(config)
-    if config.runs and _has_checkpoints(workdir):
+    if config.runs and _has_learned(workdir):
         raise ValueError(
             f"--workdir={workdir} holds a single run, and this config stands for several; use "
             "another --workdir"
@@ -131,8 +132,7 @@ def _no_run(workdir: Path) -> FileNotFoundError:
 def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     path = workdir / "config.json"
     stored = _read(path) if path.exists() else None
-    learned = _has_checkpoints(workdir) or _is_exported(workdir)
-    if stored is not None and mode != "compile" and learned:
+    if stored is not None and mode != "compile" and _has_learned(workdir):
         _check_same(stored, run_facts.as_json(config), path)
     run = Run.of(config, workdir)
     if mode == "train":
@@ -140,8 +140,8 @@ def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     return run
 
 
-def _has_checkpoints(workdir: Path) -> bool:
-    return any((workdir / "checkpoints").glob("[0-9]*"))
+def _has_learned(workdir: Path) -> bool:
+    return any((workdir / "checkpoints").glob("[0-9]*")) or _is_exported(workdir)
 
 
 def _is_exported(workdir: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from dystab_jax.data.array_files import array_names, read_arrays
 from dystab_jax.runtime.atomic_files import write_whole
 
 Networks = dict[str, dict]
@@ -68,15 +69,13 @@ def read(path: Path, like: Networks) -> tuple[Networks, dict[str, Any]]:
       ValueError: it is damaged, or of other networks; says where.
     """
     wanted = {name: leaf.shape for name, leaf in flatten_dict(like, sep="/").items()}
+    data = path.read_bytes()
     try:
-        # NumPy leaves a file open that it cannot read.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            position = json.loads(archive[_POSITION])
-            names = [name for name in archive.files if name != _POSITION]
-            found = {name: archive[name].astype(np.float32) for name in names}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy raise many kinds
+        names = [name for name in array_names(data) if name != _POSITION]
+        found = {name: one.astype(np.float32) for name, one in read_arrays(data, names).items()}
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            position = json.loads(archive.read(_POSITION))
+    except Exception as error:  # beside ValueError, zipfile's own of the position
         raise ValueError(f"{path} is damaged: {error}; export or download it again") from error
     for name in sorted(wanted.keys() | found.keys()):
         here = wanted.get(name, "absent")

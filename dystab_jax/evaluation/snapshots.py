@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dystab_jax.build import NETWORKS, Run
-from dystab_jax.runtime import network_file
+from dystab_jax.data import network_file
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
 from dystab_jax.state import Variables
 

@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 
 from data_prep.datasets.drawing import draw_video
 from dystab_jax.commands import main, overrides, train_and_score
-from dystab_jax.runtime import network_file
+from dystab_jax.data import network_file
 from tests.support.tiny_videos import write_frames
 
 ROOT = Path(__file__).resolve().parents[2]

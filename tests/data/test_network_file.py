@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from dystab_jax.runtime import network_file
+from dystab_jax.data import network_file
 
 POSITION = {"phase": "1-joint", "complete": True, "step": 7}
 

@@ -1,1 +1,1 @@
-"""Does what the commands say; the only room that imports data_prep."""
+"""Does what the commands say."""

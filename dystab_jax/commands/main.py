@@ -9,7 +9,7 @@ from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, PRECISIONS, FlowOptions
 from dystab_jax.commands import compile_ahead, overrides, train_and_score
-from dystab_jax.commands.flow_of_training import Asked
+from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.cores import check_devices, use_cores
 from dystab_jax.runtime.interruption import Interrupted

@@ -17,10 +17,10 @@ from data_prep.sources.video_files import VIDEO_ENDINGS, VideoFile
 from data_prep.video import Recipe, read_with_flow
 from dystab_jax import inference
 from dystab_jax.build import Run
-from dystab_jax.commands.overlay_video import OverlayVideo, frames_per_second
 from dystab_jax.data import mask_files, resize
 from dystab_jax.data.resize import network_size, resize_flow, resize_image
 from dystab_jax.evaluation.adaptation import Adapter
+from dystab_jax.prediction.overlay_video import OverlayVideo, frames_per_second
 from dystab_jax.refinement import crf
 from dystab_jax.refinement.flow_average import FramePair
 from dystab_jax.report import pictures

@@ -8,12 +8,13 @@ from ml_collections import ConfigDict
 from data_prep.prepare import prepare
 from dystab_jax import bootstrap
 from dystab_jax.build import Run
-from dystab_jax.commands import export, flow_of_training, predict
-from dystab_jax.commands.flow_of_training import Asked
+from dystab_jax.commands import export, predict
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, snapshot_choice
+from dystab_jax.prediction import flow_of_training
+from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.report import claims, figures, page, tables
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.interruption import Interruption

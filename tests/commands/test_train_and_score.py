@@ -15,8 +15,8 @@ from benchmarks.settings import load_config
 from data_prep.flow import FlowOptions
 from data_prep.video import Recipe
 from dystab_jax.commands import main, overrides, runs, train_and_score
-from dystab_jax.commands.flow_of_training import Asked
 from dystab_jax.evaluation import options as eval_options
+from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.runtime import locks
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep.sources.video_files import decode_video, read_rate
-from dystab_jax.commands.overlay_video import OverlayVideo
+from dystab_jax.prediction.overlay_video import OverlayVideo
 from tests.support.tiny_videos import sliding_texture
 
 

@@ -9,7 +9,7 @@ import pytest
 from configs import davis
 from data_prep.flow import FlowOptions
 from data_prep.video import Recipe
-from dystab_jax.commands.flow_of_training import Asked, choose
+from dystab_jax.prediction.flow_of_training import Asked, choose
 
 DIS = {"flow": "dis", "flow_size": "480x288", "max_gap": 2}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dystab_jax import inference, object_choice
+from dystab_jax import object_choice
 from dystab_jax.build import Run
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data import pipeline, records, resize
@@ -134,7 +134,7 @@ def apply_rules(run: Run, variables: dict, seen: Seen) -> dict[str, np.ndarray]:
         for scope in SCOPES:
             fused = fuse_by_loss_a(phi, chi, *confidences, sharpness, scope)
             maps[f"L_A, k {sharpness:g}, per {scope}"] = fused
-        fused = inference.fuse_masks(phi, chi, *confidences, sharpness=sharpness)
+        fused = object_choice.fuse_masks(phi, chi, *confidences, sharpness=sharpness)
         maps[f"L_A and areas, k {sharpness:g}"] = fused
     return maps
 

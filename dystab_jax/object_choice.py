@@ -1,4 +1,4 @@
-"""Chooses which region is the object without labels, by the border of the image.
+"""Chooses without labels which region is the object, and which of φ and χ to trust.
 
 Arrays in, arrays out. The functions run on JAX arrays inside a jitted step and on NumPy arrays at
 test time, and return the kind they got.
@@ -13,6 +13,18 @@ Masks = Float[jax.Array | np.ndarray, "B H W 1"]
 Shares = Float[jax.Array | np.ndarray, " B"]
 Flags = Bool[jax.Array | np.ndarray, " B"]
 LEAST_SHARE = 0.15
+FUSIONS = {
+    "geometric": lambda phi, chi: (phi * chi) ** 0.5,
+    "product": lambda phi, chi: phi * chi,
+    "mean": lambda phi, chi: (phi + chi) / 2,
+    "dynamic": lambda phi, chi: phi,
+    "static": lambda phi, chi: chi,
+}
+COMBINING = ("geometric", "product", "mean")
+MODES = (*FUSIONS, "weighted")
+TRUST = ("loss_a", "none")
+TINY_AREA = 1e-3  # share of a frame
+TINY_WEIGHT = 1e-12
 # One flag per sample, or a single one for all of them.
 Choice = Bool[jax.Array | np.ndarray, "_"]
 Flag = Bool[jax.Array | np.ndarray | np.bool_, ""]
@@ -114,11 +126,90 @@ def move_cut(masks: Masks, cut: float) -> Masks:
     return (masks - background.clip(cut) + 0.5).clip(0, 1)
 
 
-def _complement_where(mask: Masks, flipped: Choice) -> Masks:
-    return select_samples(flipped, 1 - mask, mask)
+def fuse_masks(
+    phi: Masks,
+    chi: Masks,
+    loss_a_phi: Shares | None = None,
+    loss_a_chi: Shares | None = None,
+    mode: str = "weighted",
+    trust: str = "loss_a",
+    sharpness: float = 4.0,
+    floor: float = 0.5,
+    weight: Shares | None = None,
+) -> Masks:
+    """Combines what the dynamic and the static model predict for the frames of one video.
+
+    Modes: `weighted` w φ + (1 - w) χ, see below; `geometric` sqrt(φ χ), `product` φ χ, `mean`
+    (φ + χ) / 2, `dynamic` φ, `static` χ.
+
+    The weights compare a and b, L_A of φ's and χ's masks, of the whole video, and ask of each frame
+    whether anything moves in the masks at all:
+
+        w = g r / (r + h),    g = a⁴ / (a⁴ + c⁴),    h = b⁴ / (b⁴ + c⁴),
+        r = (mean a / mean b · (area of χ / area of φ)^((1 - o) / 2))^k,
+
+    with o the share of the smaller mask that lies in the larger: of masks in different places the
+    larger is more often background. Where nothing moves χ stands; where χ sees nothing φ does.
+
+    With the geometric mean a model at one half leaves the decision to the other, one at 0 vetoes.
+
+    Args:
+      phi: masks of φ after the border rule.
+      chi: masks of χ.
+      loss_a_phi: Eq. (3) of φ's masks; greater means that the flow inside is harder to inpaint.
+      loss_a_chi: Eq. (3) of χ's masks.
+      mode: see above.
+      trust: `loss_a`: geometric, product and mean take χ alone for samples with
+        loss_a_chi > loss_a_phi; `none`: they combine always and need no losses.
+      sharpness: k ≥ 0 of `weighted`; the greater, the more the better model decides alone.
+      floor: c > 0 of `weighted`; a smaller L_A(φ) gives φ no say, even where χ is empty.
+      weight: w of `weighted`, where it is decided already.
+
+    Returns:
+      The fused masks, in [0, 1].
+
+    Raises:
+      ValueError: unknown mode or trust, shapes differ, or losses are missing.
+    """
+    for name, value, accepted in (("mode", mode, MODES), ("trust", trust, TRUST)):
+        if value not in accepted:
+            raise ValueError(f"fusion {name} {value!r} is unknown; there are {', '.join(accepted)}")
+    if phi.shape != chi.shape:
+        raise ValueError(f"masks of phi {phi.shape} and chi {chi.shape} differ; resize one first")
+    uses_losses = mode == "weighted" or (mode in COMBINING and trust == "loss_a")
+    if uses_losses and (loss_a_phi is None or loss_a_chi is None):
+        raise ValueError(
+            f"fusion {mode!r} with trust={trust!r} needs loss_a_phi and loss_a_chi, one value per "
+            "sample; give both, or use mode='mean' with trust='none'"
+        )
+    if mode == "weighted":
+        if weight is None:
+            weight = trust_in_phi((phi, chi), (loss_a_phi, loss_a_chi), sharpness, floor)
+        weight = weight[:, None, None, None]
+        return weight * phi + (1 - weight) * chi
+    fused = FUSIONS[mode](phi, chi)
+    return select_samples(loss_a_chi > loss_a_phi, chi, fused) if uses_losses else fused
+
+
+def trust_in_phi(
+    masks: tuple[Masks, Masks], confidences: tuple[Shares, Shares], sharpness: float, floor: float
+) -> Shares:
+    """Computes w of the mode `weighted` of `fuse_masks`."""
+    moves = [one**4 / (one**4 + floor**4) for one in confidences]
+    hard = [(mask > 0.5).astype(mask.dtype) for mask in masks]
+    areas = [mask.mean() + TINY_AREA for mask in hard]
+    exponent = (1 - (hard[0] * hard[1]).mean() / min(areas)) / 2
+    strengths = [one.mean() / area**exponent for one, area in zip(confidences, areas, strict=True)]
+    total = strengths[0] + strengths[1] + TINY_WEIGHT
+    phi, chi = ((strength / total) ** sharpness for strength in strengths)
+    return moves[0] * phi / (phi + moves[1] * chi + TINY_WEIGHT)
 
 
 def select_samples(chosen: Choice, where_true: Masks, where_false: Masks) -> Masks:
     """Takes whole samples of one array or the other, in the array library of `where_true`."""
     library = where_true.__array_namespace__()
     return library.where(chosen[:, None, None, None], where_true, where_false)
+
+
+def _complement_where(mask: Masks, flipped: Choice) -> Masks:
+    return select_samples(flipped, 1 - mask, mask)

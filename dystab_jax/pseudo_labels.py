@@ -9,7 +9,8 @@ import numpy as np
 
 from dystab_jax.data.array_files import read_arrays
 from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame, own_videos
-from dystab_jax.inference import Predictor, Reading, chunks, fuse_masks
+from dystab_jax.inference import Predictor, Reading, chunks
+from dystab_jax.object_choice import fuse_masks
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.state import State, Variables

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from dystab_jax import inference, losses, object_choice
+from dystab_jax import losses, object_choice
 from dystab_jax.data import pipeline, records
 from dystab_jax.inference import Predictor, Reading
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
@@ -244,7 +244,7 @@ def test_chi_is_held_to_what_both_make_together(made):
     variables = {"phi": state.phi.average, "psi": state.psi.average, "chi": state.chi_previous}
     videos = predictor.videos(variables, decoded, frames, VOTED, 2)
     fused = [
-        inference.fuse_masks(one.phi, one.chi, one.confidence_phi, one.confidence_chi)
+        object_choice.fuse_masks(one.phi, one.chi, one.confidence_phi, one.confidence_chi)
         for one in videos
     ]
     for number, soft in enumerate(np.concatenate(fused)):

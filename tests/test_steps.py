@@ -14,10 +14,9 @@ from data_prep.datasets.drawing import draw_video
 from data_prep.flow.dis import Dis
 from dystab_jax import losses
 from dystab_jax.flow_ops import normalise_flow
-from dystab_jax.inference import fuse_masks
 from dystab_jax.losses import LossOptions
 from dystab_jax.networks.inpainter import Inpainter, draw_ellipses
-from dystab_jax.object_choice import canonicalise
+from dystab_jax.object_choice import canonicalise, fuse_masks
 from dystab_jax.runtime import parallel
 from dystab_jax.state import Trainable, parameter_count
 from dystab_jax.steps import object_probability, to_image

@@ -98,7 +98,7 @@ class Adapter:
         rng = np.random.default_rng([self._run.config.seed, zlib.crc32(prediction.video.encode())])
         variables = dict(variables)
         # Decided before φ learns: it learns to raise the L_A that the fusion goes by.
-        weight = inference.trust_in_phi(prediction, self._run.config.eval)
+        weight = inference.weigh(prediction, self._run.config.eval)
         prediction = replace(prediction, weight=weight)
         for _ in range(options.rounds):
             targets = self._targets(prediction)

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from dystab_jax import inference
+from dystab_jax import object_choice
 from dystab_jax.build import unpack
 from dystab_jax.data import records
 from dystab_jax.data.dataset_registry import DATA_SETS
@@ -29,8 +29,8 @@ def check(config: ConfigDict) -> None:
         "crf": crf.PRESETS,
         "still_crf": crf.PRESETS,
         "crf_backend": crf.BACKENDS,
-        "fusion": inference.MODES,
-        "trust": inference.TRUST,
+        "fusion": object_choice.MODES,
+        "trust": object_choice.TRUST,
     }
     for name, values in accepted.items():
         if options[name] not in values:

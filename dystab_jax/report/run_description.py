@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dystab_jax import inference
+from dystab_jax import object_choice
 from dystab_jax.report.charts import NAMES
 
 
@@ -49,7 +49,7 @@ def facts(report: Mapping[str, Any], config: ConfigDict) -> dict[str, str]:
 def trusts_loss_a(report: Mapping[str, Any]) -> bool:
     """Returns whether fusion takes χ alone where its L_A is greater than φ's."""
     rules = report["rules"]
-    return rules["fusion"] in inference.COMBINING and rules["trust"] == "loss_a"
+    return rules["fusion"] in object_choice.COMBINING and rules["trust"] == "loss_a"
 
 
 def _describe_segmenter(section: ConfigDict) -> str:

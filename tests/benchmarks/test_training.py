@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from benchmarks import training
-from dystab_jax import build, inference, losses, object_choice
+from dystab_jax import build, losses, object_choice
 from dystab_jax.networks.deeplab import DeepLab
 from dystab_jax.networks.inpainter import Inpainter
 from dystab_jax.networks.optimizers import make_optimizer
@@ -349,7 +349,7 @@ def test_predictions_and_confidences_agree(state):
     ):
         canonical = rule(np.asarray(phi))[0]
         trusts = (twin.measure_confidence(planes(m > 0.5), *arguments) for m in (canonical, chi))
-        expected = inference.fuse_masks(
+        expected = object_choice.fuse_masks(
             canonical, np.asarray(chi), *(trust.numpy() for trust in trusts)
         )
         close(back(twin.predict_fused(*arguments, vote, 4.0, 0.5)), expected)

@@ -84,10 +84,10 @@ def test_chi_learns_what_phi_has_found(run, variables):
 def test_who_is_trusted_is_decided_before_the_networks_adapt(run, variables):
     prediction, _ = predicted(run, variables)
     options = run.config.eval
-    trust = inference.trust_in_phi(prediction, options)
+    trust = inference.weigh(prediction, options)
     adapted = Adapter(run).adapt(variables, prediction)
     np.testing.assert_array_equal(adapted.weight, trust)
-    assert not np.allclose(inference.trust_in_phi(adapted, options), trust)
+    assert not np.allclose(inference.weigh(adapted, options), trust)
     weight = trust[:, None, None, None]
     expected = weight * adapted.phi + (1 - weight) * adapted.chi
     np.testing.assert_array_equal(inference.fuse(adapted, options)["fused"], expected)

@@ -1,10 +1,10 @@
-"""Fusion of φ and χ."""
+"""Combining φ and χ: by hand, at the edges, and what is refused."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dystab_jax import inference
+from dystab_jax import inference, object_choice
 
 either_library = pytest.mark.parametrize("library", [np, jnp], ids=["numpy", "jax"])
 
@@ -27,7 +27,7 @@ CHI = np.array([0.4, 0.25, 1.0, 0.36], np.float32).reshape(1, 2, 2, 1)
     ],
 )
 def test_fuse_by_hand(library, mode, expected):
-    fused = inference.fuse_masks(
+    fused = object_choice.fuse_masks(
         library.asarray(PHI), library.asarray(CHI), mode=mode, trust="none"
     )
     np.testing.assert_allclose(np.ravel(fused), expected, rtol=1e-6)
@@ -48,10 +48,10 @@ def test_weighted_fusion_by_hand(library):
     chi[1] = np.roll(chi[1], 10, axis=0)
     chi[0, :2, :2] = 0
     losses = np.array([2.0, 1.0], np.float32), np.array([0.5, 1.0], np.float32)
-    fused = inference.fuse_masks(
+    fused = object_choice.fuse_masks(
         *(library.asarray(one) for one in (phi, chi, *losses)), sharpness=2.0, floor=0.5
     )
-    areas = 0.25 + inference.TINY_AREA, (60 + 16) / 800 + inference.TINY_AREA
+    areas = 0.25 + object_choice.TINY_AREA, (60 + 16) / 800 + object_choice.TINY_AREA
     exponent = (1 - 60 / 800 / areas[1]) / 2
     better = 1.5 / 0.75 * (areas[1] / areas[0]) ** exponent
     moves, other = (one**4 / (one**4 + 1 / 16) for one in losses)
@@ -65,7 +65,7 @@ def test_where_nothing_moves_chi_is_kept_and_where_chi_sees_nothing_phi_is(libra
     phi, chi = squares(8, 8, 8, 0), squares(10, 0, 8, 0)
     # Noise, beside frames that move; a mask of φ beside an empty one of χ; both alike; both empty.
     losses = np.array([0.1, 1.4, 1.4, 0.0]), np.array([0.1, 0.0, 1.4, 0.0])
-    fused = inference.fuse_masks(
+    fused = object_choice.fuse_masks(
         *(library.asarray(one) for one in (phi, chi)),
         *(library.asarray(loss.astype(np.float32)) for loss in losses),
     )
@@ -78,7 +78,7 @@ def test_of_masks_in_different_places_the_smaller_is_taken(library):
     small, large = squares(4, 4), np.roll(squares(12, 12), 8, axis=(1, 2))
     losses = [library.asarray(np.full(2, 1.2, np.float32))] * 2
     for phi, chi in ((small, large), (large, small)):
-        fused = inference.fuse_masks(library.asarray(phi), library.asarray(chi), *losses)
+        fused = object_choice.fuse_masks(library.asarray(phi), library.asarray(chi), *losses)
         np.testing.assert_array_equal(inference.threshold(np.asarray(fused)), small > 0.5)
 
 
@@ -87,7 +87,7 @@ def test_of_a_mask_within_the_other_the_area_says_nothing(library):
     # A speck on the object explains its part of the flow as well as the whole does.
     speck, whole = squares(3, 3), squares(12, 12)
     losses = [library.asarray(np.float32([one, one])) for one in (1.3, 1.2)]
-    fused = inference.fuse_masks(library.asarray(whole), library.asarray(speck), *losses)
+    fused = object_choice.fuse_masks(library.asarray(whole), library.asarray(speck), *losses)
     np.testing.assert_array_equal(inference.threshold(np.asarray(fused)), whole > 0.5)
 
 
@@ -97,14 +97,14 @@ def test_empty_masks_are_fused_without_a_trace_of_nan(library, which):
     empty, full = squares(0, 0), squares(6, 6)
     phi, chi = (empty if which in ("both", name) else full for name in ("phi", "chi"))
     losses = [library.asarray(mask.mean((1, 2, 3)) * 20) for mask in (phi, chi)]
-    fused = inference.fuse_masks(library.asarray(phi), library.asarray(chi), *losses)
+    fused = object_choice.fuse_masks(library.asarray(phi), library.asarray(chi), *losses)
     np.testing.assert_allclose(fused, empty if which == "both" else full, atol=0.05)
 
 
 def test_an_undecided_model_leaves_the_decision_to_the_other():
     phi = np.linspace(0, 1, 11, dtype=np.float32).reshape(1, 11, 1, 1)
     for pair in ((phi, np.full_like(phi, 0.5)), (np.full_like(phi, 0.5), phi)):
-        fused = inference.fuse_masks(*pair, mode="geometric", trust="none")
+        fused = object_choice.fuse_masks(*pair, mode="geometric", trust="none")
         np.testing.assert_array_equal(inference.threshold(fused), inference.threshold(phi))
 
 
@@ -113,21 +113,21 @@ def test_chi_alone_where_its_masks_are_harder_to_inpaint(library):
     phi, chi = (library.asarray(np.repeat(mask, 3, axis=0)) for mask in (PHI, CHI))
     losses = library.asarray([1.5, 1.0, 0.5]), library.asarray([1.0, 1.0, 0.6])
     for mode in ("geometric", "product", "mean"):
-        fused = inference.fuse_masks(phi, chi, *losses, mode=mode)
+        fused = object_choice.fuse_masks(phi, chi, *losses, mode=mode)
         assert isinstance(fused, type(phi))
-        combined = inference.fuse_masks(PHI, CHI, mode=mode, trust="none")
+        combined = object_choice.fuse_masks(PHI, CHI, mode=mode, trust="none")
         # A tie is no reason to drop φ.
         np.testing.assert_allclose(fused, np.concatenate([combined, combined, CHI]), rtol=1e-6)
     for mode, alone in (("dynamic", phi), ("static", chi)):
-        np.testing.assert_array_equal(inference.fuse_masks(phi, chi, *losses, mode=mode), alone)
+        np.testing.assert_array_equal(object_choice.fuse_masks(phi, chi, *losses, mode=mode), alone)
 
 
 def test_fuse_refuses_what_it_cannot_do(unchecked):
     with pytest.raises(ValueError, match="mode 'best' is unknown; there are geometric, product"):
-        inference.fuse_masks(PHI, CHI, mode="best")
+        object_choice.fuse_masks(PHI, CHI, mode="best")
     with pytest.raises(ValueError, match="trust 'truth' is unknown; there are loss_a, none"):
-        inference.fuse_masks(PHI, CHI, trust="truth")
+        object_choice.fuse_masks(PHI, CHI, trust="truth")
     with pytest.raises(ValueError, match="needs loss_a_phi and loss_a_chi"):
-        inference.fuse_masks(PHI, CHI, np.ones(1))
+        object_choice.fuse_masks(PHI, CHI, np.ones(1))
     with pytest.raises(ValueError, match=r"\(1, 2, 2, 1\) and chi \(1, 1, 2, 1\) differ"):
-        inference.fuse_masks(PHI, CHI[:, :1], trust="none")
+        object_choice.fuse_masks(PHI, CHI[:, :1], trust="none")

@@ -5,10 +5,10 @@
 
 from ml_collections import ConfigDict
 
-from dystab_jax.commands import runs
+from dystab_jax.evaluation import saved_config
 from dystab_jax.runtime.paths import user_path
 
 
 def get_config(workdir: str) -> ConfigDict:
     """Returns the config of a run, or the one that stands for all runs in the workdir."""
-    return runs.saved_config(user_path(workdir))
+    return saved_config.read(user_path(workdir))

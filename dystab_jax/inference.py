@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from dystab_jax import losses, object_choice
 from dystab_jax.data.pipeline import Decoded, TrainingFrame
-from dystab_jax.object_choice import fuse_masks, trust_in_phi
+from dystab_jax.object_choice import NOTHING, Earlier, evidence_for_phi, fuse_masks, trust_in_phi
 from dystab_jax.refinement.flow_average import FramePair, average_along_flow
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.state import Variables
@@ -35,6 +35,8 @@ class VideoPrediction:
       confidence_phi, confidence_chi: L_A of both cut at one half, by all flows of a frame, [T].
       images: uint8 [T, H, W, 3].
       pairs: those by which φ has seen the frames.
+      borders: shares of the image border that φ's masks covered before the choice, of each pair.
+      earlier: what decided about the frames of the video before these.
       weight: w of `fuse_masks` where it is decided already, [T].
     """
 
@@ -47,7 +49,20 @@ class VideoPrediction:
     confidence_chi: np.ndarray
     images: np.ndarray
     pairs: Sequence[FramePair]
+    borders: np.ndarray
+    earlier: Earlier = NOTHING
     weight: np.ndarray | None = None
+
+    def so_far(self) -> Earlier:
+        """Returns what decides about the frames of the video after these."""
+        masks, confidences = (self.phi, self.chi), (self.confidence_phi, self.confidence_chi)
+        count, now = len(self.frames), np.array(evidence_for_phi(masks, confidences))
+        return Earlier(
+            self.earlier.border + float(self.borders.sum()),
+            self.earlier.masks + len(self.borders),
+            self.earlier.evidence + count * now,
+            self.earlier.frames + count,
+        )
 
     @property
     def flows(self) -> np.ndarray:
@@ -118,8 +133,9 @@ class Predictor:
         images: np.ndarray,
         pairs: Sequence[FramePair],
         reading: Reading,
+        earlier: Earlier = NOTHING,
     ) -> VideoPrediction:
-        """Predicts one video with both models.
+        """Predicts one video, or a piece of it, with both models.
 
         Args:
           variables: of "phi", "psi" and "chi"; without "chi", which has not learned yet, its masks
@@ -129,19 +145,23 @@ class Predictor:
           images: uint8 [T, H, W, 3].
           pairs: at least one of each frame.
           reading: how masks are read from what the networks predict.
+          earlier: ``so_far`` of the piece before; with ``reading.vote``, its border counts.
         """
         owners = np.array([pair.frame for pair in pairs])
         flows = np.stack([pair.flow for pair in pairs])
         raw = self.dynamic(variables["phi"], flows)
-        sequence, single = object_choice.canonicalise_sequence, object_choice.canonicalise
-        canonical = (sequence if reading.vote else single)(raw)[0]
+        if reading.vote:
+            canonical, _ = object_choice.canonicalise_sequence(raw, earlier=earlier)
+        else:
+            canonical, _ = object_choice.canonicalise(raw)
         masks = object_choice.move_cut(np.asarray(canonical), reading.phi_cut)
         phi = np.stack([masks[owners == t].mean(0) for t in range(len(frames))])
         confidence = self.confidence(variables["psi"], phi, images, pairs)
         names, groups = zip(*frames, strict=True)
         empty, none = np.zeros_like(phi), np.zeros_like(confidence)
+        borders = np.asarray(object_choice.border_share(raw))
         prediction = VideoPrediction(
-            video, names, groups, phi, empty, confidence, none, images, pairs
+            *(video, names, groups, phi, empty, confidence, none, images, pairs, borders, earlier)
         )
         if "chi" not in variables:
             return prediction
@@ -239,10 +259,13 @@ def fuse(prediction: VideoPrediction, options: ConfigDict) -> dict[str, np.ndarr
       prediction: of one video.
       options: section ``eval`` of a config.
     """
+    weight = prediction.weight
+    if weight is None and options.fusion == "weighted":
+        weight = weigh(prediction, options)
     fused = fuse_masks(
         *(prediction.phi, prediction.chi, prediction.confidence_phi, prediction.confidence_chi),
         *(options.fusion, options.trust, options.fusion_sharpness, options.fusion_floor),
-        prediction.weight,
+        weight,
     )
     fused = average_along_flow(fused, prediction.pairs, options.flow_average)
     return {"phi": prediction.phi, "chi": prediction.chi, "fused": fused}
@@ -251,7 +274,8 @@ def fuse(prediction: VideoPrediction, options: ConfigDict) -> dict[str, np.ndarr
 def weigh(one: VideoPrediction, options: ConfigDict) -> np.ndarray:
     """Returns w of the mode `weighted` of `fuse_masks` for the frames of one video, [T]."""
     masks, confidences = (one.phi, one.chi), (one.confidence_phi, one.confidence_chi)
-    return trust_in_phi(masks, confidences, options.fusion_sharpness, options.fusion_floor)
+    sharpness, floor = options.fusion_sharpness, options.fusion_floor
+    return trust_in_phi(masks, confidences, sharpness, floor, one.earlier)
 
 
 def threshold(maps: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:

@@ -4,6 +4,8 @@ Arrays in, arrays out. The functions run on JAX arrays inside a jitted step and 
 test time, and return the kind they got.
 """
 
+from dataclasses import dataclass, field
+
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -28,6 +30,29 @@ TINY_WEIGHT = 1e-12
 # One flag per sample, or a single one for all of them.
 Choice = Bool[jax.Array | np.ndarray, "_"]
 Flag = Bool[jax.Array | np.ndarray | np.bool_, ""]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Holds what decided about the earlier frames of a video that is predicted in pieces.
+
+    With it, later pieces are decided by all that has been seen of the video.
+
+    Attributes:
+      border: covered shares of the image border, summed over φ's masks.
+      masks: how many these were.
+      evidence: means over frames that `trust_in_phi` goes by, times ``frames``.
+      frames: how many there were.
+    """
+
+    border: float = 0.0
+    masks: int = 0
+    evidence: np.ndarray = field(default_factory=lambda: np.zeros(5))
+    frames: int = 0
+
+
+NOTHING = Earlier()
+"""Of a video that is predicted as a whole, and at its beginning."""
 
 
 def border_share(mask: Masks, border: int = 2) -> Shares:
@@ -65,17 +90,25 @@ def canonicalise(mask: Masks, border: int = 2) -> tuple[Masks, Flags]:
     return _complement_where(mask, flipped), flipped
 
 
-def canonicalise_sequence(masks: Masks, border: int = 2) -> tuple[Masks, Flag]:
+def canonicalise_sequence(
+    masks: Masks, border: int = 2, earlier: Earlier = NOTHING
+) -> tuple[Masks, Flag]:
     """Applies the border rule once for all frames, by their summed border shares.
 
     Args:
       masks: the frames [T, H, W, 1] of one video (and of all its gaps, if there are several).
       border: width of the border, pixels of this array.
+      earlier: of the same video.
 
     Returns:
       The masks of the object, and whether all of them were complemented.
     """
-    flipped = border_share(masks, border).mean(keepdims=True) > 0.5
+    shares = border_share(masks, border)
+    if earlier.masks:
+        total, count = shares.sum(keepdims=True) + earlier.border, len(masks) + earlier.masks
+        flipped = total / count > 0.5
+    else:
+        flipped = shares.mean(keepdims=True) > 0.5
     return _complement_where(masks, flipped), flipped[0]
 
 
@@ -192,17 +225,37 @@ def fuse_masks(
 
 
 def trust_in_phi(
-    masks: tuple[Masks, Masks], confidences: tuple[Shares, Shares], sharpness: float, floor: float
+    masks: tuple[Masks, Masks],
+    confidences: tuple[Shares, Shares],
+    sharpness: float,
+    floor: float,
+    earlier: Earlier = NOTHING,
 ) -> Shares:
-    """Computes w of the mode `weighted` of `fuse_masks`."""
+    """Computes w of the mode `weighted` of `fuse_masks`.
+
+    Args:
+      masks: of φ and χ.
+      confidences: L_A of both.
+      sharpness, floor: see there.
+      earlier: of the same video; its frames count in the means of the whole video.
+    """
     moves = [one**4 / (one**4 + floor**4) for one in confidences]
-    hard = [(mask > 0.5).astype(mask.dtype) for mask in masks]
-    areas = [mask.mean() + TINY_AREA for mask in hard]
-    exponent = (1 - (hard[0] * hard[1]).mean() / min(areas)) / 2
-    strengths = [one.mean() / area**exponent for one, area in zip(confidences, areas, strict=True)]
+    means = evidence_for_phi(masks, confidences)
+    if earlier.frames:
+        frames = len(masks[0])
+        means = (frames * np.asarray(means) + earlier.evidence) / (frames + earlier.frames)
+    areas = [area + TINY_AREA for area in means[2:4]]
+    exponent = (1 - means[4] / min(areas)) / 2
+    strengths = [one / area**exponent for one, area in zip(means[:2], areas, strict=True)]
     total = strengths[0] + strengths[1] + TINY_WEIGHT
     phi, chi = ((strength / total) ** sharpness for strength in strengths)
     return moves[0] * phi / (phi + moves[1] * chi + TINY_WEIGHT)
+
+
+def evidence_for_phi(masks: tuple[Masks, Masks], confidences: tuple[Shares, Shares]) -> list:
+    """Returns five means over frames: L_A of φ and of χ, both areas, and what these share."""
+    phi, chi = ((mask > 0.5).astype(mask.dtype) for mask in masks)
+    return [*(one.mean() for one in (*confidences, phi, chi)), (phi * chi).mean()]
 
 
 def select_samples(chosen: Choice, where_true: Masks, where_false: Masks) -> Masks:

@@ -60,6 +60,22 @@ def test_weighted_fusion_by_hand(library):
     assert isinstance(fused, type(library.asarray(phi)))
 
 
+def test_the_pieces_of_a_video_are_weighed_with_all_that_was_seen():
+    phi, chi = squares(10, 12, 9, 7) * np.float32(0.9), squares(6, 2, 8, 9)
+    losses = np.float32([2.0, 1.2, 1.5, 0.6]), np.float32([0.7, 1.3, 0.4, 0.9])
+    whole = object_choice.trust_in_phi((phi, chi), losses, 4.0, 0.5)
+    seen = object_choice.NOTHING
+    for start, stop in ((0, 1), (1, 3), (3, 4)):
+        masks = phi[start:stop], chi[start:stop]
+        piece = masks, tuple(one[start:stop] for one in losses)
+        weight = object_choice.trust_in_phi(*piece, 4.0, 0.5, seen)
+        means = (stop - start) * np.array(object_choice.evidence_for_phi(*piece))
+        seen = object_choice.Earlier(0.0, 0, seen.evidence + means, seen.frames + stop - start)
+    np.testing.assert_allclose(weight, whole[3:], rtol=1e-5)
+    alone = object_choice.trust_in_phi(*piece, 4.0, 0.5)
+    assert np.abs(alone - whole[3:]).max() > 0.05
+
+
 @either_library
 def test_where_nothing_moves_chi_is_kept_and_where_chi_sees_nothing_phi_is(library):
     phi, chi = squares(8, 8, 8, 0), squares(10, 0, 8, 0)

@@ -101,6 +101,19 @@ def test_a_sequence_votes_once(library):
     np.testing.assert_array_equal(canonical, 1 - sequence)
 
 
+def test_a_sequence_in_pieces_votes_with_all_that_was_seen():
+    # 0.6, 0.6 say flip, and so do 0.6, 0.6, 0.5; that and 0, 0 says keep.
+    first, second, third = [LEFT_MOST, LEFT_MOST], [LEFT_HALF], [CENTRE, CENTRE]
+    seen = object_choice.NOTHING
+    for piece, expected in ((first, True), (second, True), (third, False)):
+        masks = np.concatenate(piece)
+        canonical, flipped = object_choice.canonicalise_sequence(masks, earlier=seen)
+        assert flipped == expected
+        np.testing.assert_array_equal(canonical, 1 - masks if expected else masks)
+        border = seen.border + float(object_choice.border_share(masks).sum())
+        seen = object_choice.Earlier(border, seen.masks + len(masks))
+
+
 @either_library
 def test_oracle_chooses_the_greater_jaccard_per_sample(library):
     empty, full = np.zeros_like(CENTRE), np.ones_like(CENTRE)

@@ -10,29 +10,14 @@ from ml_collections import ConfigDict
 
 from dystab_jax.build import Run, make_steps
 from dystab_jax.data import network_file
-from dystab_jax.evaluation import run_facts
+from dystab_jax.evaluation import run_facts, saved_config
 from dystab_jax.runtime import locks, processes
 from dystab_jax.runtime.atomic_files import write_whole
-from dystab_jax.runtime.paths import user_path
 
 # A run is what these say; the other sections may change between calls.
 FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
 # These may be added to a finished loop, once.
 ADDED_SECTIONS = ("self_training", "supervised")
-LATER_FIELDS = {
-    "bootstrap.label_crf": "none",
-    "bootstrap.label_cut": 0.5,
-    "bootstrap.label_fused": False,
-    "bootstrap.least_updates": 0,
-    "eval.adaptation": {"rounds": 0, "chi_updates": 0, "phi_rounds": 0, "crf": "none"},
-    "eval.flow_average": 0.0,
-    "eval.fusion_floor": 0.5,
-    "eval.fusion_sharpness": 4.0,
-    "eval.mirror": False,
-    "eval.phi_cut": 0.5,
-    "loss.confidence_camera": "quadratic",
-}
-"""Fields that workdirs of earlier versions lack, and what stands there for them."""
 # Where data lies and how fast it is read may differ from machine to machine.
 FREE_DATA_FIELDS = ("dir", "keep_in_memory", "threads")
 
@@ -53,12 +38,12 @@ def open_runs(
     """
     saved = (workdir / "config.json").exists()
     if not saved and mode not in ("train", "compile"):
-        raise _no_run(workdir)
+        raise saved_config.no_run(workdir)
     if config is None:
         if not saved:
             raise ValueError("--config is needed to train, for instance --config=configs/demo.py")
-        config = saved_config(workdir)
-    config = _with_absolute_data(config)
+        config = saved_config.read(workdir)
+    config = saved_config.with_absolute_data(config)
     if config.runs and _has_learned(workdir):
         raise ValueError(
             f"--workdir={workdir} holds a single run, and this config stands for several; use "
@@ -99,39 +84,9 @@ def _alone(workdir: Path, mode: str) -> AbstractContextManager:
     return locks.hold(workdir)
 
 
-def _with_absolute_data(config: ConfigDict) -> ConfigDict:
-    """Returns the config with ``data.dir`` as it is found from every working directory."""
-    config = config.copy_and_resolve_references()
-    try:
-        config.data.dir = str(user_path(config.data.dir))
-    except ValueError as error:
-        raise ValueError(f"config.data.dir: {error}") from error
-    return config
-
-
-def saved_config(workdir: Path) -> ConfigDict:
-    """Reads the config that a workdir was made with.
-
-    Raises:
-      FileNotFoundError: it holds no run.
-      ValueError: its config.json is damaged.
-    """
-    path = workdir / "config.json"
-    if not path.exists():
-        raise _no_run(workdir)
-    return _to_config(_read(path))
-
-
-def _no_run(workdir: Path) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"{workdir / 'config.json'} does not exist: --workdir={workdir} holds no run; train first, "
-        f"with `python run.py --config=CONFIG --workdir={workdir}`"
-    )
-
-
 def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     path = workdir / "config.json"
-    stored = _read(path) if path.exists() else None
+    stored = saved_config.read_json(path) if path.exists() else None
     if stored is not None and mode != "compile" and _has_learned(workdir):
         _check_same(stored, run_facts.as_json(config), path)
     run = Run.of(config, workdir)
@@ -151,34 +106,6 @@ def _is_exported(workdir: Path) -> bool:
 def _store(config: ConfigDict, workdir: Path) -> None:
     _make_writable(workdir)
     write_whole(workdir / "config.json", json.dumps(run_facts.as_json(config), indent=1) + "\n")
-
-
-def _to_config(stored: dict[str, Any]) -> ConfigDict:
-    def revive(value):
-        if isinstance(value, dict):
-            return {key: revive(inner) for key, inner in value.items()}
-        return tuple(map(revive, value)) if isinstance(value, list) else value
-
-    return ConfigDict(revive(stored))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not json ({error}); restore it or use another --workdir"
-        ) from error
-    if not isinstance(stored, dict):
-        raise ValueError(
-            f"{path} holds a {type(stored).__name__} where a config is expected; restore it or use "
-            "another --workdir"
-        )
-    for name, value in LATER_FIELDS.items():
-        section, _, field = name.partition(".")
-        if isinstance(stored.get(section), dict):
-            stored[section].setdefault(field, value)
-    return stored
 
 
 def _check_same(stored: dict, given: dict, path: Path) -> None:

@@ -206,5 +206,6 @@ class Adapter:
             prediction.images,
             prediction.pairs,
             inference.Reading.of(self._run.config.eval),
+            prediction.earlier,
         )
         return replace(anew, weight=prediction.weight)

@@ -7,7 +7,7 @@ import pytest
 from configs import demo, table6
 from dystab_jax.commands import runs
 from dystab_jax.commands.runs import expand, open_runs
-from dystab_jax.evaluation import run_facts
+from dystab_jax.evaluation import run_facts, saved_config
 
 
 @pytest.fixture
@@ -173,18 +173,18 @@ def test_a_workdir_of_an_earlier_version_gets_later_fields(config, tmp_path):
     runs._store(config, tmp_path)
     path = tmp_path / "config.json"
     stored = json.loads(path.read_text())
-    for name in runs.LATER_FIELDS:
+    for name in saved_config.LATER_FIELDS:
         section, field = name.split(".")
         del stored[section][field]
     path.write_text(json.dumps(stored))
-    found = runs.saved_config(tmp_path)
-    for name, value in runs.LATER_FIELDS.items():
+    found = saved_config.read(tmp_path)
+    for name, value in saved_config.LATER_FIELDS.items():
         section, field = name.split(".")
         assert found.to_dict()[section][field] == value
     # One that is there stays.
     stored["eval"]["fusion_floor"] = 0.7
     path.write_text(json.dumps(stored))
-    assert runs.saved_config(tmp_path).eval.fusion_floor == 0.7
+    assert saved_config.read(tmp_path).eval.fusion_floor == 0.7
 
 
 def test_the_data_of_a_run_are_found_from_everywhere(config, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from data_prep.flow import FlowOptions
 from data_prep.video import Recipe
 from dystab_jax.commands import main, overrides, runs, train_and_score
 from dystab_jax.evaluation import options as eval_options
+from dystab_jax.evaluation import saved_config
 from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.runtime import locks
 
@@ -151,7 +152,7 @@ def test_overrides_alone_change_the_config_of_the_workdir(tmp_path, tiny_config,
     changed = load_config(path, ["eval.crf=guided"])
     assert changed.eval.crf == "guided"
     changed.eval.crf = "cis"
-    assert changed.to_dict() == runs.saved_config(tmp_path).to_dict()
+    assert changed.to_dict() == saved_config.read(tmp_path).to_dict()
     for sufficient in ([*words, "--config=configs/demo.py"], words[:-1], [words[0], words[-1]]):
         assert overrides.name_saved_config(sufficient) == sufficient
 

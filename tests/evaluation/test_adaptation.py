@@ -58,7 +58,7 @@ def predicted(run, variables, seen=True):
     zeros = np.zeros(FRAMES)
     return inference.VideoPrediction(
         "square", prediction.frames, prediction.groups, phi, prediction.chi * 0,
-        zeros + 2 * seen, zeros, images, pairs,
+        zeros + 2 * seen, zeros, images, pairs, prediction.borders,
     ), masks  # fmt: skip
 
 

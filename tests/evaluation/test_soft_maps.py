@@ -14,7 +14,7 @@ def test_the_oracle_takes_the_better_region():
     phi = np.where(truth, 0.2, 0.9).astype(np.float32)[None, ..., None]
     prediction = VideoPrediction(
         "a", ("0",), ("",), phi, phi, np.ones(1), np.ones(1),
-        images=np.zeros((1, 8, 8, 3), np.uint8), pairs=(),
+        images=np.zeros((1, 8, 8, 3), np.uint8), pairs=(), borders=np.zeros(0),
     )  # fmt: skip
     asked = soft_maps._ask_the_truth(prediction, SimpleNamespace(mask=lambda t: truth))
     np.testing.assert_allclose(asked.phi, 1 - phi)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class SegmentedFrame:
         return threshold(self.soft)
 
 
+@runtime_checkable
 class Output(Protocol):
     """Describes what takes the frames of a video, one after the other, and makes files of them."""
 

@@ -23,7 +23,7 @@ from dystab_jax.evaluation.samples import PICTURE_WIDTH, Sample, spread
 from dystab_jax.evaluation.score_run import Evaluation, columns_of
 from dystab_jax.report import charts, pictures, run_description
 from dystab_jax.report.charts import NAMES
-from dystab_jax.report.pictures import flow_to_color
+from dystab_jax.report.pictures import PANELS, flow_to_color
 from dystab_jax.runtime.atomic_files import write_whole
 
 MOST_VIDEOS = 40
@@ -38,14 +38,6 @@ GROUPS = {
     "never": "the object never moves in its video: motion says nothing, appearance must",
     "camouflaged": "the object moves but looks like its background: appearance says little",
     "unseen": "the object moves and is of a family that training has not shown",
-}
-PANELS = {
-    "image": "image",
-    "flow": "flow",
-    "phi": "φ, motion",
-    "chi": "χ, appearance",
-    "fused": "fused",
-    "truth": "truth",
 }
 
 

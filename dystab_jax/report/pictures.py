@@ -16,6 +16,15 @@ COLORS = {
     "truth": (0, 158, 115),
 }
 """RGB by the model whose mask is shown, in overlays and in charts."""
+PANELS = {
+    "image": "image",
+    "flow": "flow",
+    "phi": "φ, motion",
+    "chi": "χ, appearance",
+    "fused": "fused",
+    "truth": "truth",
+}
+"""Titles of the pictures of a frame, in the order in which they are shown."""
 
 _INK, _PAPER = 32, 255  # grey levels of a sheet
 _MARGIN = 4  # pixels between the panels of a sheet

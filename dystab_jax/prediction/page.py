@@ -1,0 +1,132 @@
+"""Writes a page that plays the masks of a video and marks where the system is unsure of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dystab_jax.inference import threshold
+from dystab_jax.prediction import doubts
+from dystab_jax.prediction.segmented import SegmentedFrame, Trace, VideoFacts
+from dystab_jax.report.pictures import flow_to_color
+from dystab_jax.report.player import Player, PlayerFrame
+from dystab_jax.runtime.atomic_files import write_whole
+
+SHORTEST_FLOW = 0.5
+"""Pixels; a length that is shown fully saturated, at least: noise is not to look like motion."""
+
+
+class Page:
+    """Writes a page with at most 120 frames of a video, evenly spread; an `Output`."""
+
+    def __init__(
+        self,
+        path: Path,
+        facts: VideoFacts,
+        notes: Sequence[tuple[str, str]] = (),
+        overlay: str | None = "overlay.mp4",
+    ):
+        """Writes nothing yet.
+
+        Args:
+          path: of the page.
+          facts: of the video.
+          notes: (term, text) of what is told below the masks, such as networks, flow and CRF.
+          overlay: name of the video of all masks in the page's folder; None where there is none.
+        """
+        self._path, self._facts, self._notes, self._overlay = path, facts, notes, overlay
+        self._player = Player(facts.rate)
+        self._total = self._unsure = self._empty = 0
+        self._of_video = False
+        self._shots = set[int]()
+        self._area_before: float | None = None
+
+    def write(self, frame: SegmentedFrame) -> None:
+        """Takes the next frame.
+
+        Raises:
+          ValueError: no JPEG can be made of it.
+        """
+        if frame.shot not in self._shots:
+            self._area_before = None
+        self._shots.add(frame.shot)
+        found = doubts.doubts(frame, self._area_before)
+        # The strongest first.
+        reasons = [k for k in sorted(found, key=found.get, reverse=True) if _matters(found[k])]
+        self._area_before = float(frame.mask.mean())
+        self._total += 1
+        self._unsure += bool(reasons)
+        self._empty += doubts.NOTHING in found
+        trace = frame.trace
+        maps = {"chi": frame.soft}
+        if trace is not None:
+            self._of_video = True
+            maps = {"phi": trace.phi, "chi": trace.chi, "fused": frame.soft}
+        self._player.add(
+            PlayerFrame(
+                frame.name,
+                frame.image,
+                maps,
+                _flow_picture(trace),
+                frame.time,
+                _numbers(frame, self._area_before),
+                max(found.values()),
+                reasons,
+                frame.shot,
+            )
+        )
+
+    def close(self) -> None:
+        """Writes the page, whole or not at all.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        note = doubts.NOTE if self._of_video else doubts.NOTE_OF_IMAGES
+        whole = self._overlay if self._total else None
+        html = self._player.html(self._facts.name, self._summary(), note, self._notes, whole)
+        write_whole(self._path, html)
+
+    def _summary(self) -> list[str]:
+        """Returns what the page says first."""
+        parts = [_count(self._total, "frame")]
+        if len(self._shots) > 1:
+            parts.append(_count(len(self._shots), "shot"))
+        if self._total > 1:
+            found = f"no object found in {self._empty}" if self._empty else "a mask in every frame"
+            parts += [found, f"unsure in {self._unsure or 'none'}"]
+        return parts
+
+
+def _matters(doubt: float) -> bool:
+    return doubt > doubts.UNSURE
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _flow_picture(trace: Trace | None) -> dict[str, np.ndarray]:
+    """Draws the flow over the smallest gap; nothing where there is none."""
+    if trace is None or not trace.flows:
+        return {}
+    flow = next(iter(trace.flows.values()))
+    length = np.percentile(np.linalg.norm(flow, axis=-1), 99)
+    return {"flow": flow_to_color(flow, max(float(length), SHORTEST_FLOW))}
+
+
+def _numbers(frame: SegmentedFrame, area: float) -> dict[str, str]:
+    """Returns what the page tells of a frame, value by name."""
+    told = {"mask": f"{area:.1%} of the image"}
+    trace = frame.trace
+    if trace is None:
+        return told
+    shared = doubts.overlap(threshold(trace.phi), threshold(trace.chi))
+    told["IoU of φ and χ"] = f"{shared:.2f}"
+    told["L_A of φ"] = f"{trace.confidence_phi:.2f}"
+    told["L_A of χ"] = f"{trace.confidence_chi:.2f}"
+    if trace.flows:
+        gap, flow = next(iter(trace.flows.items()))
+        share = np.percentile(np.linalg.norm(flow, axis=-1), 99) / flow.shape[1]
+        told["flow"] = f"to frame {gap:+d}, up to {share:.1%} of the width"
+    return told

@@ -10,11 +10,11 @@ from dystab_jax.runtime.huge_pages import restart_with_huge_pages
 if __name__ == "__main__":
     restart_with_huge_pages()  # before the imports that take seconds
 
-from absl import app, flags
+from absl import flags
 
 from dystab_jax.commands import main
 
 flags.adopt_module_key_flags(main)
 
 if __name__ == "__main__":
-    app.run(main.main, flags_parser=main.parse_flags)
+    main.run()

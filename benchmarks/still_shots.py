@@ -9,43 +9,39 @@ There is no motion to see, so both should be the same.
 
 import argparse
 import copy
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from data_prep.datasets.drawing import draw_video
+from data_prep.video import Recipe
 from dystab_jax.build import Run
-from dystab_jax.commands import predict
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.evaluation import metrics, snapshots
+from dystab_jax.prediction.engine import Engine
+from dystab_jax.prediction.progress import Progress
+from dystab_jax.prediction.sources import ArrayFrames
 
 SHOTS = 30
 FRAMES = 4
 HEIGHT, WIDTH = 192, 320
 
 
-def write_shot(folder: Path, number: int, noise: float) -> np.ndarray:
-    """Writes the frames of a shot as PNGs.
+def draw_shot(number: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a shot.
 
     Args:
-      folder: does not exist yet.
       number: of the shot.
       noise: standard deviation of the sensor's noise, grey levels.
 
     Returns:
-      Its truth, uint8 [H, W] of 0 and 1.
+      Its frames, uint8 [4, H, W, 3], and its truth, bool [H, W].
     """
     drawn = draw_video("test", number % 20, frames=3 + number // 20, height=HEIGHT, width=WIDTH)
     random = np.random.default_rng(number)
-    folder.mkdir()
-    for t in range(FRAMES):
-        noisy = drawn.frames[-1] + random.normal(0, noise, drawn.frames[-1].shape)
-        picture = np.clip(noisy, 0, 255).astype(np.uint8)
-        cv2.imwrite(str(folder / f"{t:05d}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    return (drawn.masks[-1] > 0).astype(np.uint8)
+    noisy = drawn.frames[-1] + random.normal(0, noise, (FRAMES, *drawn.frames[-1].shape))
+    return np.clip(noisy, 0, 255).astype(np.uint8), drawn.masks[-1] > 0
 
 
 def score_shots(run: Run, variables: dict, noise: float, shots: int = SHOTS) -> np.ndarray:
@@ -54,27 +50,19 @@ def score_shots(run: Run, variables: dict, noise: float, shots: int = SHOTS) -> 
     Args:
       run: gives networks and config.
       variables: of the networks, by name.
-      noise: see ``write_shot``.
+      noise: see ``draw_shot``.
       shots: how many.
     """
     alone = copy.deepcopy(run.config)
     alone.eval.fusion = "static"
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        for number in range(shots):
-            shot = Path(name) / f"shot{number}"
-            truth = write_shot(shot, number, noise)
-            row = []
-            for kind, one in (("fused", run), ("chi", replace(run, config=alone))):
-                output = Path(name) / f"{kind}{number}"
-                predict.predict(one, variables, shot, output)
-                masks = [
-                    cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0
-                    for path in sorted((output / "masks").glob("*.png"))
-                ]
-                row.append(np.mean([metrics.jaccard(mask, truth > 0) for mask in masks]))
-            rows.append(row)
-    return np.array(rows)
+    engines = [Engine(one, variables, Recipe()) for one in (run, replace(run, config=alone))]
+    j = np.empty((shots, 2))
+    for number in range(shots):
+        frames, truth = draw_shot(number, noise)
+        for column, engine in enumerate(engines):
+            found = engine.video(ArrayFrames(f"shot{number}", frames), Progress())
+            j[number, column] = np.mean([metrics.jaccard(one.mask > 0, truth) for one in found])
+    return j
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,10 +10,12 @@ import jax
 import numpy as np
 import pytest
 
+from data_prep.video import Recipe
 from dystab_jax import bootstrap, build
 from dystab_jax.commands import predict
 from dystab_jax.data import records
 from dystab_jax.evaluation import score_run, snapshots
+from dystab_jax.prediction.engine import Engine
 from dystab_jax.pseudo_labels import PseudoLabels
 from tests.support.tiny_runs import Compiled
 from tests.support.tiny_sets import prepare_mixed
@@ -122,14 +124,14 @@ def test_portrait_videos_are_scored_and_drawn(whole):
 def test_portrait_videos_are_predicted_at_their_size(whole, tmp_path, monkeypatch, frame, size):
     video, seen = whole.run.predictor.video, []
 
-    def noted(variables, name, frames, images, pairs, vote):
+    def noted(variables, name, frames, images, pairs, *rules):
         seen.append((images.shape[1:3], {pair.flow.shape[:2] for pair in pairs}, pairs))
-        return video(variables, name, frames, images, pairs, vote)
+        return video(variables, name, frames, images, pairs, *rules)
 
     monkeypatch.setattr(whole.run.predictor, "video", noted)
     source = write_frames(tmp_path / "in", sliding_texture(3, *frame))
     averages = whole.run.averages(whole.end)
-    written = predict.predict(whole.run, averages, source, tmp_path / "out")
+    written = predict.predict(Engine(whole.run, averages, Recipe()), source, tmp_path / "out")
     masks = [path for path in written if path.parent.name == "masks"]
     assert {cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape for path in masks} == {frame}
     [(images, flows, pairs)] = seen

@@ -8,7 +8,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, PRECISIONS, FlowOptions
-from dystab_jax.commands import compile_ahead, overrides, train_and_score
+from dystab_jax.commands import compile_ahead, overrides, predict, train_and_score
+from dystab_jax.prediction.files import FORMATS
 from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.cores import check_devices, use_cores
@@ -30,11 +31,12 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "tables", "predict", "export", "compile"],
-    "train: train (or go on) and then evaluate; eval: score what is trained, write report, figures "
-    "and tables; tables: Tables 1-7 from all results below the workdir; predict: masks for "
-    "--input; export: the networks alone, a small folder that predicts as the workdir does; "
-    "compile: every step for a TPU slice, ahead of time, on a machine without one.",
+    overrides.MODES,
+    "Also the first word, without a flag. train: train (or go on) and then evaluate; eval: score "
+    "what is trained, write report, figures and tables; tables: Tables 1-7 from all results below "
+    "the workdir; predict: masks for --input; export: the networks alone, a small folder that "
+    "predicts as the workdir does; compile: every step for a TPU slice, ahead of time, on a "
+    "machine without one.",
 )
 _DISTRIBUTED = flags.DEFINE_enum(
     "distributed",
@@ -58,10 +60,26 @@ _ONLY = flags.DEFINE_list(
     "only", [], "train, eval: of a config that stands for several runs, those to do, by name."
 )
 _INPUT = flags.DEFINE_string(
-    "input", None, "predict: an image, a folder of frames, or a video (mp4, avi, mov, webm)."
+    "input",
+    None,
+    "predict: an image, a folder of frames, a video (mp4, avi, mov, webm), or a folder of videos.",
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "predict: folder for mask PNGs and overlays; export: folder for the networks."
+    "output", None, "predict: folder for masks and pages; export: folder for the networks."
+)
+_FORMAT = flags.DEFINE_list(
+    "format",
+    list(predict.DEFAULT.formats),
+    "predict: what is written, with commas between: "
+    + "; ".join(f"{name}: {meaning}" for name, meaning in FORMATS.items()),
+)
+_INSTANCES = flags.DEFINE_bool(
+    "instances", False, "predict: objects that do not touch are told apart and numbered over time."
+)
+_ADAPT = flags.DEFINE_bool(
+    "adapt",
+    False,
+    "predict: the networks learn from each video itself first; better on most, a minute each.",
 )
 _FLOW = flags.DEFINE_enum(
     "flow",
@@ -149,9 +167,9 @@ def _work(workdir: Path) -> None:
             _FLOW_SIZE.value,
             _MAX_GAP.value,
         )
-        train_and_score.predict_masks(
-            config, workdir, user_path(_INPUT.value), user_path(_OUTPUT.value), asked
-        )
+        wanted = predict.Wanted(_FORMAT.value, _INSTANCES.value)
+        places = user_path(_INPUT.value), user_path(_OUTPUT.value)
+        train_and_score.predict_masks(config, workdir, *places, asked, wanted, _ADAPT.value)
 
 
 def _connect() -> None:
@@ -169,9 +187,15 @@ def _connect() -> None:
         check_devices()
 
 
+def run() -> None:
+    """Runs what the command line says."""
+    app.run(main, flags_parser=parse_flags)
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line as absl does; what is wrong with the config is said in one line."""
     try:
+        argv = overrides.name_installed_config(overrides.name_mode(argv))
         argv = overrides.name_saved_config(overrides.name_workdir(argv))
         argv = overrides.name_config_file(argv)
         overrides.check_config(argv)

@@ -7,13 +7,29 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from dystab_jax import networks
+from dystab_jax.prediction.segmenter import SHIPPED
 from dystab_jax.runtime.paths import user_path
 
 _CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _RUNS = Path("runs")
-SHIPPED = Path(networks.__file__).parent / "weights" / "davis_small"
-"""Exported networks that predict where no run is named; its README is their model card."""
+MODES = ("train", "eval", "tables", "predict", "export", "compile")
+
+
+def name_mode(argv: list[str]) -> list[str]:
+    """Has the first word of a command line be the mode: ``predict`` for ``--mode=predict``."""
+    if len(argv) > 1 and argv[1] in MODES:
+        return [argv[0], f"--mode={argv[1]}", *argv[2:]]
+    return argv
+
+
+def name_installed_config(argv: list[str]) -> list[str]:
+    """Has ``--config=configs/NAME.py`` mean the program's own, where there is none here."""
+    given = _argument(argv, "config")
+    path, variant = divide(given) if given else ("", None)
+    if not path or user_path(path).is_file() or not (_CONFIGS.parent / path).is_file():
+        return argv
+    own = str(_CONFIGS.parent / path) + ("" if variant is None else f":{variant}")
+    return [argv[0], f"--config={own}", *_without_argument(argv, "config")[1:]]
 
 
 def name_workdir(argv: list[str]) -> list[str]:

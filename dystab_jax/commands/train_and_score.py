@@ -1,20 +1,26 @@
 """Trains and scores runs, and writes their reports, figures and tables."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from data_prep.prepare import prepare
+from data_prep.video import Recipe
 from dystab_jax import bootstrap
 from dystab_jax.build import Run
 from dystab_jax.commands import export, predict
+from dystab_jax.commands.predict import Wanted
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, snapshot_choice
 from dystab_jax.prediction import flow_of_training
+from dystab_jax.prediction.engine import Engine
+from dystab_jax.prediction.files import check_formats
 from dystab_jax.prediction.flow_of_training import Asked
+from dystab_jax.prediction.sources import is_image
 from dystab_jax.report import claims, figures, page, tables
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.interruption import Interruption
@@ -115,21 +121,43 @@ def predict_masks(
     source: Path,
     output: Path,
     asked: Asked = AS_IN_TRAINING,
+    wanted: Wanted = predict.DEFAULT,
+    adapt: bool = False,
 ) -> None:
-    """Writes masks and overlays of an image, a folder of frames or a video.
+    """Writes masks of an image, a folder of frames or a video, and what else is wanted.
 
     Flow is computed as that of the training data where ``asked`` does not say otherwise.
+
+    Args:
+      config: as in ``train``.
+      workdir: of one run, or of exported networks.
+      source, output, wanted: see `predict.predict`.
+      asked: how flow is computed.
+      adapt: whether networks learn from each video first, see ``eval.adaptation``.
     """
+    check_formats(wanted.formats, wanted.instances)
     (run,) = open_runs(config, workdir, "predict")
+    options = run.config.eval
+    if adapt:
+        options.adaptation.rounds = max(1, options.adaptation.rounds)
     eval_options.check(run.config)
-    recipe = predict.DEFAULT_RECIPE
-    if not predict.is_image(source):
+    recipe = Recipe()
+    if not is_image(source):
         recipe, notes = flow_of_training.choose(run, asked)
         for note in notes:
             print(note if note.startswith("warning: ") else f"note: {note}")
     (snapshot,) = snapshot_choice.chosen(run, "last")
-    written = predict.predict(run, snapshot.variables, source, output, recipe)
+    rules = [("networks", str(workdir)), ("CRF", options.crf)]
+    if recipe.max_gap:
+        rules.append(("flow", f"{recipe.flow.estimator}, gaps up to {recipe.max_gap}"))
+    if options.adaptation.rounds:
+        rules.append(("adaptation", "the networks have learned from this video"))
+    engine = Engine(run, snapshot.variables, recipe)
+    written = predict.predict(engine, source, output, replace(wanted, notes=rules))
+    pages = [path for path in written if path.name == predict.PAGE]
     print(f"{len(written)} files in {output}")
+    for page_file in pages:
+        print(f"page    {page_file}")
 
 
 def export_networks(config: ConfigDict | None, workdir: Path, output: Path) -> None:

@@ -63,16 +63,19 @@ class Cutouts:
 
     def write(self, frame: SegmentedFrame) -> None:
         """Writes the next frame; OSError where it cannot be."""
-        picture = np.dstack([frame.image, matte(frame.mask)])
-        data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGBA2BGRA))[1].tobytes()
-        write_file(self._folder / f"{frame.name}.png", data)
+        write_file(self._folder / f"{frame.name}.png", encode_cutout(frame))
         for video in self._videos:
-            video.write(picture, frame.time)
+            video.write(_with_alpha(frame), frame.time)
 
     def close(self) -> None:
         """Completes the videos; OSError where they cannot be."""
         for video in self._videos:
             video.close()
+
+
+def encode_cutout(frame: SegmentedFrame) -> bytes:
+    """Returns a PNG of the frame with its `matte` as alpha."""
+    return cv2.imencode(".png", cv2.cvtColor(_with_alpha(frame), cv2.COLOR_RGBA2BGRA))[1].tobytes()
 
 
 def matte(mask: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
@@ -86,3 +89,7 @@ def matte(mask: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     """
     soft = cv2.GaussianBlur((mask != 0).astype(np.uint8) * 255, (0, 0), EDGE)
     return np.where(mask != 0, np.maximum(soft, 128), np.minimum(soft, 127))
+
+
+def _with_alpha(frame: SegmentedFrame) -> UInt8[np.ndarray, "H W 4"]:
+    return np.dstack([frame.image, matte(frame.mask)])

@@ -11,12 +11,13 @@ from dystab_jax.array_types import Picture
 from dystab_jax.data import mask_files
 from dystab_jax.data.mask_rule import davis_palette
 from dystab_jax.prediction.coco import CocoFile
-from dystab_jax.prediction.cutouts import Cutouts
+from dystab_jax.prediction.cutouts import Cutouts, encode_cutout
 from dystab_jax.prediction.objects import ObjectTracker
 from dystab_jax.prediction.overlay_video import OverlayVideo
 from dystab_jax.prediction.segmented import Output, SegmentedFrame, VideoFacts
 from dystab_jax.prediction.written_files import write_file
 from dystab_jax.report import pictures
+from dystab_jax.runtime.atomic_files import bounded
 
 FORMATS = {
     "png": "masks/FRAME.png, 0 and 255; with objects also instances/FRAME.png, their numbers",
@@ -44,6 +45,24 @@ def make_outputs(
     Raises:
       ValueError: no format, an unknown one, or none that tells objects apart though asked to.
     """
+    check_formats(formats, instances)
+    tracker = ObjectTracker() if instances else None  # one for all, so that numbers agree
+    makers = {
+        "png": lambda: MaskImages(folder, tracker),
+        "soft": lambda: SoftImages(folder),
+        "rgba": lambda: Cutouts(folder, facts),
+        "video": lambda: Overlays(folder, facts, tracker),
+        "coco": lambda: CocoFile(folder, facts, tracker),
+    }
+    return [makers[name]() for name in dict.fromkeys(formats)]
+
+
+def check_formats(formats: Sequence[str], instances: bool) -> None:
+    """Checks what ``make_outputs`` is asked for, before a network is loaded.
+
+    Raises:
+      ValueError: see there.
+    """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(
@@ -54,15 +73,45 @@ def make_outputs(
             f"no object is told apart in the format {', '.join(formats)}; add one of "
             f"{', '.join(WITH_OBJECTS)}, or leave instances out"
         )
-    tracker = ObjectTracker() if instances else None  # one for all, so that numbers agree
-    makers = {
-        "png": lambda: MaskImages(folder, tracker),
-        "soft": lambda: SoftImages(folder),
-        "rgba": lambda: Cutouts(folder, facts),
-        "video": lambda: Overlays(folder, facts, tracker),
-        "coco": lambda: CocoFile(folder, facts, tracker),
-    }
-    return [makers[name]() for name in dict.fromkeys(formats)]
+
+
+def write_image(
+    formats: Sequence[str], folder: Path, frame: SegmentedFrame, path: Path, instances: bool
+) -> None:
+    """Writes the mask of an image by itself, in one folder.
+
+    NAME.png (png), NAME-soft.png (soft), NAME-cutout.png (rgba), NAME-overlay.jpg (video),
+    annotations.json (coco), NAME-instances.png (png with objects); see `FORMATS`.
+
+    Args:
+      formats, folder, instances: see `make_outputs`.
+      frame: the image; called NAME.
+      path: of its file.
+
+    Raises:
+      ValueError, OSError: see `make_outputs` and `Output.write`.
+    """
+    check_formats(formats, instances)
+    tracker = ObjectTracker() if instances else None
+    numbers = tracker.numbers(frame) if tracker else None
+    # An ending of our own could make a name too long for file systems.
+    name, mask = bounded(frame.name), frame.mask
+    if "png" in formats:
+        write_file(folder / f"{frame.name}.png", mask_files.encode_mask(mask))
+        if numbers is not None:
+            data = mask_files.encode_levels(numbers, davis_palette())
+            write_file(folder / f"{name}-instances.png", data)
+    if "soft" in formats:
+        write_file(folder / f"{name}-soft.png", mask_files.encode_levels(levels(frame.soft)))
+    if "rgba" in formats:
+        write_file(folder / f"{name}-cutout.png", encode_cutout(frame))
+    if "video" in formats:
+        picture = tint(frame, numbers)
+        write_file(folder / f"{name}-overlay.jpg", pictures.encode(picture, ".jpg", quality=92))
+    if "coco" in formats:
+        annotations = CocoFile(folder, VideoFacts(name, 1.0, path.parent, False), tracker)
+        annotations.write(frame)
+        annotations.close()
 
 
 class MaskImages:
@@ -122,10 +171,7 @@ class Overlays:
 
     def write(self, frame: SegmentedFrame) -> None:
         """Writes the next frame; OSError where it cannot be."""
-        if self._tracker is None:
-            picture = pictures.overlay(frame.image, frame.mask)
-        else:
-            picture = overlay_objects(frame.image, self._tracker.numbers(frame))
+        picture = tint(frame, self._tracker.numbers(frame) if self._tracker else None)
         self._video.write(picture, frame.time)
         if self._images:
             data = pictures.encode(picture, ".jpg", quality=92)
@@ -134,6 +180,13 @@ class Overlays:
     def close(self) -> None:
         """Completes the video; OSError where it cannot be."""
         self._video.close()
+
+
+def tint(frame: SegmentedFrame, numbers: UInt8[np.ndarray, "H W"] | None) -> Picture:
+    """Draws the mask of a frame into it, or its objects where they have numbers."""
+    if numbers is None:
+        return pictures.overlay(frame.image, frame.mask)
+    return overlay_objects(frame.image, numbers)
 
 
 def overlay_objects(image: Picture, numbers: UInt8[np.ndarray, "H W"]) -> Picture:

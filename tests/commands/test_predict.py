@@ -16,10 +16,13 @@ from dystab_jax.build import Run, initial_state
 from dystab_jax.commands import predict
 from dystab_jax.data import resize
 from dystab_jax.data.resize import resize_image
+from dystab_jax.prediction import shots
+from dystab_jax.prediction.engine import Engine
 from dystab_jax.refinement import crf
 from tests.support.tiny_videos import files_of, sliding_texture, write_frames, write_video
 
 SIZE = (32, 48)
+DEFAULT_RECIPE = Recipe()
 FRAMES = sliding_texture(5, height=49, width=65)  # odd, and not the networks' size
 
 
@@ -86,6 +89,13 @@ def calls(run, monkeypatch):
     return recorded
 
 
+def write(run, state, source, output, recipe=DEFAULT_RECIPE, wanted=predict.DEFAULT):
+    """Predicts, and returns what is written but for the page, which has tests of its own."""
+    engine = Engine(run, run.averages(state), recipe)
+    written = predict.predict(engine, source, output, wanted)
+    return [path for path in written if path.name != "index.html"]
+
+
 def read_mask(path):
     mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert mask.dtype == np.uint8 and mask.ndim == 2
@@ -117,7 +127,7 @@ def check_flows(pairs, count):
 
 def test_image_goes_through_chi_alone(run, state, static_mask, tmp_path, calls):
     write_frames(tmp_path / "in", FRAMES[:1], ".bmp")
-    written = predict.predict(run, run.averages(state), tmp_path / "in" / "0.bmp", tmp_path / "out")
+    written = write(run, state, tmp_path / "in" / "0.bmp", tmp_path / "out")
     assert relative(written, tmp_path / "out") == ["0-overlay.jpg", "0.png"]
     mask = read_mask(tmp_path / "out" / "0.png")
     assert 0.1 < mask.mean() < 0.9
@@ -132,11 +142,11 @@ def test_image_goes_through_chi_alone(run, state, static_mask, tmp_path, calls):
 def test_folder_of_frames(run, state, tmp_path, calls, monkeypatch, preset):
     monkeypatch.setitem(run.config.eval, "crf", preset)
     source, output = write_frames(tmp_path / "in", FRAMES), tmp_path / "out"
-    written = predict.predict(run, run.averages(state), source, output)
+    written = write(run, state, source, output)
     names = [f"{t}" for t in range(5)]
     expected = [f"masks/{name}.png" for name in names] + ["overlay.mp4"]
     assert relative(written, output) == expected + [f"overlays/{name}.jpg" for name in names]
-    assert sorted(files_of(output)) == sorted(relative(written, output))
+    assert sorted(files_of(output)) == sorted([*relative(written, output), "index.html"])
 
     [(arguments, prediction)] = calls
     assert [name for name, _ in arguments[2]] == names
@@ -155,9 +165,7 @@ def test_folder_of_frames(run, state, tmp_path, calls, monkeypatch, preset):
 
 def test_fewer_flows_are_those_to_the_nearest_frames(run, state, tmp_path, calls, monkeypatch):
     monkeypatch.setitem(run.config.eval, "flows_per_frame", 3)
-    predict.predict(
-        run, run.averages(state), write_frames(tmp_path / "in", FRAMES), tmp_path / "out"
-    )
+    write(run, state, write_frames(tmp_path / "in", FRAMES), tmp_path / "out")
     pairs = calls[0][0][4]
     distances = [
         sorted(
@@ -179,8 +187,8 @@ def test_flow_comes_from_the_estimator_that_is_asked_for(run, state, tmp_path, c
     made = {asked: Still(), FlowOptions(): Dis()}
     monkeypatch.setattr(video, "make_estimator", lambda options, video: made[options])
     source = write_frames(tmp_path / "in", FRAMES[:3])
-    predict.predict(run, run.averages(state), source, tmp_path / "out", Recipe(asked))
-    predict.predict(run, run.averages(state), source, tmp_path / "other")
+    write(run, state, source, tmp_path / "out", Recipe(asked))
+    write(run, state, source, tmp_path / "other")
     still, moving = (np.stack([pair.flow for pair in arguments[4]]) for arguments, _ in calls)
     assert len(still) == len(moving) == 6
     assert np.all(still == 0) and np.abs(moving).mean() > 0.5
@@ -196,7 +204,7 @@ def test_flow_has_the_gap_and_size_that_are_asked_for(run, state, tmp_path, call
     monkeypatch.setattr(video, "make_estimator", lambda options, video: Sized())
     source = write_frames(tmp_path / "in", FRAMES)
     recipe = Recipe(max_gap=1, flow_size=(40, 30))
-    predict.predict(run, run.averages(state), source, tmp_path / "out", recipe)
+    write(run, state, source, tmp_path / "out", recipe)
     pairs = calls[0][0][4]
     assert sorted(pair.frame for pair in pairs) == [0, 1, 1, 2, 2, 3, 3, 4]
     assert sizes == {(30, 40)}
@@ -204,7 +212,7 @@ def test_flow_has_the_gap_and_size_that_are_asked_for(run, state, tmp_path, call
 
 def test_video_file(run, state, tmp_path):
     source = write_video(tmp_path / "clip.avi", FRAMES)
-    written = predict.predict(run, run.averages(state), source, tmp_path / "out")
+    written = write(run, state, source, tmp_path / "out")
     masks_written = [f"masks/0000{t}.png" for t in range(5)]
     assert relative(written, tmp_path / "out") == [*masks_written, "overlay.mp4"]
     for name in masks_written:
@@ -217,17 +225,15 @@ def test_video_file(run, state, tmp_path):
 def test_overlay_keeps_the_times_of_its_source(run, state, tmp_path):
     times = [0, 0.1, 0.5, 0.6, 1.6]
     source = write_video(tmp_path / "clip.mkv", FRAMES[:, :48, :64], "libx264", times=times)
-    predict.predict(run, run.averages(state), source, tmp_path / "out")
+    write(run, state, source, tmp_path / "out")
     shown = [time for _, time in decode_video(tmp_path / "out" / "overlay.mp4")]
     np.testing.assert_allclose(shown, times, atol=0.002)
 
 
 def test_long_video_is_cut_and_flow_reaches_across(run, state, tmp_path, calls, monkeypatch):
-    monkeypatch.setattr(predict, "PIECE", 4)
+    monkeypatch.setattr(shots, "PIECE", 4)
     frames = sliding_texture(11, height=49, width=65)
-    written = predict.predict(
-        run, run.averages(state), write_frames(tmp_path / "in", frames), tmp_path / "out"
-    )
+    written = write(run, state, write_frames(tmp_path / "in", frames), tmp_path / "out")
     assert sum(path.parent.name == "masks" for path in written) == 11
     assert [[name for name, _ in call[0][2]] for call in calls] == [
         ["0", "1", "2", "3"],
@@ -245,10 +251,10 @@ def test_one_frame_is_treated_like_an_image_and_says_so(run, state, tmp_path, ca
     monkeypatch.setitem(run.config.data, "still_size", (40, 40))
     monkeypatch.setitem(run.config.eval, "still_crf", "guided")
     source = write_frames(tmp_path / "single", FRAMES[:1])
-    written = predict.predict(run, run.averages(state), source, tmp_path / "out")
+    written = write(run, state, source, tmp_path / "out")
     assert relative(written, tmp_path / "out") == ["masks/0.png", "overlay.mp4", "overlays/0.jpg"]
-    assert "single: a single frame has no flow" in capsys.readouterr().out
-    predict.predict(run, run.averages(state), source / "0.png", tmp_path / "image")
+    assert "single: frame 0 alone has no flow; chi masks it" in capsys.readouterr().out
+    write(run, state, source / "0.png", tmp_path / "image")
     mask = read_mask(tmp_path / "image" / "0.png")
     assert 0.1 < mask.mean() < 0.9
     np.testing.assert_array_equal(read_mask(tmp_path / "out" / "masks" / "0.png"), mask)
@@ -257,7 +263,7 @@ def test_one_frame_is_treated_like_an_image_and_says_so(run, state, tmp_path, ca
 @pytest.mark.parametrize(("codec", "ending"), [("gif", "gif"), ("ffv1", "mkv")])
 def test_video_file_of_one_frame(run, state, tmp_path, codec, ending):
     source = write_video(tmp_path / f"one.{ending}", FRAMES[:1], codec)
-    written = predict.predict(run, run.averages(state), source, tmp_path / "out")
+    written = write(run, state, source, tmp_path / "out")
     assert relative(written, tmp_path / "out") == ["masks/00000.png", "overlay.mp4"]
 
 
@@ -266,7 +272,7 @@ def test_what_is_not_read_is_said_once(run, state, tmp_path, capsys):
     write_frames(tmp_path / "in" / "b", FRAMES[:2])
     (tmp_path / "in" / "a" / "2.png").unlink()
     (tmp_path / "in" / "c.xyz").write_text("")
-    predict.predict(run, run.averages(state), tmp_path / "in", tmp_path / "out")
+    write(run, state, tmp_path / "in", tmp_path / "out")
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
     assert len(notes) == 2
     assert f"not read: {tmp_path}/in/c.xyz is no video" in notes[0]
@@ -280,10 +286,11 @@ def test_several_videos_and_a_broken_one(run, state, tmp_path):
     (source / "b" / "1.png").write_bytes((source / "b" / "1.png").read_bytes()[:200])
     write_video(source / "c.avi", FRAMES[:2])
     with pytest.raises(ValueError, match=r"1 of 3 videos.*b/1\.png"):
-        predict.predict(run, run.averages(state), source, output)
+        write(run, state, source, output)
     assert sorted(files_of(output)) == [
-        "a/masks/0.png", "a/masks/1.png", "a/overlay.mp4", "a/overlays/0.jpg", "a/overlays/1.jpg",
-        "c/masks/00000.png", "c/masks/00001.png", "c/overlay.mp4",
+        "a/index.html", "a/masks/0.png", "a/masks/1.png", "a/overlay.mp4",
+        "a/overlays/0.jpg", "a/overlays/1.jpg",
+        "c/index.html", "c/masks/00000.png", "c/masks/00001.png", "c/overlay.mp4",
     ]  # fmt: skip
     assert sorted(path.name for path in output.iterdir()) == ["a", "c"]
 
@@ -293,7 +300,7 @@ def test_second_prediction_replaces_the_first_and_nothing_else(run, state, tmp_p
     (output / "masks").mkdir(parents=True)
     (output / "masks" / "0.png").write_bytes(b"old")
     (output / "mine.txt").write_text("keep")
-    predict.predict(run, run.averages(state), source, output)
+    write(run, state, source, output)
     assert read_mask(output / "masks" / "0.png").shape == (49, 65)
     assert (output / "mine.txt").read_text() == "keep"
 
@@ -302,7 +309,7 @@ def test_unreadable_frame_is_named_and_nothing_is_left(run, state, tmp_path):
     source = write_frames(tmp_path / "in", FRAMES, ".jpg")
     (source / "3.jpg").write_bytes((source / "3.jpg").read_bytes()[:300])
     with pytest.raises(ValueError, match=r"in/3\.jpg: not a readable image"):
-        predict.predict(run, run.averages(state), source, tmp_path / "out")
+        write(run, state, source, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -310,13 +317,13 @@ def test_frames_of_different_sizes_are_named(run, state, tmp_path):
     source = write_frames(tmp_path / "in", FRAMES[:2])
     assert cv2.imwrite(str(source / "2.png"), FRAMES[0, :40])
     with pytest.raises(ValueError, match=r"in: frame 2 is 65x40, frame 0 is 65x49"):
-        predict.predict(run, run.averages(state), source, tmp_path / "out")
+        write(run, state, source, tmp_path / "out")
 
 
 def test_frames_too_small_for_flow(run, state, tmp_path):
     source = write_frames(tmp_path / "in", FRAMES[:2, :10])
     with pytest.raises(ValueError, match=r"in: frames of 65x10 pixels; at least 12"):
-        predict.predict(run, run.averages(state), source, tmp_path / "out")
+        write(run, state, source, tmp_path / "out")
 
 
 def _missing(path):
@@ -379,6 +386,6 @@ def test_bad_input_and_output(run, state, tmp_path, capfd, case, kind, message):
     source, output = case(tmp_path)
     before = files_of(tmp_path)
     with pytest.raises(kind, match=message):
-        predict.predict(run, run.averages(state), source, output)
+        write(run, state, source, output)
     assert files_of(tmp_path) == before
     capfd.readouterr()  # OpenCV's own complaints

@@ -59,7 +59,7 @@ def test_masks_without_training(tmp_path):
 )
 def test_flow_is_dis_unless_weights_are_given(monkeypatch, given, flow):
     arrived = []
-    monkeypatch.setattr(train_and_score, "predict_masks", lambda *a: arrived.append(a[-1].flow))
+    monkeypatch.setattr(train_and_score, "predict_masks", lambda *a: arrived.append(a[4].flow))
     with flagsaver.flagsaver(mode="predict", input="in", output="out", **given):
         main._work(FOLDER)
     assert arrived == [flow]
@@ -67,7 +67,7 @@ def test_flow_is_dis_unless_weights_are_given(monkeypatch, given, flow):
 
 def test_a_run_of_ones_own_keeps_its_flow(monkeypatch, tmp_path):
     arrived = []
-    monkeypatch.setattr(train_and_score, "predict_masks", lambda *a: arrived.append(a[-1].flow))
+    monkeypatch.setattr(train_and_score, "predict_masks", lambda *a: arrived.append(a[4].flow))
     with flagsaver.flagsaver(mode="predict", input="in", output="out"):
         main._work(tmp_path)
     assert arrived == [None]

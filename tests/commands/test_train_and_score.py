@@ -14,7 +14,7 @@ from absl.testing import flagsaver
 from benchmarks.settings import load_config
 from data_prep.flow import FlowOptions
 from data_prep.video import Recipe
-from dystab_jax.commands import main, overrides, runs, train_and_score
+from dystab_jax.commands import main, overrides, predict, runs, train_and_score
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import saved_config
 from dystab_jax.prediction.flow_of_training import Asked
@@ -321,8 +321,9 @@ def test_prediction_takes_flow_as_in_training(tmp_path, tiny_config, monkeypatch
     monkeypatch.setattr(
         train_and_score.snapshot_choice, "chosen", lambda *_: [SimpleNamespace(variables={})]
     )
+    monkeypatch.setattr(train_and_score, "Engine", lambda *given: given[-1])
     monkeypatch.setattr(
-        train_and_score.predict, "predict", lambda *given: asked_for.append(given[-1]) or []
+        train_and_score.predict, "predict", lambda *given: asked_for.append(given[0]) or []
     )
     train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)
     said = capsys.readouterr().out
@@ -334,13 +335,49 @@ def test_prediction_takes_flow_as_in_training(tmp_path, tiny_config, monkeypatch
     ]
 
 
-def test_the_flags_of_flow_arrive(tmp_path, monkeypatch):
+def test_the_flags_of_prediction_arrive(tmp_path, monkeypatch):
     arrived = []
-    monkeypatch.setattr(train_and_score, "predict_masks", lambda *given: arrived.append(given[-1]))
+    monkeypatch.setattr(train_and_score, "predict_masks", lambda *given: arrived.append(given[4:]))
     with flagsaver.flagsaver(
         workdir=str(tmp_path), mode="predict", input="in", output="out", flow="raft_small",
         flow_weights=str(tmp_path / "w.pth"), flow_size="320x192", flow_iterations=6,
-        flow_precision="bfloat16", max_gap=2,
+        flow_precision="bfloat16", max_gap=2, format=["soft", "coco"], instances=True, adapt=True,
     ):  # fmt: skip
         main._work(tmp_path)
-    assert arrived == [Asked("raft_small", tmp_path / "w.pth", 6, "bfloat16", "320x192", 2)]
+    with flagsaver.flagsaver(workdir=str(tmp_path), mode="predict", input="in", output="out"):
+        main._work(tmp_path)
+    flow = Asked("raft_small", tmp_path / "w.pth", 6, "bfloat16", "320x192", 2)
+    wanted = predict.Wanted(["soft", "coco"], instances=True)
+    assert arrived == [
+        (flow, wanted, True),
+        (Asked(), predict.Wanted(["png", "video"], instances=False), False),
+    ]
+
+
+def test_an_unknown_format_is_refused_before_anything_is_loaded(tmp_path):
+    done = run_py("predict", f"--input={tmp_path}", f"--output={tmp_path / 'out'}", "--format=jpg")
+    assert done.returncode == 1
+    assert "error: format jpg; expected some of png, soft, rgba, video, coco" in done.stderr
+
+
+def test_the_first_word_may_be_the_mode(tmp_path):
+    assert overrides.name_mode(["run.py", "predict", "--input=a"]) == [
+        "run.py",
+        "--mode=predict",
+        "--input=a",
+    ]
+    for words in (["run.py"], ["run.py", "--mode=eval", "predict"], ["run.py", "guess"]):
+        assert overrides.name_mode(words) == words
+
+
+def test_configs_of_the_program_are_found_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = ROOT / "configs" / "davis.py"
+    words = ["dystab", "--config=configs/davis.py:small", "--config.seed=1"]
+    found = overrides.name_installed_config(words)
+    assert found == ["dystab", f"--config={own}:small", "--config.seed=1"]
+    # One's own goes before it, and what is nowhere stays as it is written.
+    assert overrides.name_installed_config(["dystab", "--config=mine.py"])[1] == "--config=mine.py"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "davis.py").write_text("")
+    assert overrides.name_installed_config(words) == words

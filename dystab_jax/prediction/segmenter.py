@@ -1,0 +1,140 @@
+"""Masks of images and videos from Python, in one line."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.flow import FlowOptions
+from data_prep.sources.frames import read_image
+from dystab_jax.build import Run
+from dystab_jax.evaluation import options as eval_options
+from dystab_jax.evaluation import saved_config, snapshot_choice
+from dystab_jax.prediction import flow_of_training
+from dystab_jax.prediction.engine import Engine
+from dystab_jax.prediction.flow_of_training import Asked
+from dystab_jax.prediction.progress import Progress
+from dystab_jax.prediction.segmented import SegmentedFrame
+from dystab_jax.prediction.sources import as_picture, as_video, is_image
+from dystab_jax.runtime.cores import use_cores
+from dystab_jax.runtime.paths import user_path
+
+SHIPPED = Path(__file__).resolve().parents[1] / "networks" / "weights" / "davis_small"
+"""Exported networks that come with the program; the README there is their model card."""
+
+Source = str | Path | np.ndarray | Iterable[np.ndarray]
+"""Path of a video, a folder of frames or an image; or RGB uint8: [T, H, W, 3], [H, W, 3], or an
+iterable of images [H, W, 3] of any length."""
+
+
+class Segmenter:
+    """Finds the object in images, and what moves independently in videos.
+
+    ``Segmenter()`` has the networks that come with the program.
+    """
+
+    def __init__(
+        self,
+        *,
+        crf: str | None = None,
+        adapt: bool = False,
+        flow: str | None = None,
+        flow_weights: str | Path | None = None,
+    ):
+        """Loads networks; JAX compiles at the first masks of each size of video.
+
+        Args:
+          crf: of `dystab_jax.refinement.crf.PRESETS`, for videos; "none" is fastest. Default: what
+            the networks' config says.
+          adapt: whether networks learn from each video itself first; a minute for each on a CPU.
+          flow: "dis" (default), "raft", "raft_small" or "pwcnet".
+          flow_weights: checkpoint of the network that estimates flow.
+
+        Raises:
+          ValueError, FileNotFoundError: a wrong name, or no such file.
+        """
+        if flow is None and flow_weights is None:
+            flow = FlowOptions.estimator  # that of training is not shipped
+        self._engine = _open(SHIPPED, crf, adapt, flow, flow_weights)
+
+    @classmethod
+    def from_workdir(
+        cls,
+        workdir: str | Path,
+        *,
+        crf: str | None = None,
+        adapt: bool = False,
+        flow: str | None = None,
+        flow_weights: str | Path | None = None,
+    ) -> "Segmenter":
+        """Takes the networks of a run, or of a folder to which they were exported.
+
+        Args:
+          workdir: of a run of ``run.py``.
+          crf, adapt, flow_weights: see the constructor.
+          flow: default: as that of the training data.
+
+        Raises:
+          ValueError, FileNotFoundError: it holds no run that has learned.
+        """
+        made = cls.__new__(cls)
+        made._engine = _open(user_path(workdir), crf, adapt, flow, flow_weights)
+        return made
+
+    def __call__(self, source: Source) -> np.ndarray:
+        """Returns soft masks float32 [T, H, W] at native size; object is where they exceed 1/2.
+
+        T is 1 for an image. All of them are held in memory: for long videos take ``frames``.
+
+        Args:
+          source: see `Source`.
+
+        Raises:
+          ValueError, FileNotFoundError: it cannot be read; says which frame or file.
+        """
+        return np.stack([frame.soft for frame in self.frames(source)])
+
+    def frames(self, source: Source) -> Iterator[SegmentedFrame]:
+        """Yields frames with their masks, a piece of 60 to 119 at a time; see ``__call__``.
+
+        Memory does not grow with the length of the source.
+        """
+        path = user_path(source) if isinstance(source, str | Path) else None
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        if path is not None and is_image(path):
+            yield self._engine.image(read_image(path)[0], path.stem)
+        elif isinstance(source, np.ndarray) and source.ndim == 3:
+            yield self._engine.image(as_picture(source, "the image"), "image")
+        else:
+            yield from self._engine.video(as_video(source if path is None else path), Progress())
+
+
+def _open(
+    workdir: Path,
+    crf: str | None,
+    adapt: bool,
+    flow: str | None,
+    flow_weights: str | Path | None,
+) -> Engine:
+    _use_cores()
+    config = saved_config.with_absolute_data(saved_config.read(workdir))
+    if config.runs:
+        raise ValueError(f"{workdir} holds several runs; give the folder of one")
+    if crf is not None:
+        config.eval.crf = crf
+    if adapt:
+        config.eval.adaptation.rounds = max(1, config.eval.adaptation.rounds)
+    eval_options.check(config)
+    run = Run.of(config, workdir)
+    weights = None if flow_weights is None else user_path(flow_weights)
+    recipe, _ = flow_of_training.choose(run, Asked(flow, weights))
+    (snapshot,) = snapshot_choice.chosen(run, "last")
+    return Engine(run, snapshot.variables, recipe)
+
+
+def _use_cores() -> None:
+    try:
+        use_cores()
+    except RuntimeError:
+        pass  # the program has used JAX already: its devices stay as they are

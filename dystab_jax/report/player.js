@@ -147,7 +147,7 @@
     const key = large(frame);
     const parts = [element("b", frame.name)];
     if (last) {
-      parts.push(element("span", clock(frame.time)));
+      if (frame.timed) parts.push(element("span", clock(frame.time)));
       parts.push(element("span", `frame ${frame.index + 1} of ${data.total}`));
     }
     at("place").replaceChildren(...parts);

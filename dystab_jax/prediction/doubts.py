@@ -63,7 +63,7 @@ def doubts(frame: SegmentedFrame, area_before: float | None = None) -> dict[str,
     pixels = int(mask.sum())
     if pixels == 0:
         return {NOTHING: 1.0}
-    vague = np.count_nonzero((frame.soft > VAGUE[0]) & (frame.soft < VAGUE[1]))
+    vague = int(np.count_nonzero((frame.soft > VAGUE[0]) & (frame.soft < VAGUE[1])))
     found = {BLURRED: min(1.0, vague / pixels)}
     if frame.trace is None:
         return found
@@ -87,5 +87,5 @@ def _doubts_of_trace(trace: Trace) -> dict[str, float]:
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     """Returns the IoU of two masks of 0 and 1 of one size; 1 where both are empty."""
-    union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 1.0
+    union = int(np.count_nonzero(one | other))
+    return int(np.count_nonzero(one & other)) / union if union else 1.0

@@ -38,7 +38,8 @@ class Page:
         self._player = Player(facts.rate)
         self._total = self._unsure = self._empty = 0
         self._of_video = False
-        self._shots = set[int]()
+        self._shot: int | None = None
+        self._shots = 0
         self._area_before: float | None = None
 
     def write(self, frame: SegmentedFrame) -> None:
@@ -47,9 +48,9 @@ class Page:
         Raises:
           ValueError: no JPEG can be made of it.
         """
-        if frame.shot not in self._shots:
-            self._area_before = None
-        self._shots.add(frame.shot)
+        if frame.shot != self._shot:
+            self._shot, self._area_before = frame.shot, None
+            self._shots += 1
         found = doubts.doubts(frame, self._area_before)
         # The strongest first.
         reasons = [k for k in sorted(found, key=found.get, reverse=True) if _matters(found[k])]
@@ -90,8 +91,8 @@ class Page:
     def _summary(self) -> list[str]:
         """Returns what the page says first."""
         parts = [_count(self._total, "frame")]
-        if len(self._shots) > 1:
-            parts.append(_count(len(self._shots), "shot"))
+        if self._shots > 1:
+            parts.append(_count(self._shots, "shot"))
         if self._total > 1:
             found = f"no object found in {self._empty}" if self._empty else "a mask in every frame"
             parts += [found, f"unsure in {self._unsure or 'none'}"]

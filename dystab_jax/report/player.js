@@ -147,7 +147,7 @@
     const key = large(frame);
     const parts = [element("b", frame.name)];
     if (last) {
-      parts.push(element("span", clock(frame.time)));
+      if (frame.timed) parts.push(element("span", clock(frame.time)));
       parts.push(element("span", `frame ${frame.index + 1} of ${data.total}`));
     }
     at("place").replaceChildren(...parts);
@@ -234,25 +234,30 @@
     }
   }
 
+  let due = 0; // when the next frame is to be shown
+
   function play(wanted) {
     playing = wanted;
     clearTimeout(timer);
     at("play").classList.toggle("playing", playing);
     at("play").setAttribute("aria-label", playing ? "pause" : "play");
     at("verdict").setAttribute("aria-live", playing ? "off" : "polite");
+    due = performance.now();
     if (playing) wait();
     else remember();
   }
 
   function wait() {
     const gap = shown < last ? gaps[shown] : 0.5; // a rest before it begins anew
-    const due = performance.now() + Math.min(2000, (1000 * gap) / at("speed").value);
+    // What drawing takes is no delay, unless it takes longer than there is time.
+    due = Math.max(performance.now(), due + Math.min(2000, (1000 * gap) / at("speed").value));
     timer = setTimeout(async () => {
-      await load((shown + 1) % (last + 1));
+      const next = (shown + 1) % (last + 1);
+      await load(next);
       if (!playing) return;
-      show((shown + 1) % (last + 1));
+      show(next);
       wait();
-    }, Math.max(10, due - performance.now()));
+    }, due - performance.now());
   }
 
   function step(number) {

@@ -106,6 +106,7 @@ class Player:
             "index": index,
             "name": frame.name,
             "time": round(time, 4),
+            "timed": frame.time is not None,
             "doubt": round(float(np.nan_to_num(frame.doubt, nan=1.0)), 3),
             "reasons": list(frame.reasons),
             "shot": frame.shot,

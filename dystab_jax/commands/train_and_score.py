@@ -16,6 +16,7 @@ from dystab_jax.commands.runs import open_runs
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, snapshot_choice
+from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.prediction import flow_of_training
 from dystab_jax.prediction.engine import Engine
 from dystab_jax.prediction.files import check_formats
@@ -147,17 +148,25 @@ def predict_masks(
         for note in notes:
             print(note if note.startswith("warning: ") else f"note: {note}")
     (snapshot,) = snapshot_choice.chosen(run, "last")
-    rules = [("networks", str(workdir)), ("CRF", options.crf)]
-    if recipe.max_gap:
-        rules.append(("flow", f"{recipe.flow.estimator}, gaps up to {recipe.max_gap}"))
-    if options.adaptation.rounds:
-        rules.append(("adaptation", "the networks have learned from this video"))
+    rules = _rules(run, snapshot, recipe)
     engine = Engine(run, snapshot.variables, recipe)
     written = predict.predict(engine, source, output, replace(wanted, notes=rules))
     pages = [path for path in written if path.name == predict.PAGE]
     print(f"{len(written)} files in {output}")
     for page_file in pages:
         print(f"page    {page_file}")
+
+
+def _rules(run: Run, snapshot: Snapshot, recipe: Recipe) -> list[tuple[str, str]]:
+    """Says for a page how masks are made; without folders, which are of this machine."""
+    options = run.config.eval
+    learned = f"{run.workdir.name}, trained on {run.config.data.train}, phase {snapshot.phase}"
+    rules = [("networks", learned), ("fusion", options.fusion), ("CRF", options.crf)]
+    if recipe.max_gap:
+        rules.append(("flow", f"{recipe.flow.estimator}, gaps up to {recipe.max_gap}"))
+    if options.adaptation.rounds:
+        rules.append(("adaptation", "the networks have learned from this video first"))
+    return rules
 
 
 def export_networks(config: ConfigDict | None, workdir: Path, output: Path) -> None:

@@ -118,7 +118,7 @@ class Engine:
         refined = crf.refine_frames(pairs(), options.crf, options.jobs, options.crf_backend)
         for t, soft in enumerate(refined):
             trace = Trace(
-                {gap: flow for gap, flow in sorted(piece.flows[t], key=lambda one: abs(one[0]))},
+                dict(sorted(piece.flows[t], key=lambda one: (abs(one[0]), -one[0]))),
                 prediction.phi[t, ..., 0],
                 prediction.chi[t, ..., 0],
                 fused[t, ..., 0],

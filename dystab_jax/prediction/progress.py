@@ -7,8 +7,8 @@ from tqdm import tqdm
 READING, PREDICTING, REFINING = 5, 2, 5
 """Shares of the time of a frame: reading with its flow; networks; CRF and files."""
 _WHOLE = READING + PREDICTING + REFINING
-_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {postfix}[{elapsed}<{remaining}]"
-_WITHOUT_LENGTH = "{desc} {postfix}[{elapsed}]"
+_FORMAT = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+_WITHOUT_LENGTH = "{desc} [{elapsed}]"
 
 
 class Progress:
@@ -46,28 +46,28 @@ class Bar(Progress):
           frames: about how many it has; 0 where that is unknown.
         """
         super().__init__()
-        self._frames = frames
+        self._name, self._frames = name, frames
         style = _FORMAT if frames else _WITHOUT_LENGTH
         self._bar = tqdm(total=frames * _WHOLE or None, desc=name, bar_format=style)
-        self._show("reading, flow")
+        self._show("reading and flow")
 
     def read(self) -> None:
         super().read()
         self._forward(READING)
-        self._show("reading, flow")
+        self._show("reading and flow")
 
     def predicts(self, frames: int) -> None:
-        self._show(f"networks, {frames} frames")
+        self._show(f"networks ({frames} frames)")
         self._bar.refresh()
 
     def predicted(self, frames: int) -> None:
         self._forward(PREDICTING * frames)
-        self._show("CRF, files")
+        self._show("CRF and files")
 
     def done(self) -> None:
         super().done()
         self._forward(REFINING)
-        self._show("CRF, files")
+        self._show("CRF and files")
 
     def say(self, text: str) -> None:
         tqdm.write(text)
@@ -91,6 +91,6 @@ class Bar(Progress):
 
     def _show(self, stage: str) -> None:
         of = f" of {self._frames}" if self._frames and stage else ""
-        doing = f"{stage} " if stage else ""
-        text = f"{self.done_frames}{of} masks {doing}"
-        self._bar.set_postfix_str(text, refresh=False)
+        doing = f", {stage}" if stage else ""
+        text = f"{self._name}: {self.done_frames}{of} masks{doing}"
+        self._bar.set_description_str(text, refresh=False)

@@ -92,7 +92,10 @@ class Segmenter:
         Raises:
           ValueError, FileNotFoundError: it cannot be read; says which frame or file.
         """
-        return np.stack([frame.soft for frame in self.frames(source)])
+        masks = [frame.soft for frame in self.frames(source)]
+        if not masks:
+            raise ValueError("there is no frame in what was given")
+        return np.stack(masks)
 
     def frames(self, source: Source) -> Iterator[SegmentedFrame]:
         """Yields frames with their masks, a piece of 60 to 119 at a time; see ``__call__``.

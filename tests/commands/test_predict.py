@@ -1,9 +1,12 @@
 """Prediction from files to files, through the real networks at toy size with random weights."""
 
+import json
+
 import cv2
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import davis
 from data_prep import video
@@ -16,8 +19,10 @@ from dystab_jax.build import Run, initial_state
 from dystab_jax.commands import predict
 from dystab_jax.data import resize
 from dystab_jax.data.resize import resize_image
+from dystab_jax.object_choice import NOTHING
 from dystab_jax.prediction import shots
 from dystab_jax.prediction.engine import Engine
+from dystab_jax.prediction.files import FORMATS
 from dystab_jax.refinement import crf
 from tests.support.tiny_videos import files_of, sliding_texture, write_frames, write_video
 
@@ -245,6 +250,11 @@ def test_long_video_is_cut_and_flow_reaches_across(run, state, tmp_path, calls, 
         for pair in a[4]
     ]
     check_flows(pairs, 11)
+    # The second piece is decided by what was seen of the first, too.
+    (first, decided), (second, _) = calls
+    assert first[6] == NOTHING
+    assert second[6].frames == 4 and second[6].masks == len(first[4])
+    assert second[6].border == pytest.approx(float(decided.borders.sum()))
 
 
 def test_one_frame_is_treated_like_an_image_and_says_so(run, state, tmp_path, capsys, monkeypatch):
@@ -311,6 +321,76 @@ def test_unreadable_frame_is_named_and_nothing_is_left(run, state, tmp_path):
     with pytest.raises(ValueError, match=r"in/3\.jpg: not a readable image"):
         write(run, state, source, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_ctrl_c_keeps_the_frames_that_are_done(run, state, tmp_path, monkeypatch, capsys):
+    whole = Engine.video
+
+    def interrupted(*arguments):
+        for number, frame in enumerate(whole(*arguments)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(Engine, "video", interrupted)
+    source, output = write_frames(tmp_path / "in", FRAMES), tmp_path / "out"
+    wanted = predict.Wanted(("png", "video", "coco"))
+    with pytest.raises(KeyboardInterrupt):
+        write(run, state, source, output, wanted=wanted)
+    assert "in: ended; the first 3 frames are in" in capsys.readouterr().out
+    assert sorted(path.name for path in output.iterdir()) == [
+        "annotations.json", "index.html", "masks", "overlay.mp4", "overlays",
+    ]  # fmt: skip
+    assert sorted(path.name for path in (output / "masks").iterdir()) == ["0.png", "1.png", "2.png"]
+    assert len(read_video(output / "overlay.mp4")[1]) == 3
+    assert len(json.loads((output / "annotations.json").read_text())["images"]) == 3
+    # Before the first frame is done there is nothing to keep.
+    monkeypatch.setattr(Engine, "video", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write(run, state, source, tmp_path / "none")
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_every_format_is_written(run, state, tmp_path, capsys):
+    source, output = write_video(tmp_path / "clip.avi", FRAMES), tmp_path / "out"
+    wanted = predict.Wanted(tuple(FORMATS), instances=True)
+    written = relative(write(run, state, source, output, wanted=wanted), output)
+    frames = [f"0000{t}.png" for t in range(5)]
+    folders = ("cutouts", "instances", "masks", "soft")
+    files = ["annotations.json", "cutout.mov", "cutout.webm", "overlay.mp4"]
+    assert written == sorted([*files, *(f"{one}/{name}" for one in folders for name in frames)])
+    assert "clip: 5 frames" in capsys.readouterr().out
+    for name in frames:
+        mask = read_mask(output / "masks" / name)
+        numbers = np.asarray(Image.open(output / "instances" / name))
+        np.testing.assert_array_equal(numbers > 0, mask)
+
+
+def test_every_format_of_an_image(run, state, tmp_path):
+    write_frames(tmp_path / "in", FRAMES[:1])
+    wanted = predict.Wanted(tuple(FORMATS), instances=True)
+    written = write(run, state, tmp_path / "in" / "0.png", tmp_path / "out", wanted=wanted)
+    assert relative(written, tmp_path / "out") == [
+        "0-cutout.png", "0-instances.png", "0-overlay.jpg", "0-soft.png", "0.png",
+        "annotations.json",
+    ]  # fmt: skip
+    content = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    mask = read_mask(tmp_path / "out" / "0.png")
+    assert sum(one["area"] for one in content["annotations"]) == mask.sum()
+    assert content["images"][0]["file_name"] == "0.png"
+    cutout = cv2.imread(str(tmp_path / "out" / "0-cutout.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(cutout[..., 3] >= 128, mask)
+
+
+def test_shots_are_segmented_by_themselves(run, state, tmp_path, calls, capsys):
+    other = np.uint8(FRAMES * [1, 0.3, 0.3])
+    source = write_frames(tmp_path / "in", np.concatenate([FRAMES[:3], other[:2], FRAMES[:1]]))
+    write(run, state, source, tmp_path / "out")
+    names = [[name for name, _ in arguments[2]] for arguments, _ in calls]
+    assert names == [["0", "1", "2"], ["3", "4"]]
+    assert all(arguments[6] == NOTHING for arguments, _ in calls)
+    said = capsys.readouterr().out
+    assert "in: frame 5 alone has no flow" in said and "in: 6 frames, 3 shots" in said
 
 
 def test_frames_of_different_sizes_are_named(run, state, tmp_path):

@@ -85,7 +85,7 @@ def score(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
         "complete": snapshot.complete,
         "checkpoint": snapshot.step,
         "rules": _rules(run.config),
-        "run": run_facts.facts(run.config, snapshot.phase),
+        "run": run_facts.facts(run.config, snapshot.phase) | _counted(run.config.data),
     }
     reports = {
         protocol: registry.report(dataset, split, rows, oracle=options.oracle) | facts
@@ -142,6 +142,15 @@ def is_scored(run: Run, snapshot: Snapshot, spec: str) -> bool:
     path = _place(run, snapshot) / f"{file_name(spec)}.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     return (known.get("checkpoint"), known.get("rules")) == (snapshot.step, _rules(run.config))
+
+
+def _counted(data: ConfigDict) -> dict[str, int]:
+    """Counts the videos of the training data, which ``data.videos = 0`` stands for; {} if gone."""
+    try:
+        keys = records.index(records.open_source(data.dir, data.train))
+    except (OSError, ValueError):
+        return {}
+    return {"all_videos": len({key.video for key in keys})}
 
 
 def _place(run: Run, snapshot: Snapshot) -> Path:

@@ -112,7 +112,8 @@ def _videos(result: Result) -> int | None:
     # A loop of one round without joint phase ends with χ.
     if result.phase not in (*paper_tables.FINAL, "1-static"):
         return None
-    return result.facts["videos"] or None  # how many "all" (0) are, no result says
+    # Where the training data are not at hand, no result says how many "all" (0) are.
+    return result.facts["videos"] or result.facts.get("all_videos")
 
 
 CLAIMS = (

@@ -106,6 +106,7 @@ def test_scores_lie_by_phase(session):
             assert (report["phase"], report["checkpoint"]) == (name, step)
             assert report["complete"] is True
             assert report["run"]["train"] == "folder/tiny:train"
+            assert report["run"]["all_videos"] == 3
 
 
 def test_rows_are_models_and_their_refinement(session):
@@ -388,10 +389,9 @@ def test_tables_have_the_scores(session):
 
 def test_masks_of_new_pictures_are_made_by_the_last_snapshot(session, monkeypatch, tmp_path):
     used = []
+    monkeypatch.setattr(train_and_score, "Engine", lambda run, variables, *_: variables)
     monkeypatch.setattr(
-        train_and_score.predict,
-        "predict",
-        lambda run, variables, *paths: used.append(variables) or [],
+        train_and_score.predict, "predict", lambda variables, *_: used.append(variables) or []
     )
     train_and_score.predict_masks(None, session.workdir, tmp_path / "in", tmp_path / "out")
     assert same(used, [snapshots.newest(open_run(session)).variables])

@@ -106,10 +106,14 @@ def test_chi_by_the_number_of_videos(tmp_path):
         score(tmp_path, row="chi", value=0.3 + number / 100, phase="1-static", **run)
         score(tmp_path, "ecssd", "chi", 0.5 + number / 100, phase="1-static", **run)
         score(tmp_path, "movers", "chi", 0.6 + number / 100, phase="1-static", **run)
-    # Nothing says how many all videos (0) are.
+    # Nothing says how many all videos (0) are, until a result does.
     assert means(tmp_path, 4) == {"chi": {3: 0.33, 12: 0.42}, "ecssd:test": {3: 0.53, 12: 0.62}}
     assert means(tmp_path, 4, DRAWN) == {"chi": {3: 0.63, 12: 0.72}}
     assert panel(tmp_path, 4)["curves"][1]["score"] == ["f_beta"]
+    score(
+        tmp_path, row="chi", value=0.5, phase="1-static", place="run0", method="m0", all_videos=30
+    )
+    assert means(tmp_path, 4)["chi"] == {3: 0.33, 12: 0.42, 30: 0.5}
 
 
 def test_runs_of_other_lengths_are_not_one_curve(tmp_path):

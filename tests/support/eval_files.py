@@ -46,7 +46,8 @@ def score(workdir, dataset="davis2016", row="fused", value=0.5, place="run", **c
     content = {"split": split, "sequences": sequences, "frames": frames, "oracle": False}
     content |= {"phase": "3-joint", "complete": True, "checkpoint": 900, "rules": RULES}
     content |= {"protocol": registry.default_protocols(dataset)[0]}
-    facts = FACTS | {key: changes.pop(key) for key in FACTS if key in changes}
+    known = (*FACTS, "all_videos")
+    facts = FACTS | {key: changes.pop(key) for key in known if key in changes}
     folder = changes.pop("folder", "")
     parts = {key: changes.pop(key) for key in ("per_sequence", "per_group") if key in changes}
     assert changes.keys() <= content.keys()

@@ -33,6 +33,46 @@ def guided_filter(
     Returns:
       q; it may leave the range of p a little.
     """
+    slopes, offset = _fit(guide, values, radius, epsilon)
+    return offset + sum(slope * guide[..., channel] for channel, slope in enumerate(slopes))
+
+
+def guided_upsample(
+    guide: Float32[np.ndarray, "H W C"],
+    small: Float32[np.ndarray, "h w C"],
+    values: Float32[np.ndarray, "h w"],
+    radius: int,
+    epsilon: float,
+) -> Float32[np.ndarray, "H W"]:
+    """Enlarges a map such that its edges are those of the large guide (He and Sun 2015).
+
+    The fits of ``guided_filter`` to the small guide are enlarged, and applied to the large one.
+
+    Args:
+      guide: at the size that the map is to have.
+      small: the same, of the map's size.
+      values: the map.
+      radius, epsilon: see ``guided_filter``; pixels of the small guide.
+    """
+    slopes, offset = _fit(small, values, radius, epsilon)
+    size = guide.shape[1::-1]
+
+    def enlarge(plane):
+        return cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
+
+    result = enlarge(offset)
+    for channel, slope in enumerate(slopes):
+        result += enlarge(slope) * guide[..., channel]
+    return result
+
+
+def _fit(
+    guide: Float32[np.ndarray, "H W C"],
+    values: Float32[np.ndarray, "H W"],
+    radius: int,
+    epsilon: float,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Returns the averages of a, one plane for each channel, and of b; see ``guided_filter``."""
     window = (2 * radius + 1, 2 * radius + 1)
 
     def window_sum(plane):
@@ -59,10 +99,7 @@ def guided_filter(
     offset = mean_values
     for slope, average in zip(slopes, means, strict=True):
         offset = offset - slope * average
-    result = mean(offset)
-    for slope, plane in zip(slopes, planes, strict=True):
-        result += mean(slope) * plane
-    return result
+    return [mean(slope) for slope in slopes], mean(offset)
 
 
 def _solve(matrix: dict, right: list[np.ndarray]) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """Dense CRF, its filter and the guided filter: against a reference, brute force and a drawing."""
 
+import dataclasses
 import json
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from dystab_jax.refinement.crf import PRESETS, Kernel, mean_field, refine, refine_frames
-from dystab_jax.refinement.guided_filter import guided_filter
+from dystab_jax.refinement.guided_filter import guided_filter, guided_upsample
 from dystab_jax.refinement.permutohedral import build_lattice
 
 
@@ -153,6 +154,25 @@ def test_cis_scales_with_the_width_and_divides_by_the_maximum():
     np.testing.assert_allclose(refine(image, soft * 0.75, "cis"), expected, atol=1e-3)
 
 
+def test_large_images_are_refined_small_and_enlarged_along_their_edges():
+    image, truth, soft = draw(240, 320)
+    crf = dataclasses.replace(PRESETS["medium"], longest=80)
+    result = crf.apply(image, soft, "numpy")
+    assert result.shape == soft.shape and result.dtype == np.float32
+    assert result.min() >= 0 and result.max() <= 1
+    # At a quarter of the size an edge could lie anywhere within four pixels.
+    assert wrong_pixels(soft, truth) > 500 and wrong_pixels(result, truth) < 20
+    small = [cv2.resize(one, (80, 60), interpolation=cv2.INTER_AREA) for one in (image, soft)]
+    plain = cv2.resize(crf.apply(*small, "numpy"), (320, 240), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(result - plain).mean() < 0.05
+    # Up to that size nothing is shrunk.
+    whole = dataclasses.replace(PRESETS["medium"], longest=None)
+    same = dataclasses.replace(PRESETS["medium"], longest=320)
+    expected = whole.apply(image, soft, "numpy")
+    np.testing.assert_array_equal(same.apply(image, soft, "numpy"), expected)
+    assert np.abs(result - expected).max() > 0.05
+
+
 def test_deepusps_works_in_a_square():
     image, _, soft = draw()
     image, soft = (np.tile(a, (9, 8) + (1,) * (a.ndim - 2)) for a in (image[:, :54], soft[:, :54]))
@@ -275,6 +295,14 @@ def test_guided_filter_equals_a_fit_in_every_window():
                 count[window] += 1
         result = guided_filter(guide, values, radius, epsilon)
         np.testing.assert_allclose(result, total / count, atol=1e-4)
+
+
+def test_guided_upsampling_to_the_same_size_is_the_filter():
+    image, _, soft = draw(30, 40)
+    guide = (image / 255).astype(np.float32)
+    expected = guided_filter(guide, soft, 3, 1e-3)
+    result = guided_upsample(guide, guide, soft, 3, 1e-3)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

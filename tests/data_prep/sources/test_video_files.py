@@ -148,6 +148,15 @@ def test_variable_rate_keeps_its_times(tmp_path, ending):
     np.testing.assert_allclose(times(path), shown, atol=0.002)
 
 
+def test_recordings_of_browsers_state_no_length(tmp_path):
+    """WebM of a webcam, as a browser records it: without duration and index, at any times."""
+    times = [0, 0.033, 0.067, 0.133, 0.166, 0.2, 0.266, 0.299, 0.333, 0.399, 0.432, 0.466]
+    path = write_video(tmp_path / "a.webm", FRAMES, "libvpx", times=times, muxer={"live": "1"})
+    assert count_frames(path) == 0
+    frames = list(VideoFile("a", path).read(refuse))
+    np.testing.assert_allclose([frame.time for frame in frames], times, atol=0.002)
+
+
 def test_clock_that_is_set_back_goes_on_by_the_rate(tmp_path):
     part = write_video(tmp_path / "part.ts", FRAMES, "mpeg2video")
     (tmp_path / "a.ts").write_bytes(2 * part.read_bytes())

@@ -92,6 +92,35 @@ def test_fragment_is_absorbed_when_it_joins():
     assert set(np.unique(found[2])) == set(np.unique(found[3])) == {0, 1}
 
 
+def test_object_of_which_a_fragment_is_apart_is_not_absorbed():
+    # What is apart when they touch is the smaller part; the number of the object is not it alone.
+    def boxes(t):
+        left, step = 4 + 2 * min(t, 12), (2 if 0 < t <= 12 else 0, 0)
+        return [
+            Box(50, 10, 30, 40, BLUE),
+            Box(left, 20, 22, 20, RED, step),
+            Box(left, 14 if t > 6 else 16, 8, 4, RED, step),
+        ]
+
+    found, true = track([boxes(t) for t in range(16)])
+    shares = [(found[-1] == n)[true[-1] == box].mean() for box, n in ((1, 1), (2, 2), (3, 2))]
+    assert min(shares) > 0.9
+
+
+def test_colors_tell_what_flow_smears():
+    # In front of the blue one the flow of the red one reaches too far, and nowhere behind it.
+    tracker = ObjectTracker()
+    for t in range(24):
+        boxes = [Box(30, 10, 40, 40, BLUE), Box(2 + 3 * t, 20, 14, 14, RED, (3, 0))]
+        frame, true = draw(boxes, t=t, first=t == 0)
+        if t:
+            flow = frame.trace.flows[-1]
+            flow[12:42, max(0, 3 * t - 8) : 3 * t + 24] = (-3, 0)
+        found = tracker.numbers(frame)
+    inside = np.s_[22:32, 2 + 3 * 23 + 2 : 2 + 3 * 23 + 12]
+    assert set(found[inside].ravel()) == {2} and (found == true)[true > 0].mean() > 0.9
+
+
 @pytest.mark.parametrize(("gone", "again"), [(3, True), (MEMORY - 1, True), (MEMORY + 1, False)])
 def test_vanishing(gone, again):
     here = [Box(10, 10, 20, 20, RED), Box(60, 30, 20, 20, BLUE)]

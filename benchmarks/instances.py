@@ -1,6 +1,7 @@
 """Measures how well the objects of a mask get their numbers back, by the protocol of DAVIS-2017.
 
     python -m benchmarks.instances --davis DAVIS [--every 2] [--save FOLDER]
+    python -m benchmarks.instances --davis DAVIS --single
 
 Sequences of DAVIS-2016, which have one object each, are put together by twos: the object of one,
 made smaller, crosses the other sequence in front of it. So it is known which pixel belongs to which
@@ -11,7 +12,9 @@ between the frames as ``--mode=predict`` does, go to the tracker. Compared are
 * by area: regions numbered by their areas in each frame, without memory;
 * one: a single object.
 
-Prints J&F of each pair, and seconds per frame of the tracker. ``--save`` keeps frames and numbers.
+Prints J&F of each pair, the numbers that the tracker gave, and its seconds per frame, flow not
+included. ``--save`` keeps frames and numbers. ``--single`` takes the sequences as they are, one
+object each, often cut in parts by what is in front: what is below 1 is lost by telling apart.
 """
 
 import argparse
@@ -59,14 +62,18 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--davis", type=Path, required=True, help="with JPEGImages/480p")
-    parser.add_argument("--every", type=int, default=1, help="take every n-th pair")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th pair or sequence")
+    parser.add_argument("--single", action="store_true", help="sequences by themselves")
     parser.add_argument("--save", type=Path, help="folder for frames with their numbers")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     names = sorted(path.name for path in (arguments.davis / "JPEGImages" / "480p").iterdir())
     scores, seconds, frames = [], 0.0, 0
     print(f"{'behind + in front':34}" + "".join(f"{way:>9}" for way in WAYS) + "  numbers")
-    for pair in list(zip(names[::2], names[1::2], strict=False))[:: arguments.every]:
+    pairs = [(name,) for name in names]
+    if not arguments.single:
+        pairs = list(zip(names[::2], names[1::2], strict=False))
+    for pair in pairs[:: arguments.every]:
         scenes = list(compose(arguments.davis, *pair))
         numbers, took = track(scenes)
         seconds, frames = seconds + took, frames + len(scenes)
@@ -78,12 +85,15 @@ def main() -> None:
         if arguments.save:
             save(arguments.save / "-".join(pair), scenes, numbers)
     means = "".join(f"{one:9.3f}" for one in np.mean(scores, axis=0))
-    print(f"{f'mean of {len(scores)} pairs':34}{means}")
+    print(f"{f'mean of {len(scores)}':34}{means}")
     print(f"tracker: {seconds / frames:.3f} s per frame")
 
 
-def compose(davis: Path, behind: str, front: str) -> Iterator[Scene]:
-    """Yields the frames of two sequences put together, as many as the shorter one has."""
+def compose(davis: Path, behind: str, front: str | None = None) -> Iterator[Scene]:
+    """Yields the frames of two sequences put together, as many as both have, or those of one."""
+    if front is None:
+        yield from (Scene(*frame) for frame in read(davis, behind))
+        return
     pairs = zip(read(davis, behind), read(davis, front), strict=False)
     count = min(len(os.listdir(davis / "JPEGImages" / "480p" / name)) for name in (behind, front))
     for t, ((image, mask), (other, other_mask)) in enumerate(pairs):

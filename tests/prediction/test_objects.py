@@ -108,17 +108,25 @@ def test_object_of_which_a_fragment_is_apart_is_not_absorbed():
 
 
 def test_colors_tell_what_flow_smears():
-    # In front of the blue one the flow of the red one reaches too far, and nowhere behind it.
+    # What the red one has just uncovered was red at the same place a frame earlier: by flow alone
+    # it leaves a trail.
+    scenes = [
+        [Box(30, 10, 40, 40, BLUE), Box(2 + 3 * t, 20, 14, 14, RED, (3, 0))] for t in range(24)
+    ]
+    assert agree(*track(scenes)) > 0.98
+
+
+def test_colors_decide_which_is_which_where_flow_has_mixed_them():
+    boxes = [Box(10, 10, 40, 30, RED), Box(70, 10, 20, 20, BLUE)]
     tracker = ObjectTracker()
-    for t in range(24):
-        boxes = [Box(30, 10, 40, 40, BLUE), Box(2 + 3 * t, 20, 14, 14, RED, (3, 0))]
+    for t in range(2):
         frame, true = draw(boxes, t=t, first=t == 0)
-        if t:
-            flow = frame.trace.flows[-1]
-            flow[12:42, max(0, 3 * t - 8) : 3 * t + 24] = (-3, 0)
+        if t:  # Most of both seems to come from the middle of the blue one.
+            x, y = np.meshgrid(np.arange(100), np.arange(60))
+            frame.trace.flows[-1][10:40, 10:38] = np.stack([80 - x, 20 - y], -1)[10:40, 10:38]
+            frame.trace.flows[-1][10:14, 70:90] = np.stack([30 - x, 20 - y], -1)[10:14, 70:90]
         found = tracker.numbers(frame)
-    inside = np.s_[22:32, 2 + 3 * 23 + 2 : 2 + 3 * 23 + 12]
-    assert set(found[inside].ravel()) == {2} and (found == true)[true > 0].mean() > 0.9
+    np.testing.assert_array_equal(found, true)
 
 
 @pytest.mark.parametrize(("gone", "again"), [(3, True), (MEMORY - 1, True), (MEMORY + 1, False)])

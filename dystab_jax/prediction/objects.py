@@ -26,6 +26,10 @@ region; a younger one, which may be a fragment of the other, is absorbed."""
 NEAR = 1.0
 """Parts of an object that come apart are still one, up to so much of the smaller one's size (the
 root of its area) between them: poles and trees cut objects."""
+EMERGES, ALIKE_PART = 0.75, 0.7
+"""A smaller region that nothing else claims is part of an object that is no farther away than so
+much of its size, unless the distance of their colours is more: it comes out behind a pole. Generous
+in colours, since the front of a thing may be unlike its back."""
 REACH = 1.5, 0.01
 """How far from where it vanished an object may appear again: in its own size, and in the diagonal
 of the frame for each frame in between."""
@@ -67,7 +71,8 @@ class ObjectTracker:
 
     * Objects that touch or cross share a region; flow and colours divide it, see `divide`. Those
       that are one region from the beginning are one object until they part.
-    * A part that comes off keeps its object's number while it is near, else it is an object.
+    * A part that comes off keeps its object's number while it is near, else it is an object. A part
+      that comes out behind something gets the number of the object that it is like and near to.
     * An object that vanishes has `MEMORY` frames to come back under its number, where it can be by
       then and in its colours; across a cut by its colours alone, if they are clearly its own.
     * Regions below `SPECK` of the frame, which are no objects, get the number of the nearest one,
@@ -111,7 +116,7 @@ class ObjectTracker:
             large = max(map(regions.area, spare))
         spare = {region: n for region, n in spare.items() if regions.area(region) >= large or n}
         self._welcome_back(regions, frame, owners, spare, large, cut)
-        self._name_rest(regions, owners, spare, large)
+        self._name_rest(regions, frame, owners, spare, large)
         colors = {n: known.colors for n, known in self._known.items()}
         numbers = paint(regions, frame.image, moved, owners, colors)
         self._remember(frame, numbers, owners)
@@ -216,6 +221,7 @@ class ObjectTracker:
     def _name_rest(
         self,
         regions: Regions,
+        frame: SegmentedFrame,
         owners: dict[int, list[int]],
         spare: Mapping[int, int],
         large: int,
@@ -229,9 +235,29 @@ class ObjectTracker:
                 if regions.gap(region, main[old]) > NEAR * size:
                     old = 0
             if not old and area >= large:
+                old = self._emerged(regions, frame.image, region, main)
+            if not old and area >= large:
                 old = self._new_number(area, {n for numbers in owners.values() for n in numbers})
             if old:
                 owners[region] = [old]
+
+    def _emerged(
+        self, regions: Regions, image: Picture, region: int, main: Mapping[int, int]
+    ) -> int:
+        """Returns the object that a region without any is part of, see `EMERGES`; 0 for none.
+
+        Args:
+          main: the regions of the objects that were there before.
+        """
+        colors, distances = regions.colors(region, image), {}
+        for n, other in main.items():
+            area = regions.area(other)
+            if area > regions.area(region) and regions.gap(region, other) <= EMERGES * np.sqrt(
+                area
+            ):
+                distances[n] = color_distance(colors, self._known[n].colors)
+        best = min(distances, key=distances.get, default=0)
+        return best if best and distances[best] <= ALIKE_PART else 0
 
     def _new_number(self, area: int, here: Iterable[int]) -> int:
         """Returns a number for a new object; 0 where there is none left for it."""

@@ -83,9 +83,9 @@ def test_fragment_is_absorbed_when_it_joins():
     # It was by itself in one frame only: no wart of another number is left on the object.
     scenes = [
         [Box(20, 10, 30, 30)],
-        [Box(20, 10, 30, 30), Box(54, 20, 6, 6)],
-        [Box(20, 10, 30, 30), Box(48, 20, 6, 6, RED, (-6, 0))],
-        [Box(20, 10, 30, 30), Box(48, 20, 6, 6)],
+        [Box(20, 10, 30, 30), Box(54, 20, 6, 6, BLUE)],
+        [Box(20, 10, 30, 30), Box(48, 20, 6, 6, BLUE, (-6, 0))],
+        [Box(20, 10, 30, 30), Box(48, 20, 6, 6, BLUE)],
     ]
     found, _ = track(scenes)
     assert set(np.unique(found[1])) == {0, 1, 2}
@@ -177,6 +177,26 @@ def test_parts_near_each_other_stay_one_and_distant_ones_do_not():
     found, true = track(apart)
     ends = [found[-1][true[-1] == box] for box in (1, 2)]
     assert [len(set(end)) for end in ends] == [1, 1] and ends[0][0] != ends[1][0]
+
+
+def test_passing_a_pole():
+    # No flow leads to what comes out behind it, and what is still before it vanishes at last.
+    def frame(t):
+        drawn, true = draw([Box(2 + 3 * t, 15, 24, 24, RED, (3, 0))], t=t, first=t == 0)
+        drawn.soft[:, 47:55] = true[:, 47:55] = 0
+        drawn.trace.flows.get(-1, drawn.soft[..., None])[:, 55:60] = 0
+        return drawn, true
+
+    tracker = ObjectTracker()
+    for t in range(25):
+        drawn, true = frame(t)
+        np.testing.assert_array_equal(tracker.numbers(drawn), true)
+
+
+def test_another_that_comes_near_is_new():
+    whole = Box(20, 10, 30, 30, RED)
+    found, true = track([[whole]] * 3 + [[whole, Box(55, 10, 20, 20, GREEN)]])
+    np.testing.assert_array_equal(found[-1], true[-1])
 
 
 def test_speck_belongs_to_the_nearest():

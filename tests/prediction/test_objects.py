@@ -179,6 +179,12 @@ def test_parts_near_each_other_stay_one_and_distant_ones_do_not():
     assert [len(set(end)) for end in ends] == [1, 1] and ends[0][0] != ends[1][0]
 
 
+def test_part_of_another_color_stays_while_it_is_near():
+    whole = [Box(20, 20, 40, 20, RED), Box(60, 20, 7, 20, GREEN)]
+    found, _ = track([whole, [whole[0], Box(63, 20, 7, 20, GREEN, (3, 0))]])
+    assert set(np.unique(found[1])) == {0, 1}
+
+
 def test_passing_a_pole():
     # No flow leads to what comes out behind it, and what is still before it vanishes at last.
     def frame(t):

@@ -57,7 +57,7 @@ def load_videos(
       FileNotFoundError: no such folder, sequences have no folder, or none of its names fits.
       ValueError: masks lie in several folders of equal right.
     """
-    paths, notes = _prediction_paths(masks, truth)
+    paths, notes = _prediction_paths(masks, truth, prediction)
     if prediction == "maps":
         there = [path for row in paths.values() for path in row if path.is_file()]
         read = partial(mask_files.read_map, highest=mask_files.highest_level(there))
@@ -136,10 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _prediction_paths(masks: Path, truth: TruthSet) -> tuple[dict[str, list[Path]], list[str]]:
+def _prediction_paths(
+    masks: Path, truth: TruthSet, kind: str
+) -> tuple[dict[str, list[Path]], list[str]]:
     """Returns the files of the frames of every video, and a line on each that is not scored."""
     stills = all(true.frame_names == [name] for name, true in truth.videos.items())
-    folders, others = find_predictions(masks, truth.videos, stills)
+    folders, others = find_predictions(masks, truth.videos, stills, kind)
     notes = [f"sequences in {masks} that are not scored: {', '.join(others)}"] if others else []
     frames: dict[Path, list[str]] = {}
     for name, folder in folders.items():

@@ -9,7 +9,8 @@ Truth is found in                                Predictions of SEQUENCE also in
     the same in Annotations_unsupervised                 holds a folder of a sequence
 
 Where several folders would do, none is taken: the error names them. In one folder the PNG files
-count, or, where there are none, images of other kinds. Hidden files are not seen.
+count, or, where there are none, images of other kinds. Hidden files are not seen. For protocols of
+numbered objects a folder "instances", and for those of soft maps "soft", goes before "masks".
 """
 
 from collections.abc import Collection
@@ -22,6 +23,8 @@ ANNOTATIONS = ("Annotations", "Annotations_unsupervised")
 RESOLUTIONS = ("480p", "Full-Resolution")
 DEPTH = 3
 """Folders that may lie between --masks and the sequences."""
+INNER = {"masks": ("masks",), "objects": ("instances", "masks"), "maps": ("soft", "masks")}
+"""By what is scored: folders in that of a sequence, the first of which that is there is read."""
 
 
 def list_masks(folder: Path) -> dict[str, Path]:
@@ -65,7 +68,7 @@ def find_truth(folder: Path) -> Path:
 
 
 def find_predictions(
-    masks: Path, sequences: Collection[str], stills: bool
+    masks: Path, sequences: Collection[str], stills: bool, kind: str = "masks"
 ) -> tuple[dict[str, Path], list[str]]:
     """Finds the folder that holds the predicted frames of each sequence.
 
@@ -73,6 +76,7 @@ def find_predictions(
       masks: --masks.
       sequences: names in the truth.
       stills: each is a single image, called like its only frame.
+      kind: what is scored, a key of `INNER`.
 
     Returns:
       Folders by sequence, and the names of further folders beside them.
@@ -85,7 +89,7 @@ def find_predictions(
         raise FileNotFoundError(f"{masks} is not a folder; --masks expects one")
     names = {composed(name): name for name in sequences}
     if not any(name in names for name in map(_name, list_folders(masks))):
-        for flat in (masks, masks / "masks"):
+        for flat in (masks, *(masks / inner for inner in INNER[kind])):
             if (stills or len(sequences) == 1) and flat.is_dir() and list_masks(flat):
                 return dict.fromkeys(sequences, flat), []
     root = _root_of(masks, names)
@@ -98,7 +102,7 @@ def find_predictions(
             f"--sequences. Found: {there}; expected SEQUENCE/FRAME.png, SEQUENCE as in the truth"
         )
     others = sorted(set(folders) - set(names))
-    return {name: _frames_of(folders[one]) for one, name in names.items()}, others
+    return {name: _frames_of(folders[one], kind) for one, name in names.items()}, others
 
 
 def _root_of(masks: Path, sequences: Collection[str]) -> Path:
@@ -120,10 +124,11 @@ def _root_of(masks: Path, sequences: Collection[str]) -> Path:
     return masks
 
 
-def _frames_of(folder: Path) -> Path:
+def _frames_of(folder: Path, kind: str) -> Path:
     """Returns where the frames of a sequence lie: --mode=predict leaves overlays beside them."""
-    inner = folder / "masks"
-    return inner if not list_masks(folder) and inner.is_dir() else folder
+    if list_masks(folder):
+        return folder
+    return next((folder / name for name in INNER[kind] if (folder / name).is_dir()), folder)
 
 
 def _name(path: Path) -> str:

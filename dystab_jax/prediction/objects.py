@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from dystab_jax.array_types import Picture
 from dystab_jax.prediction.appearance import color_distance, color_histogram
 from dystab_jax.prediction.regions import Numbers, Regions, along_flow, paint
 from dystab_jax.prediction.segmented import SegmentedFrame
@@ -21,10 +22,14 @@ CLAIM = 0.1
 """Share of a region, or of an object, that the two must have in common to belong together."""
 SETTLED = 5
 """Frames that an object has to be seen by itself before it keeps its number beside another in one
-region; a fragment that joins an object is absorbed."""
-NEAR = 0.5
-"""Parts of an object that come apart are still one, up to so much of its size (the root of its
-area) between their boxes: poles and trees cut objects."""
+region; a younger one, which may be a fragment of the other, is absorbed."""
+NEAR = 1.0
+"""Parts of an object that come apart are still one, up to so much of the smaller one's size (the
+root of its area) between them: poles and trees cut objects."""
+EMERGES, ALIKE_PART = 0.75, 0.7
+"""A smaller region that nothing else claims is part of an object that is no farther away than so
+much of its size, unless the distance of their colours is more: it comes out behind a pole. Generous
+in colours, since the front of a thing may be unlike its back."""
 REACH = 1.5, 0.01
 """How far from where it vanished an object may appear again: in its own size, and in the diagonal
 of the frame for each frame in between."""
@@ -62,10 +67,12 @@ class ObjectTracker:
 
     An object is a connected region of the mask, 8 neighbours. The numbers of the frame before are
     moved along the flow, and the assignment that keeps most pixels gives each region its number
-    (Hungarian method). Then:
+    (Hungarian method); where there is a choice, colours have a say. Then:
 
-    * Objects that touch share a region, and its pixels keep the numbers that the flow brings.
-    * A part that comes off keeps its object's number while it is near, else it is an object.
+    * Objects that touch or cross share a region; flow and colours divide it, see `divide`. Those
+      that are one region from the beginning are one object until they part.
+    * A part that comes off keeps its object's number while it is near, else it is an object. A part
+      that comes out behind something gets the number of the object that it is like and near to.
     * An object that vanishes has `MEMORY` frames to come back under its number, where it can be by
       then and in its colours; across a cut by its colours alone, if they are clearly its own.
     * Regions below `SPECK` of the frame, which are no objects, get the number of the nearest one,
@@ -104,17 +111,20 @@ class ObjectTracker:
         if len(regions.stats) == 1:
             return moved
         large = max(1, round(SPECK * mask.size))
-        owners, spare = self._claim(regions, large)
+        owners, spare = self._claim(regions, frame.image, large)
         if not owners and all(regions.area(region) < large for region in spare):
             large = max(map(regions.area, spare))
         spare = {region: n for region, n in spare.items() if regions.area(region) >= large or n}
         self._welcome_back(regions, frame, owners, spare, large, cut)
-        self._name_rest(regions, owners, spare, large)
-        numbers = paint(regions, moved, owners)
-        self._remember(regions, frame, numbers, owners)
+        self._name_rest(regions, frame, owners, spare, large)
+        colors = {n: known.colors for n, known in self._known.items()}
+        numbers = paint(regions, frame.image, moved, owners, colors)
+        self._remember(frame, numbers, owners)
         return numbers
 
-    def _claim(self, regions: Regions, large: int) -> tuple[dict[int, list[int]], dict[int, int]]:
+    def _claim(
+        self, regions: Regions, image: Picture, large: int
+    ) -> tuple[dict[int, list[int]], dict[int, int]]:
         """Assigns regions by the pixels that they share with the objects of the frame before.
 
         Returns:
@@ -125,24 +135,43 @@ class ObjectTracker:
         areas = regions.stats[:, cv2.CC_STAT_AREA]
         least = CLAIM * np.minimum(areas[:, None], shared.sum(axis=0)[None])
         claims = (shared > 0) & (shared >= least)
-        rows, columns = linear_sum_assignment(shared * claims, maximize=True)
+        kept = shared * claims
+        weights = self._likeness(regions, image, claims, large)
+        rows, columns = linear_sum_assignment(kept * weights, maximize=True)
         owners = {
             int(r): [int(n)] for r, n in zip(rows, columns, strict=True) if r and claims[r, n]
         }
-        for region, numbers in owners.items():
-            numbers += [
-                int(n)
-                for n in np.flatnonzero(claims[region])
-                if n != numbers[0]
-                and shared[region, n] >= large
-                and self._known[int(n)].alone >= SETTLED
-            ]
+        places = {numbers[0]: region for region, numbers in owners.items()}
+        for n in map(int, np.flatnonzero(claims.any(axis=0))):
+            region, known = int(kept[:, n].argmax()), self._known[n]
+            # By itself it is nothing, or a fragment of what it was: the rest is with another.
+            is_part = n not in places or regions.area(places[n]) < known.size**2 / 2
+            joins = region in owners and n not in owners[region] and shared[region, n] >= large
+            if is_part and joins and known.alone >= SETTLED:
+                owners[region].append(n)
         spare = {
-            region: int(shared[region].argmax()) if claims[region].any() else 0
+            region: int(kept[region].argmax())
             for region in range(1, len(shared))
             if region not in owners
         }
         return owners, spare
+
+    def _likeness(
+        self, regions: Regions, image: Picture, claims: np.ndarray, large: int
+    ) -> np.ndarray:
+        """Weighs claims [R, N] by colours where regions or objects have several to choose from."""
+        weights, areas = np.ones(claims.shape), regions.stats[:, cv2.CC_STAT_AREA]
+        several = (
+            (areas >= large)[:, None]
+            & claims
+            & ((claims.sum(axis=0) > 1)[None] | (claims.sum(axis=1) > 1)[:, None])
+        )
+        for region in map(int, np.flatnonzero(several.any(axis=1))):
+            colors = regions.colors(region, image)
+            for n in map(int, np.flatnonzero(several[region])):
+                distance = color_distance(colors, self._known[n].colors)
+                weights[region, n] = max(1 - distance, 0.1) ** 2
+        return weights
 
     def _welcome_back(
         self,
@@ -192,6 +221,7 @@ class ObjectTracker:
     def _name_rest(
         self,
         regions: Regions,
+        frame: SegmentedFrame,
         owners: dict[int, list[int]],
         spare: Mapping[int, int],
         large: int,
@@ -200,14 +230,34 @@ class ObjectTracker:
         main = {numbers[0]: region for region, numbers in owners.items()}
         for region in sorted(spare, key=regions.area, reverse=True):
             old, area = spare[region], regions.area(region)
-            if old and area >= large and old in main:
-                size = np.sqrt(regions.area(main[old]))
+            if old in main and area >= large:
+                size = np.sqrt(min(area, regions.area(main[old])))
                 if regions.gap(region, main[old]) > NEAR * size:
                     old = 0
+            if not old and area >= large:
+                old = self._emerged(regions, frame.image, region, main)
             if not old and area >= large:
                 old = self._new_number(area, {n for numbers in owners.values() for n in numbers})
             if old:
                 owners[region] = [old]
+
+    def _emerged(
+        self, regions: Regions, image: Picture, region: int, main: Mapping[int, int]
+    ) -> int:
+        """Returns the object that a region without any is part of, see `EMERGES`; 0 for none.
+
+        Args:
+          main: the regions of the objects that were there before.
+        """
+        colors, distances = regions.colors(region, image), {}
+        for n, other in main.items():
+            area = regions.area(other)
+            if area > regions.area(region) and regions.gap(region, other) <= EMERGES * np.sqrt(
+                area
+            ):
+                distances[n] = color_distance(colors, self._known[n].colors)
+        best = min(distances, key=distances.get, default=0)
+        return best if best and distances[best] <= ALIKE_PART else 0
 
     def _new_number(self, area: int, here: Iterable[int]) -> int:
         """Returns a number for a new object; 0 where there is none left for it."""
@@ -224,11 +274,7 @@ class ObjectTracker:
         return smallest
 
     def _remember(
-        self,
-        regions: Regions,
-        frame: SegmentedFrame,
-        numbers: Numbers,
-        owners: Mapping[int, list[int]],
+        self, frame: SegmentedFrame, numbers: Numbers, owners: Mapping[int, list[int]]
     ) -> None:
         mixed = {n for several in owners.values() if len(several) > 1 for n in several}
         for n in map(int, np.unique(numbers[numbers != 0])):

@@ -9,7 +9,7 @@ from jaxtyping import Shaped, UInt8
 
 from dystab_jax.array_types import Picture
 from dystab_jax.data.resize import resize_flow
-from dystab_jax.prediction.appearance import color_histogram
+from dystab_jax.prediction.appearance import Histogram, color_histogram, divide
 
 Numbers = UInt8[np.ndarray, "H W"]
 """0 = background, else the number of an object."""
@@ -37,15 +37,23 @@ class Regions:
 
     def colors(self, region: int, image: Picture) -> np.ndarray:
         """Returns the histogram of a region's colours."""
+        box, inside = self.inside(region)
+        return color_histogram(image[box], inside)
+
+    def inside(self, region: int) -> tuple[tuple[slice, slice], np.ndarray]:
+        """Returns the box of a region, and where in it the region is, bool [h, w]."""
         x, y, width, height = self.stats[region, :4]
         box = slice(y, y + height), slice(x, x + width)
-        return color_histogram(image[box], self.labels[box] == region)
+        return box, self.labels[box] == region
 
     def gap(self, first: int, second: int) -> float:
-        """Returns the distance between the boxes of two regions, pixels."""
-        a, b = self.stats[first, :4], self.stats[second, :4]
-        apart = np.maximum(a[:2], b[:2]) - np.minimum(a[:2] + a[2:], b[:2] + b[2:])
-        return float(np.linalg.norm(np.maximum(apart, 0)))
+        """Returns the distance between two regions, pixels."""
+        corners, sizes = self.stats[[first, second], :2], self.stats[[first, second], 2:4]
+        (left, top), (right, bottom) = corners.min(axis=0), (corners + sizes).max(axis=0)
+        labels = self.labels[top:bottom, left:right]
+        away = (labels != second).astype(np.uint8)
+        distances = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5)
+        return float(distances[labels == first].min())
 
     @classmethod
     def of(cls, mask: Numbers, moved: Numbers) -> "Regions":
@@ -82,16 +90,31 @@ def along_flow(numbers: Numbers, flow: Shaped[np.ndarray, "h w 2"]) -> Numbers:
     )
 
 
-def paint(regions: Regions, moved: Numbers, owners: Mapping[int, Sequence[int]]) -> Numbers:
-    """Returns the numbers of all pixels of the regions; `moved`: as the flow brings them."""
+def paint(
+    regions: Regions,
+    image: Picture,
+    moved: Numbers,
+    owners: Mapping[int, Sequence[int]],
+    colors: Mapping[int, Histogram],
+) -> Numbers:
+    """Returns the numbers of all pixels of the regions.
+
+    Args:
+      regions: of the frame.
+      image: the frame.
+      moved: as the flow brings them.
+      owners: objects of each region; those that have none get the number of the nearest object.
+      colors: of the objects.
+    """
     main = np.zeros(len(regions.stats), np.uint8)
     for region, numbers in owners.items():
         main[region] = numbers[0]
     numbers = main[regions.labels]
     for region, several in owners.items():
         if len(several) > 1:
-            inside = regions.labels == region
-            numbers[inside] = np.where(np.isin(moved[inside], several), moved[inside], 0)
+            box, inside = regions.inside(region)
+            divided = divide(image[box], moved[box], {n: colors[n] for n in several})
+            numbers[box][inside] = divided[inside]
     lacking = (numbers == 0) & (regions.labels != 0)
     if lacking.any():
         numbers[lacking] = _nearest(numbers)[lacking]

@@ -404,6 +404,28 @@ def test_root_of_davis2017(davis2017, capsys):
     assert report["rows"][0]["mean_j"] == registry.all_frames({"a": video})["mean_j"]
 
 
+@pytest.mark.parametrize("below", ["a", "."])
+@pytest.mark.parametrize(
+    ("protocol", "kind"),
+    [("davis2017", "instances"), ("all_frames", "masks"), ("saliency", "soft")],
+)
+def test_what_is_scored_lies_in_a_folder_of_its_kind(davis2017, below, protocol, kind):
+    # As --mode=predict writes them side by side; here each holds something else.
+    folder, _ = davis2017
+    output = folder / "output" / below
+    for name, seed in (("instances", 1), ("masks", 5), ("soft", 6)):
+        write_numbers(output / name, numbers(seed, 3 if name == "instances" else 1))
+    shutil.copytree(output / kind, folder / "alone")
+    assert run(folder, masks=folder / "alone", protocol=protocol) == 0
+    expected = read(folder)["rows"]
+    assert run(folder, masks=folder / "output", protocol=protocol) == 0
+    assert read(folder)["rows"] == expected
+    for name in {"instances", "soft"} & {kind}:
+        shutil.rmtree(output / name)
+        assert run(folder, masks=folder / "output", protocol=protocol) == 0
+        assert read(folder)["rows"] != expected
+
+
 def test_objects_are_told_apart_for_fbms59(davis2017, capsys):
     folder, video = davis2017
     truth = folder / "truth" / "Annotations" / "480p"

@@ -71,6 +71,7 @@ def test_unknown_formats_are_refused(tmp_path, formats):
 def test_instances_need_a_format_that_shows_them(tmp_path):
     with pytest.raises(ValueError, match="soft, rgba; add one of png, video, coco"):
         make_outputs(["soft", "rgba"], tmp_path, facts(tmp_path), True)
+    assert len(make_outputs(["png", "soft", "png"], tmp_path, facts(tmp_path), True)) == 2
     for name in WITH_OBJECTS:
         assert len(make_outputs([name], tmp_path, facts(tmp_path), True)) == 1
 

@@ -29,11 +29,12 @@ Backend = Literal["numpy", "jax"]
 BACKENDS = ("numpy", "jax")
 LOWEST = 1e-6  # probabilities of object stay this far from 0 and 1 in the unary energy
 FLAT = 1e-6  # a map that varies by less shows no object to refine
-LONGEST = 1000
-"""Pixels, of the longer side: up to it our CRFs work in the image's own size. A frame of 1080p
-would take 800 MB and five times as long; what the networks say of it has a fifth of its width."""
-EDGE_RADIUS, EDGE_EPSILON = 4, 1e-4
-"""Of the enlargement, pixels of the shrunk image and squared colours in [0, 1]."""
+LONGEST = 427
+"""Pixels of the longer side at which our CRFs work: half of DAVIS at 480p, and somewhat more than
+the networks see. On training sequences masks are better than at full size, in a third of the time,
+and 1080p takes no more memory (benchmarks/crf_sizes.py)."""
+EDGE_EPSILON = 1e-4
+"""Of the enlargement, squared colours in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ class DenseCRF:
         image's own size.
       longest: images with a longer side than so many pixels are shrunk to it, and the result is
         enlarged along the edges of the image; None: all are computed in their own size.
+      edge: radius of the windows of this enlargement, pixels of the shrunk image.
     """
 
     kernels: tuple[Kernel, ...]
@@ -150,6 +152,7 @@ class DenseCRF:
     longer_side: int | None = None
     side: int | None = None
     longest: int | None = None
+    edge: int = 8
 
     def apply(self, image: Image, soft: SoftMap, backend: Backend) -> Float32[np.ndarray, "H W"]:
         """Returns the refined map; one that is the same everywhere comes back as it is."""
@@ -186,7 +189,7 @@ class DenseCRF:
         )
         refined = self.apply(small, coarse, backend)
         guides = [one.astype(np.float32) / np.float32(255) for one in (image, small)]
-        return np.clip(guided_upsample(*guides, refined, EDGE_RADIUS, EDGE_EPSILON), 0, 1)
+        return np.clip(guided_upsample(*guides, refined, self.edge, EDGE_EPSILON), 0, 1)
 
 
 @dataclass(frozen=True)

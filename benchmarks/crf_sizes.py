@@ -1,6 +1,7 @@
 """Measures at which size the CRF of fused masks is best, and what it takes.
 
-    python -m benchmarks.crf_sizes --workdir=runs/of20 --data=davis2016:train --truth=DAVIS --held_out
+    python -m benchmarks.crf_sizes --workdir=runs/of20 --data=davis2016:train --truth=DAVIS \\
+        --held_out
 
 J at the size of the frames, of ``--frames`` of each video, evenly spread: without a CRF, of
 ``--crf`` in the frame's own size, and of the same in smaller ones, enlarged along the edges of the

@@ -79,10 +79,13 @@ def make_steps(config: ConfigDict) -> Steps:
     return Steps(**trained, options=unpack(LossOptions, config.loss, "loss"))
 
 
-def _devices(config: ConfigDict) -> list[jax.Device]:
-    """Returns all devices; on a CPU, where they are its cores, as many as divide the batches."""
+def _devices(config: ConfigDict, trains: bool = True) -> list[jax.Device]:
+    """Returns all devices; on a CPU, where they are its cores, as many as divide the batches.
+
+    Of other kinds too, where there is nothing to train: nobody has to choose a batch to predict.
+    """
     devices = jax.devices()
-    if devices[0].platform == "cpu" and processes.count() == 1:
+    if (devices[0].platform == "cpu" or not trains) and processes.count() == 1:
         batches = math.gcd(config.data.batch_size, config.eval.batch_size)
         count = next(n for n in range(len(devices), 0, -1) if batches % n == 0)
         return devices[:count]
@@ -159,6 +162,11 @@ class Run:
         steps = replace(make_steps(config), unrolled=platform == "cpu")
         predictor = Predictor(steps, own, config.eval.batch_size)
         return cls(config, workdir, steps, mesh, predictor)
+
+    @classmethod
+    def to_predict(cls, config: ConfigDict, workdir: Path) -> "Run":
+        """Builds a run that is not trained, on as many devices as divide its batches."""
+        return cls.of(config, workdir, parallel.make_mesh(_devices(config, trains=False)))
 
     def new_state(self) -> State:
         """Returns the state before the first step, on all devices."""

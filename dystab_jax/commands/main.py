@@ -78,8 +78,9 @@ _INSTANCES = flags.DEFINE_bool(
 )
 _ADAPT = flags.DEFINE_bool(
     "adapt",
-    False,
-    "predict: the networks learn from each video itself first; better on most, a minute each.",
+    None,
+    "predict: the networks learn from each video itself first, by pieces of 60 frames and more; "
+    "better on most, a minute each. Left out: what the config says.",
 )
 _FLOW = flags.DEFINE_enum(
     "flow",
@@ -108,6 +109,8 @@ def main(argv: list[str]) -> None:
     if missing := _missing(argv):
         sys.exit(f"error: {missing}; --help lists the flags")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every step of every save
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be any bytes
     try:
         _connect()
         with processes.ending_together((*train_and_score.USER_ERRORS, Interrupted)):

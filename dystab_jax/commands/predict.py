@@ -1,5 +1,6 @@
 """Writes the masks of any image, folder of frames or video, by networks that have learned."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,15 +13,19 @@ from data_prep.sources.discover import frame_notes, left_out, list_images, list_
 from data_prep.sources.frames import IMAGE_ENDINGS, FrameSource, read_image
 from data_prep.sources.video_files import VIDEO_ENDINGS, VideoFile
 from dystab_jax.prediction.engine import Engine
-from dystab_jax.prediction.files import make_outputs, write_image
+from dystab_jax.prediction.files import FILES, FOLDERS, make_outputs, write_image
 from dystab_jax.prediction.overlay_video import frames_per_second
 from dystab_jax.prediction.page import Page
 from dystab_jax.prediction.progress import Bar
-from dystab_jax.prediction.segmented import Output, SegmentedFrame, VideoFacts
+from dystab_jax.prediction.segmented import SegmentedFrame, VideoFacts
 from dystab_jax.prediction.sources import is_image
+from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.disk import naming_full_disk
+from dystab_jax.runtime.interruption import uninterrupted
 
 PAGE = "index.html"
+WRITTEN = ".written.json"
+"""Names of what a prediction has written, beside it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ def predict(engine: Engine, source: Path, output: Path, wanted: Wanted = DEFAULT
     * A folder of such videos: the same in OUTPUT/VIDEO/ for each. One that cannot be read does
       not stop the others.
 
-    What is written appears when a video is complete, or as far as it has come when Ctrl-C ends it;
-    files of an earlier prediction are replaced, others in OUTPUT stay.
+    What is written appears when a video is complete, or as far as it has come when Ctrl-C ends it.
+    What an earlier prediction wrote for a video is replaced; other files in OUTPUT stay.
 
     Args:
       engine: makes the masks.
@@ -113,9 +118,13 @@ def _make_output(output: Path, source: Path) -> None:
             f"--output={output} is in the input folder {source}, where the masks would be taken "
             "for frames; choose a folder outside of it"
         )
-    results = (f"{source.stem}.png", "overlay.mp4", "cutout.mov", "cutout.webm")
-    if whole in [place / name for name in results]:
+    if whole in [place / name for name in (f"{source.stem}.png", *FILES)]:
         raise ValueError(f"--output={output}: a result would replace its own input {source}")
+    below = whole.relative_to(place).parts if whole.is_relative_to(place) else ()
+    if set(below) & set(FOLDERS) and source.exists():
+        raise ValueError(
+            f"--output={output}: masks would be written into --input={source}; choose another"
+        )
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"--output={output} is a file; choose a folder")
     try:
@@ -137,6 +146,7 @@ def _predict_video(
     engine: Engine, video: FrameSource, output: Path, wanted: Wanted, folder: str = ""
 ) -> list[Path]:
     target = output / folder
+    _check_places(target)
     with _staging(output) as staging, Bar(video.name, video.length()) as bar:
         path = video.path if isinstance(video, VideoFile) else video.folder
         is_file = isinstance(video, VideoFile)
@@ -150,21 +160,27 @@ def _predict_video(
                 "overlay.mp4" if "video" in wanted.formats else None,
             ),
         ]
-        summary = _Summary()
+        summary, ended = _Summary(), None
         try:
-            with _completed(outputs):
-                for frame in engine.video(video, bar):
+            for frame in engine.video(video, bar):
+                with uninterrupted():
                     for one in outputs:
                         one.write(frame)
                     summary.add(frame)
                     bar.done()
-        except KeyboardInterrupt:
-            if bar.done_frames:
-                _publish(staging, target)
-                bar.say(f"{video.name}: ended; the first {summary.text()} are in {target}")
-            raise
-        bar.say(f"{video.name}: {summary.text()}")
-        return _publish(staging, target)
+        except KeyboardInterrupt as interrupt:
+            if not bar.done_frames:
+                raise
+            ended = interrupt
+        with uninterrupted():
+            for one in outputs:
+                one.close()
+            written = _publish(staging, target, replaces=True)
+    if ended is not None:
+        tqdm.write(f"{video.name}: ended; the first {summary.text()} are in {target}")
+        raise ended
+    tqdm.write(f"{video.name}: {summary.text()}")
+    return written
 
 
 class _Summary:
@@ -179,7 +195,7 @@ class _Summary:
         self._shots = frame.shot + 1
 
     def text(self) -> str:
-        text = f"{self._frames} frames"
+        text = f"{self._frames} {'frame' if self._frames == 1 else 'frames'}"
         if self._shots > 1:
             text += f", {self._shots} shots"
         if self._empty:
@@ -188,32 +204,59 @@ class _Summary:
 
 
 @contextmanager
-def _completed(outputs: Sequence[Output]) -> Iterator[None]:
-    """Closes all at the end; where an error comes, whatever they say to it."""
-    try:
-        yield
-    except BaseException:
-        for one in outputs:
-            with suppress(OSError):
-                one.close()
-        raise
-    for one in outputs:
-        one.close()
-
-
-@contextmanager
 def _staging(output: Path) -> Iterator[Path]:
-    """Makes a hidden folder beside the results, gone at the end whatever happens."""
+    """Makes a hidden folder beside the results, gone at the end unless the process is killed."""
     staging = tempfile.TemporaryDirectory(prefix=".partial-", dir=output)
     with naming_full_disk(output), staging as name:
         yield Path(name)
 
 
-def _publish(staging: Path, output: Path) -> list[Path]:
-    """Moves complete files to their places; those of an earlier prediction are replaced."""
-    written = []
-    for path in sorted(path for path in staging.rglob("*") if path.is_file()):
-        target = output / path.relative_to(staging)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        written.append(path.replace(target))
-    return written
+def _publish(staging: Path, output: Path, replaces: bool = False) -> list[Path]:
+    """Moves complete files to their places.
+
+    Args:
+      staging: where they are.
+      output: where they go.
+      replaces: whether what an earlier prediction wrote there and this one does not is removed:
+        masks of a longer video would be taken for those of this one.
+    """
+    names = sorted(
+        path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file()
+    )
+    for name in names:
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).replace(output / name)
+    if replaces:
+        for name in set(_written_before(output)) - set(names):
+            (output / name).unlink(missing_ok=True)
+            with suppress(OSError):  # other files are in it
+                (output / name).parent.rmdir()
+        write_whole(output / WRITTEN, json.dumps(names, indent=0))
+    return [output / name for name in names]
+
+
+def _written_before(output: Path) -> list[str]:
+    """Returns the names of what an earlier prediction wrote; none where that is not known."""
+    try:
+        names = json.loads((output / WRITTEN).read_text("utf-8"))
+    except (OSError, ValueError):
+        return []
+    known = (PAGE, *FILES)
+    return [
+        name
+        for name in names
+        if name in known or (name.count("/") == 1 and name.partition("/")[0] in FOLDERS)
+    ]
+
+
+def _check_places(target: Path) -> None:
+    """Checks that what is to be written finds its place, before hours of work.
+
+    Raises:
+      ValueError: a file has the name of a folder, or the other way round.
+    """
+    for names, kind in ((FOLDERS, Path.is_file), ((PAGE, *FILES), Path.is_dir)):
+        for path in (target / name for name in names):
+            if kind(path):
+                other = "folder" if kind is Path.is_file else "file"
+                raise ValueError(f"{path} stands where a {other} is to be written; move it away")

@@ -89,7 +89,7 @@ def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     stored = saved_config.read_json(path) if path.exists() else None
     if stored is not None and mode != "compile" and _has_learned(workdir):
         _check_same(stored, run_facts.as_json(config), path)
-    run = Run.of(config, workdir)
+    run = Run.to_predict(config, workdir) if mode == "predict" else Run.of(config, workdir)
     if mode == "train":
         _store(config, workdir)
     return run

@@ -18,13 +18,13 @@ from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, snapshot_choice
 from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.prediction import flow_of_training
-from dystab_jax.prediction.engine import Engine
+from dystab_jax.prediction.engine import Engine, learned, set_adaptation
 from dystab_jax.prediction.files import check_formats
 from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.prediction.sources import is_image
 from dystab_jax.report import claims, figures, page, tables
 from dystab_jax.runtime import processes
-from dystab_jax.runtime.interruption import Interruption
+from dystab_jax.runtime.interruption import Interruption, ending_by_ctrl_c
 from dystab_jax.runtime.monitor import TrainingStopped
 
 
@@ -123,7 +123,7 @@ def predict_masks(
     output: Path,
     asked: Asked = AS_IN_TRAINING,
     wanted: Wanted = predict.DEFAULT,
-    adapt: bool = False,
+    adapt: bool | None = None,
 ) -> None:
     """Writes masks of an image, a folder of frames or a video, and what else is wanted.
 
@@ -134,13 +134,11 @@ def predict_masks(
       workdir: of one run, or of exported networks.
       source, output, wanted: see `predict.predict`.
       asked: how flow is computed.
-      adapt: whether networks learn from each video first, see ``eval.adaptation``.
+      adapt: whether networks learn from each video first; None: as ``eval.adaptation`` says.
     """
     check_formats(wanted.formats, wanted.instances)
     (run,) = open_runs(config, workdir, "predict")
-    options = run.config.eval
-    if adapt:
-        options.adaptation.rounds = max(1, options.adaptation.rounds)
+    set_adaptation(run.config, adapt)
     eval_options.check(run.config)
     recipe = Recipe()
     if not is_image(source):
@@ -149,8 +147,12 @@ def predict_masks(
             print(note if note.startswith("warning: ") else f"note: {note}")
     (snapshot,) = snapshot_choice.chosen(run, "last")
     rules = _rules(run, snapshot, recipe)
-    engine = Engine(run, snapshot.variables, recipe)
-    written = predict.predict(engine, source, output, replace(wanted, notes=rules))
+    variables = learned(snapshot)
+    if "chi" not in variables:
+        print(f"warning: {workdir} is in phase {snapshot.phase}; chi has learned nothing yet")
+    engine = Engine(run, variables, recipe)
+    with ending_by_ctrl_c():
+        written = predict.predict(engine, source, output, replace(wanted, notes=rules))
     pages = [path for path in written if path.name == predict.PAGE]
     print(f"{len(written)} files in {output}")
     for page_file in pages:
@@ -160,12 +162,12 @@ def predict_masks(
 def _rules(run: Run, snapshot: Snapshot, recipe: Recipe) -> list[tuple[str, str]]:
     """Says for a page how masks are made; without folders, which are of this machine."""
     options = run.config.eval
-    learned = f"{run.workdir.name}, trained on {run.config.data.train}, phase {snapshot.phase}"
-    rules = [("networks", learned), ("fusion", options.fusion), ("CRF", options.crf)]
+    made = f"{run.workdir.name}, trained on {run.config.data.train}, phase {snapshot.phase}"
+    rules = [("networks", made), ("fusion", options.fusion), ("CRF", options.crf)]
     if recipe.max_gap:
         rules.append(("flow", f"{recipe.flow.estimator}, gaps up to {recipe.max_gap}"))
     if options.adaptation.rounds:
-        rules.append(("adaptation", "the networks have learned from this video first"))
+        rules.append(("adaptation", "the networks have learned from each piece of the video first"))
     return rules
 
 

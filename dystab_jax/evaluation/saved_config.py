@@ -13,7 +13,12 @@ LATER_FIELDS = {
     "bootstrap.label_cut": 0.5,
     "bootstrap.label_fused": False,
     "bootstrap.least_updates": 0,
-    "eval.adaptation": {"rounds": 0, "chi_updates": 0, "phi_rounds": 0, "crf": "none"},
+    "eval.adaptation": {
+        "rounds": 0,
+        "chi_updates": 60,
+        "phi_rounds": 10,
+        "crf": "medium",
+    },
     "eval.flow_average": 0.0,
     "eval.fusion_floor": 0.5,
     "eval.fusion_sharpness": 4.0,

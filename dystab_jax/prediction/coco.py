@@ -33,19 +33,21 @@ class CocoFile:
 
         ffmpeg -i VIDEO -fps_mode passthrough -start_number 0 -q:v 2 %05d.jpg
 
-    Annotations go to the file frame by frame, so that a long video needs no memory for them.
+    Annotations go to the file frame by frame; a line on each frame, its name and size, is held.
     """
 
-    def __init__(self, folder: Path, facts: VideoFacts, tracker: ObjectTracker | None):
+    def __init__(self, path: Path, facts: VideoFacts, tracker: ObjectTracker | None):
         """Writes nothing yet.
 
         Args:
-          folder: in which to write.
-          facts: of the video.
+          path: of the file.
+          facts: of the video, or of an image by itself, whose ``path`` is that of its file.
           tracker: numbers the objects; None: what is in the mask is one object.
         """
-        self._path, self._tracker = folder / "annotations.json", tracker
-        files = [] if facts.is_file or not facts.path.is_dir() else list_images(facts.path)
+        self._path, self._tracker = path, tracker
+        files = [] if facts.is_file else [facts.path]
+        if not facts.is_file and facts.path.is_dir():
+            files = list_images(facts.path)
         self._files = {path.stem: path.name for path in files}
         self._images: list[dict[str, Any]] = []
         self._annotations = 0

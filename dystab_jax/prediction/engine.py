@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+from ml_collections import ConfigDict
 
 from data_prep.sources.frames import FrameSource
 from data_prep.video import Recipe
@@ -16,6 +17,7 @@ from dystab_jax.build import Run
 from dystab_jax.data import resize
 from dystab_jax.data.resize import resize_image
 from dystab_jax.evaluation.adaptation import Adapter
+from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.inference import VideoPrediction
 from dystab_jax.object_choice import NOTHING, Earlier
 from dystab_jax.prediction.progress import Progress
@@ -23,6 +25,19 @@ from dystab_jax.prediction.segmented import SegmentedFrame, Trace
 from dystab_jax.prediction.shots import Piece, read_pieces
 from dystab_jax.refinement import crf
 from dystab_jax.state import Variables
+
+
+def learned(snapshot: Snapshot) -> dict[str, Variables]:
+    """Returns the networks that have learned: χ does so from the first round on."""
+    early = snapshot.phase.startswith("0-")
+    return {name: one for name, one in snapshot.variables.items() if name != "chi" or not early}
+
+
+def set_adaptation(config: ConfigDict, adapt: bool | None) -> None:
+    """Turns adaptation on or off in a config; None leaves it."""
+    adaptation = config.eval.adaptation
+    if adapt is not None:
+        adaptation.rounds = max(1, adaptation.rounds) if adapt else 0
 
 
 class Engine:
@@ -33,16 +48,23 @@ class Engine:
 
         Args:
           run: gives networks and config; its section ``eval`` holds.
-          variables: of the networks, by name.
+          variables: of the networks, by name; without "chi" φ alone makes the masks.
           recipe: how flow is computed; best as that of the training data, see `flow_of_training`.
         """
         self._run, self._variables = run, variables
         reach = math.ceil(run.config.eval.flows_per_frame / 2)
         self._recipe = replace(recipe, max_gap=min(recipe.max_gap, reach))
-        self._adapter = Adapter(run) if run.config.eval.adaptation.rounds else None
+        adapts = run.config.eval.adaptation.rounds and "chi" in variables
+        self._adapter = Adapter(run) if adapts else None
 
     def image(self, image: Picture, name: str) -> SegmentedFrame:
-        """Segments an image by itself: χ at ``data.still_size``, then ``eval.still_crf``."""
+        """Segments an image by itself: χ at ``data.still_size``, then ``eval.still_crf``.
+
+        Raises:
+          ValueError: χ has not learned yet.
+        """
+        if "chi" not in self._variables:
+            raise ValueError(f"{name}: chi, which masks images, has learned nothing yet; train on")
         small = resize_image(image, tuple(self._run.config.data.still_size))
         options = self._run.config.eval
         soft = self._run.predictor.static(self._variables["chi"], small[None], options.mirror)
@@ -118,7 +140,10 @@ class Engine:
         refined = crf.refine_frames(pairs(), options.crf, options.jobs, options.crf_backend)
         for t, soft in enumerate(refined):
             trace = Trace(
-                dict(sorted(piece.flows[t], key=lambda one: (abs(one[0]), -one[0]))),
+                {
+                    gap: flow.astype(np.float32)
+                    for gap, flow in sorted(piece.flows[t], key=_nearest)
+                },
                 prediction.phi[t, ..., 0],
                 prediction.chi[t, ..., 0],
                 fused[t, ..., 0],
@@ -130,11 +155,15 @@ class Engine:
             )
 
 
+def _nearest(flow: tuple[int, np.ndarray]) -> tuple[int, int]:
+    return abs(flow[0]), -flow[0]
+
+
 def _decode(encoded: bytes) -> Picture:
     return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
-def _changes(before: VideoPrediction, after: VideoPrediction, options) -> str:
+def _changes(before: VideoPrediction, after: VideoPrediction, options: ConfigDict) -> str:
     """Says what adapting to a video did."""
     if after is before:
         return "nothing is found in it from which the networks could adapt"

@@ -27,6 +27,9 @@ FORMATS = {
     "coco": "annotations.json, masks as compressed run lengths",
 }
 """One line on the files of each."""
+FOLDERS = ("masks", "soft", "cutouts", "overlays", "instances")
+FILES = ("overlay.mp4", "cutout.mov", "cutout.webm", "annotations.json")
+"""What is written for a video, by all formats together."""
 WITH_OBJECTS = ("png", "video", "coco")
 """Formats that tell objects apart."""
 
@@ -52,7 +55,7 @@ def make_outputs(
         "soft": lambda: SoftImages(folder),
         "rgba": lambda: Cutouts(folder, facts),
         "video": lambda: Overlays(folder, facts, tracker),
-        "coco": lambda: CocoFile(folder, facts, tracker),
+        "coco": lambda: CocoFile(folder / "annotations.json", facts, tracker),
     }
     return [makers[name]() for name in dict.fromkeys(formats)]
 
@@ -66,7 +69,8 @@ def check_formats(formats: Sequence[str], instances: bool) -> None:
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(
-            f"format {', '.join(unknown) or 'missing'}; expected some of {', '.join(FORMATS)}"
+            f"format {', '.join(map(repr, unknown)) or 'missing'}; expected some of "
+            f"{', '.join(FORMATS)}"
         )
     if instances and not set(WITH_OBJECTS) & set(formats):
         raise ValueError(
@@ -81,7 +85,7 @@ def write_image(
     """Writes the mask of an image by itself, in one folder.
 
     NAME.png (png), NAME-soft.png (soft), NAME-cutout.png (rgba), NAME-overlay.jpg (video),
-    annotations.json (coco), NAME-instances.png (png with objects); see `FORMATS`.
+    NAME-annotations.json (coco), NAME-instances.png (png with objects); see `FORMATS`.
 
     Args:
       formats, folder, instances: see `make_outputs`.
@@ -109,7 +113,8 @@ def write_image(
         picture = tint(frame, numbers)
         write_file(folder / f"{name}-overlay.jpg", pictures.encode(picture, ".jpg", quality=92))
     if "coco" in formats:
-        annotations = CocoFile(folder, VideoFacts(name, 1.0, path.parent, False), tracker)
+        facts = VideoFacts(frame.name, 1.0, path, False)
+        annotations = CocoFile(folder / f"{name}-annotations.json", facts, tracker)
         annotations.write(frame)
         annotations.close()
 

@@ -17,8 +17,8 @@ class Trace:
 
     Attributes:
       flows: flow from this frame to the one that is so many frames later (negative: earlier),
-        [h, w, 2], pixels of that resolution; the smallest gaps first, of these the later frame.
-        None crosses a cut.
+        float32 [h, w, 2], pixels of that resolution; the smallest gaps first, of two the later
+        frame. None crosses a cut.
       phi, chi, fused: soft maps [h, w], before the CRF.
       confidence_phi, confidence_chi: L_A of the masks of φ and χ; at 0 nothing moves in them.
     """

@@ -1,5 +1,6 @@
 """Masks of images and videos from Python, in one line."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from dystab_jax.build import Run
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import saved_config, snapshot_choice
 from dystab_jax.prediction import flow_of_training
-from dystab_jax.prediction.engine import Engine
+from dystab_jax.prediction.engine import Engine, learned, set_adaptation
 from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.prediction.progress import Progress
 from dystab_jax.prediction.segmented import SegmentedFrame
@@ -30,14 +31,15 @@ iterable of images [H, W, 3] of any length."""
 class Segmenter:
     """Finds the object in images, and what moves independently in videos.
 
-    ``Segmenter()`` has the networks that come with the program.
+    ``Segmenter()`` has the networks that come with the program. Where JAX has not been used yet, it
+    sees each core of a CPU as a device from here on, up to four; JAX_NUM_CPU_DEVICES=1 prevents it.
     """
 
     def __init__(
         self,
         *,
         crf: str | None = None,
-        adapt: bool = False,
+        adapt: bool | None = None,
         flow: str | None = None,
         flow_weights: str | Path | None = None,
     ):
@@ -46,8 +48,9 @@ class Segmenter:
         Args:
           crf: of `dystab_jax.refinement.crf.PRESETS`, for videos; "none" is fastest. Default: what
             the networks' config says.
-          adapt: whether networks learn from each video itself first; a minute for each on a CPU.
-          flow: "dis" (default), "raft", "raft_small" or "pwcnet".
+          adapt: whether networks learn from each piece of a video first, a minute each on a CPU.
+            Default: what their config says.
+          flow: "dis" (default), "raft_large", "raft_small" or "pwcnet".
           flow_weights: checkpoint of the network that estimates flow.
 
         Raises:
@@ -63,7 +66,7 @@ class Segmenter:
         workdir: str | Path,
         *,
         crf: str | None = None,
-        adapt: bool = False,
+        adapt: bool | None = None,
         flow: str | None = None,
         flow_weights: str | Path | None = None,
     ) -> "Segmenter":
@@ -98,9 +101,12 @@ class Segmenter:
         return np.stack(masks)
 
     def frames(self, source: Source) -> Iterator[SegmentedFrame]:
-        """Yields frames with their masks, a piece of 60 to 119 at a time; see ``__call__``.
+        """Yields frames with their masks; memory does not grow with the length of the source.
 
-        Memory does not grow with the length of the source.
+        They come in pieces: once a shot is over, or 60 of 120 frames that have been read. Where the
+        source ends by an error, frames that have not come yet are lost.
+
+        Args and errors as in ``__call__``.
         """
         path = user_path(source) if isinstance(source, str | Path) else None
         if path is not None and not path.exists():
@@ -116,7 +122,7 @@ class Segmenter:
 def _open(
     workdir: Path,
     crf: str | None,
-    adapt: bool,
+    adapt: bool | None,
     flow: str | None,
     flow_weights: str | Path | None,
 ) -> Engine:
@@ -126,14 +132,16 @@ def _open(
         raise ValueError(f"{workdir} holds several runs; give the folder of one")
     if crf is not None:
         config.eval.crf = crf
-    if adapt:
-        config.eval.adaptation.rounds = max(1, config.eval.adaptation.rounds)
+    set_adaptation(config, adapt)
     eval_options.check(config)
-    run = Run.of(config, workdir)
+    run = Run.to_predict(config, workdir)
     weights = None if flow_weights is None else user_path(flow_weights)
-    recipe, _ = flow_of_training.choose(run, Asked(flow, weights))
+    recipe, notes = flow_of_training.choose(run, Asked(flow, weights))
+    for note in notes:
+        if note.startswith("warning: "):
+            warnings.warn(note.removeprefix("warning: "), stacklevel=3)
     (snapshot,) = snapshot_choice.chosen(run, "last")
-    return Engine(run, snapshot.variables, recipe)
+    return Engine(run, learned(snapshot), recipe)
 
 
 def _use_cores() -> None:

@@ -33,7 +33,7 @@ def bounded(name: str, most: int = 200) -> str:
     Returns:
       The name where it fits, else its beginning, + and a digest of the whole.
     """
-    data = name.encode()
+    data = name.encode(errors="surrogateescape")  # as names that are no UTF-8 lie on the disk
     if len(data) <= most:
         return name
     digest = hashlib.sha256(data).hexdigest()[:16]

@@ -131,3 +131,40 @@ class Interruption:
 def _say(message: str) -> None:
     """Prints a line of its own, from whichever thread, also below a progress bar."""
     os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
+
+
+@contextmanager
+def ending_by_ctrl_c() -> Iterator[None]:
+    """Has SIGTERM end what is inside as Ctrl-C does, by KeyboardInterrupt; in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Keeps SIGINT and SIGTERM waiting until what is inside is done; in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple] = []
+    before = {one: signal.signal(one, lambda *given: came.append(given)) for one in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number, frame in came[:1]:
+        if callable(before[signal.Signals(number)]):
+            before[signal.Signals(number)](number, frame)
+        else:
+            signal.raise_signal(number)

@@ -1,6 +1,8 @@
 """Prediction from files to files, through the real networks at toy size with random weights."""
 
 import json
+import signal
+from dataclasses import replace
 
 import cv2
 import jax
@@ -12,6 +14,7 @@ from configs import davis
 from data_prep import video
 from data_prep.flow import FlowOptions
 from data_prep.flow.dis import Dis
+from data_prep.sources.frames import ImageFiles
 from data_prep.sources.video_files import decode_video, read_rate
 from data_prep.video import Recipe
 from dystab_jax import inference
@@ -19,15 +22,19 @@ from dystab_jax.build import Run, initial_state
 from dystab_jax.commands import predict
 from dystab_jax.data import resize
 from dystab_jax.data.resize import resize_image
+from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.object_choice import NOTHING
 from dystab_jax.prediction import shots
-from dystab_jax.prediction.engine import Engine
+from dystab_jax.prediction.coco import CocoFile
+from dystab_jax.prediction.engine import Engine, learned
 from dystab_jax.prediction.files import FORMATS
+from dystab_jax.prediction.progress import Progress
 from dystab_jax.refinement import crf
 from tests.support.tiny_videos import files_of, sliding_texture, write_frames, write_video
 
 SIZE = (32, 48)
 DEFAULT_RECIPE = Recipe()
+UNSAID = (".written.json", "index.html")
 FRAMES = sliding_texture(5, height=49, width=65)  # odd, and not the networks' size
 
 
@@ -151,7 +158,7 @@ def test_folder_of_frames(run, state, tmp_path, calls, monkeypatch, preset):
     names = [f"{t}" for t in range(5)]
     expected = [f"masks/{name}.png" for name in names] + ["overlay.mp4"]
     assert relative(written, output) == expected + [f"overlays/{name}.jpg" for name in names]
-    assert sorted(files_of(output)) == sorted([*relative(written, output), "index.html"])
+    assert sorted(files_of(output)) == sorted([*relative(written, output), *UNSAID])
 
     [(arguments, prediction)] = calls
     assert [name for name, _ in arguments[2]] == names
@@ -298,9 +305,10 @@ def test_several_videos_and_a_broken_one(run, state, tmp_path):
     with pytest.raises(ValueError, match=r"1 of 3 videos.*b/1\.png"):
         write(run, state, source, output)
     assert sorted(files_of(output)) == [
-        "a/index.html", "a/masks/0.png", "a/masks/1.png", "a/overlay.mp4",
+        "a/.written.json", "a/index.html", "a/masks/0.png", "a/masks/1.png", "a/overlay.mp4",
         "a/overlays/0.jpg", "a/overlays/1.jpg",
-        "c/index.html", "c/masks/00000.png", "c/masks/00001.png", "c/overlay.mp4",
+        "c/.written.json", "c/index.html", "c/masks/00000.png", "c/masks/00001.png",
+        "c/overlay.mp4",
     ]  # fmt: skip
     assert sorted(path.name for path in output.iterdir()) == ["a", "c"]
 
@@ -339,7 +347,7 @@ def test_ctrl_c_keeps_the_frames_that_are_done(run, state, tmp_path, monkeypatch
         write(run, state, source, output, wanted=wanted)
     assert "in: ended; the first 3 frames are in" in capsys.readouterr().out
     assert sorted(path.name for path in output.iterdir()) == [
-        "annotations.json", "index.html", "masks", "overlay.mp4", "overlays",
+        ".written.json", "annotations.json", "index.html", "masks", "overlay.mp4", "overlays",
     ]  # fmt: skip
     assert sorted(path.name for path in (output / "masks").iterdir()) == ["0.png", "1.png", "2.png"]
     assert len(read_video(output / "overlay.mp4")[1]) == 3
@@ -349,6 +357,58 @@ def test_ctrl_c_keeps_the_frames_that_are_done(run, state, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         write(run, state, source, tmp_path / "none")
     assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_ctrl_c_waits_until_files_are_complete(run, state, tmp_path, monkeypatch):
+    """A signal that comes while a file is closed may not leave half of it over a whole one."""
+    source, output = write_frames(tmp_path / "in", FRAMES[:3]), tmp_path / "out"
+    close = CocoFile.close
+
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+        close(self)
+
+    monkeypatch.setattr(CocoFile, "close", interrupted)
+    wanted = predict.Wanted(("coco", "png", "video"))
+    with pytest.raises(KeyboardInterrupt):
+        write(run, state, source, output, wanted=wanted)
+    assert len(json.loads((output / "annotations.json").read_text())["images"]) == 3
+    assert len(read_video(output / "overlay.mp4")[1]) == 3
+    assert (output / "index.html").exists()
+
+
+def test_what_an_earlier_prediction_wrote_does_not_stay(run, state, tmp_path):
+    output = tmp_path / "out"
+    wanted = predict.Wanted(("png", "soft", "video"))
+    write(run, state, write_frames(tmp_path / "long", FRAMES), output, wanted=wanted)
+    (output / "soft" / "mine.txt").write_text("keep")
+    (output / "notes.txt").write_text("keep")
+    short = write_video(tmp_path / "short.avi", FRAMES[:2])
+    written = write(run, state, short, output, wanted=predict.Wanted(("png",)))
+    assert sorted(files_of(output)) == sorted(
+        [*relative(written, output), *UNSAID, "notes.txt", "soft/mine.txt"]
+    )
+    # A list that was tampered with removes nothing else.
+    (output / ".written.json").write_text(
+        json.dumps(["notes.txt", "../short.avi", "soft/mine.txt"])
+    )
+    write(run, state, short, output, wanted=predict.Wanted(("png",)))
+    assert short.exists() and (output / "notes.txt").exists()
+
+
+def test_a_run_whose_chi_has_not_learned_masks_videos_by_phi(run, state, tmp_path):
+    networks = {name: one for name, one in run.averages(state).items() if name != "chi"}
+    engine = Engine(run, networks, DEFAULT_RECIPE)
+    source = write_frames(tmp_path / "in", FRAMES[:3])
+    frames = list(
+        engine.video(ImageFiles("in", source, tuple(sorted(source.iterdir()))), Progress())
+    )
+    assert len(frames) == 3 and all((frame.trace.chi == 0).all() for frame in frames)
+    with pytest.raises(ValueError, match="0: chi, which masks images, has learned nothing yet"):
+        predict.predict(engine, source / "0.png", tmp_path / "out")
+    snapshot = Snapshot("0-dynamic", True, 1, True, run.averages(state))
+    assert sorted(learned(snapshot)) == ["phi", "psi"]
+    assert sorted(learned(replace(snapshot, phase="1-static"))) == ["chi", "phi", "psi"]
 
 
 def test_every_format_is_written(run, state, tmp_path, capsys):
@@ -371,10 +431,10 @@ def test_every_format_of_an_image(run, state, tmp_path):
     wanted = predict.Wanted(tuple(FORMATS), instances=True)
     written = write(run, state, tmp_path / "in" / "0.png", tmp_path / "out", wanted=wanted)
     assert relative(written, tmp_path / "out") == [
-        "0-cutout.png", "0-instances.png", "0-overlay.jpg", "0-soft.png", "0.png",
-        "annotations.json",
+        "0-annotations.json", "0-cutout.png", "0-instances.png", "0-overlay.jpg", "0-soft.png",
+        "0.png",
     ]  # fmt: skip
-    content = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    content = json.loads((tmp_path / "out" / "0-annotations.json").read_text())
     mask = read_mask(tmp_path / "out" / "0.png")
     assert sum(one["area"] for one in content["annotations"]) == mask.sum()
     assert content["images"][0]["file_name"] == "0.png"
@@ -448,6 +508,21 @@ def _output_on_input(path):
     return write_frames(path / "in", FRAMES[:1]) / "0.png", path / "in"
 
 
+def _masks_on_input(path):
+    return write_frames(path / "clip" / "masks", FRAMES[:2]), path / "clip"
+
+
+def _file_for_folder(path):
+    (path / "out").mkdir()
+    (path / "out" / "masks").write_text("mine")
+    return write_frames(path / "in", FRAMES[:2]), path / "out"
+
+
+def _folder_for_file(path):
+    (path / "out" / "overlay.mp4").mkdir(parents=True)
+    return write_frames(path / "in", FRAMES[:2]), path / "out"
+
+
 @pytest.mark.parametrize(
     ("case", "kind", "message"),
     [
@@ -460,6 +535,9 @@ def _output_on_input(path):
         (_output_below_a_file, OSError, r"--output=.*cannot be written.*choose another"),
         (_output_in_input, ValueError, r"--output=.*is in the input folder"),
         (_output_on_input, ValueError, r"would replace its own input .*0\.png"),
+        (_masks_on_input, ValueError, r"masks would be written into --input=.*masks"),
+        (_file_for_folder, ValueError, r"out/masks stands where a folder is to be written"),
+        (_folder_for_file, ValueError, r"overlay.mp4 stands where a file is to be written"),
     ],
 )
 def test_bad_input_and_output(run, state, tmp_path, capfd, case, kind, message):

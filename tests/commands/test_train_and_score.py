@@ -17,6 +17,7 @@ from data_prep.video import Recipe
 from dystab_jax.commands import main, overrides, predict, runs, train_and_score
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import saved_config
+from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.runtime import locks
 
@@ -317,10 +318,9 @@ def test_prediction_takes_flow_as_in_training(tmp_path, tiny_config, monkeypatch
     kept = {"flow": "dis", "flow_size": "320x192", "max_gap": 1}
     (tmp_path / "preparation.json").write_text(json.dumps({"folder/tiny:train": kept}))
     run = SimpleNamespace(config=tiny_config, workdir=tmp_path)
+    snapshot = Snapshot("1-joint", True, 3, True, {"chi": {}})
     monkeypatch.setattr(train_and_score, "open_runs", lambda *_: [run])
-    monkeypatch.setattr(
-        train_and_score.snapshot_choice, "chosen", lambda *_: [SimpleNamespace(variables={})]
-    )
+    monkeypatch.setattr(train_and_score.snapshot_choice, "chosen", lambda *_: [snapshot])
     monkeypatch.setattr(train_and_score, "Engine", lambda *given: given[-1])
     monkeypatch.setattr(
         train_and_score.predict, "predict", lambda *given: asked_for.append(given[0]) or []
@@ -350,14 +350,14 @@ def test_the_flags_of_prediction_arrive(tmp_path, monkeypatch):
     wanted = predict.Wanted(["soft", "coco"], instances=True)
     assert arrived == [
         (flow, wanted, True),
-        (Asked(), predict.Wanted(["png", "video"], instances=False), False),
+        (Asked(), predict.Wanted(["png", "video"], instances=False), None),
     ]
 
 
 def test_an_unknown_format_is_refused_before_anything_is_loaded(tmp_path):
     done = run_py("predict", f"--input={tmp_path}", f"--output={tmp_path / 'out'}", "--format=jpg")
     assert done.returncode == 1
-    assert "error: format jpg; expected some of png, soft, rgba, video, coco" in done.stderr
+    assert "error: format 'jpg'; expected some of png, soft, rgba, video, coco" in done.stderr
 
 
 def test_the_first_word_may_be_the_mode(tmp_path):

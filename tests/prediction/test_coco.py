@@ -96,7 +96,9 @@ def test_names_need_not_be_ascii(tmp_path):
     folder = tmp_path / "frames"
     folder.mkdir()
     (folder / 'é"\\.jpg').write_bytes(b"")
-    output = CocoFile(tmp_path, VideoFacts("a", 10.0, folder, False), ObjectTracker())
+    output = CocoFile(
+        tmp_path / "annotations.json", VideoFacts("a", 10.0, folder, False), ObjectTracker()
+    )
     frame, _ = draw(TWO)
     object.__setattr__(frame, "name", 'é"\\')
     output.write(frame)
@@ -105,7 +107,9 @@ def test_names_need_not_be_ascii(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_masks(tmp_path):
-    output = CocoFile(tmp_path, VideoFacts("a", 10.0, tmp_path / "a.mp4", True), None)
+    output = CocoFile(
+        tmp_path / "annotations.json", VideoFacts("a", 10.0, tmp_path / "a.mp4", True), None
+    )
     sizes = []
     for t in range(3):
         output.write(draw(TWO, t=t)[0])

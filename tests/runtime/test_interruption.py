@@ -9,7 +9,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from dystab_jax.runtime.interruption import Interrupted, Interruption
+from dystab_jax.runtime.interruption import (
+    Interrupted,
+    Interruption,
+    ending_by_ctrl_c,
+    uninterrupted,
+)
 
 
 def send(number=signal.SIGTERM):
@@ -38,6 +43,38 @@ def test_a_deferred_signal_waits_for_the_end_of_the_stretch():
             done.append(interruption.requested)
         raise AssertionError("the stretch has ended")
     assert done == [signal.SIGINT]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_what_may_not_be_interrupted_is_done(number):
+    before, done = handlers(), []
+    with pytest.raises(KeyboardInterrupt), ending_by_ctrl_c():
+        with uninterrupted():
+            send(number)
+            send(number)
+            done.append(1)
+        raise AssertionError("the stretch has ended")
+    assert done == [1] and handlers() == before
+
+
+def test_sigterm_ends_like_ctrl_c():
+    before = handlers()
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"), ending_by_ctrl_c():
+        send()
+        raise AssertionError("the signal has come before")
+    assert handlers() == before
+
+
+def test_in_other_threads_signals_stay_as_they_are():
+    def work():
+        with ending_by_ctrl_c(), uninterrupted():
+            done.append(handlers())
+
+    before, done = handlers(), []
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [before]
 
 
 @pytest.fixture

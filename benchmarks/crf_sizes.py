@@ -3,10 +3,10 @@
     python -m benchmarks.crf_sizes --workdir=runs/of20 --data=davis2016:train --truth=DAVIS \\
         --held_out
 
-J at the size of the frames, of ``--frames`` of each video, evenly spread: without a CRF, of
-``--crf`` in the frame's own size, and of the same in smaller ones, enlarged along the edges of the
-frame by guided filters of several radii (`DenseCRF.longest`, `DenseCRF.edge`). Of sequences in
-DAVIS's own folders, whose truth is read here and nowhere in training.
+J, and F of contours, at the size of the frames, of ``--frames`` of each video, evenly spread:
+without a CRF, of ``--crf`` in the frame's own size, and of the same in smaller ones, enlarged along
+the edges of the frame by guided filters of several radii (`DenseCRF.longest`, `DenseCRF.edge`). Of
+sequences in DAVIS's own folders, whose truth is read here and nowhere in training.
 """
 
 import argparse
@@ -37,6 +37,12 @@ def variants(preset: str) -> dict[str, DenseCRF]:
     return found
 
 
+def score(soft: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Returns J and F of a map [H, W] cut at one half."""
+    hard = soft > 0.5
+    return metrics.jaccard(hard, truth), metrics.boundary_f(hard, truth)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(
@@ -50,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     run, snapshot, names = rules.open_run(options)
     ways = variants(options.crf)
-    table: dict[str, list[float]] = {name: [] for name in ("no CRF", *ways)}
+    table: dict[str, list[tuple[float, float]]] = {name: [] for name in ("no CRF", *ways)}
     seconds = dict.fromkeys(ways, 0.0)
     reading = inference.Reading.of(run.config.eval)
     for seen in rules.see(run, snapshot.variables, options.data, options.truth, names):
@@ -64,18 +70,19 @@ def main(argv: list[str] | None = None) -> None:
             folder = options.truth / "Annotations" / "480p" / seen.name
             truth = mask_files.read_mask(folder / f"{paths[t].stem}.png") > 0
             soft = resize.upsample(fused[t], truth.shape)[..., 0].astype(np.float32)
-            table["no CRF"].append(metrics.jaccard(soft > 0.5, truth))
+            table["no CRF"].append(score(soft, truth))
             for name, crf in ways.items():
                 start = time.process_time()
                 refined = crf.apply(image, soft, "numpy") if soft.max() > 0.5 else soft
                 seconds[name] += time.process_time() - start
-                table[name].append(metrics.jaccard(refined > 0.5, truth))
+                table[name].append(score(refined, truth))
         print(f"{seen.name}: {len(seen.images)} frames", flush=True)
     count = len(table["no CRF"])
     print(f"{count} frames of {len(names)} videos, {snapshot.phase}")
-    for name, js in table.items():
+    for name, scores in table.items():
         took = f", {seconds[name] / count:.2f} s of a core a frame" if name in ways else ""
-        print(f"  J {np.mean(js):.4f}  {name}{took}")
+        j, f = np.mean(scores, 0)
+        print(f"  J {j:.4f}  F {f:.4f}  {name}{took}")
 
 
 if __name__ == "__main__":

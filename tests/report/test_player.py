@@ -159,7 +159,7 @@ def test_a_page_stays_small(size):
     noise = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
     soft = noise[..., 0] / np.float32(255)
     player = Player(25)
-    maps = {"phi": soft, "chi": soft, "fused": soft}
+    maps = {"truth": soft, "phi": soft, "chi": soft, "fused": soft}
     player.add(make_frame("a", image=noise, maps=maps, pictures={"flow": noise[:192, :352]}))
     html = player.html("v")
     frame = len(json.dumps(data_of(html)["frames"][0]))

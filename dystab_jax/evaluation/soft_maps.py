@@ -9,7 +9,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dystab_jax import object_choice
-from dystab_jax.array_types import Picture
 from dystab_jax.build import Run
 from dystab_jax.data import pipeline, resize
 from dystab_jax.evaluation.adaptation import Adapter
@@ -42,7 +41,7 @@ class Origin:
 
     prediction: VideoPrediction
     fused: np.ndarray
-    image: Callable[[int], Picture]
+    image: Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True)

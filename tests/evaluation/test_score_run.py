@@ -388,6 +388,8 @@ def test_videos_can_be_played_with_their_truth(session):
         html = (folder / VIDEOS / f"video{number}.html").read_text()
         frames = data_of(html)["frames"]
         assert [frame["name"] for frame in frames] == [f"{t:05d}" for t in range(4)]
+        sources = session.data.parent / "videos" / f"video{number}"
+        images = np.stack([cv2.imread(str(path)) for path in sorted(sources.iterdir())])
         for title, row in (("J", scores[3]), ("J of φ", scores[0]), ("J of χ", scores[1])):
             told = [float(dict(frame["numbers"])[title]) for frame in frames]
             j = row["per_sequence"][f"video{number}"]["j"]
@@ -400,6 +402,8 @@ def test_videos_can_be_played_with_their_truth(session):
                 mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127
                 # JPEG moves some pixels of a ragged mask.
                 assert ((decode(frame["pictures"][key]) > 127) == mask).mean() > 0.97
+            shown = decode(frame["pictures"]["image"])
+            assert np.abs(images - np.float32(shown)).mean((1, 2, 3)).argmin() == t
             assert "to frame" in dict(frame["numbers"])["flow"]
         assert "<dt>CRF</dt><dd>guided</dd>" in html and "phase 1-joint" in html
         assert "<dt>scored on</dt><dd>folder/tiny:val</dd>" in html and "oracle" not in html

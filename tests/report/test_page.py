@@ -3,7 +3,7 @@
 import base64
 import re
 from html.parser import HTMLParser
-from urllib.parse import unquote
+from urllib.parse import unquote, urldefrag
 
 import cv2
 import numpy as np
@@ -226,7 +226,9 @@ def played(path):
     assert not page.all("script")
     links = [link for link in page.all("a") if link["href"].startswith("videos/")]
     return {
-        link.get("aria-label"): (path.parent / unquote(link["href"])).read_text() for link in links
+        # What follows # is no part of a file's name.
+        link.get("aria-label"): (path.parent / unquote(urldefrag(link["href"]).url)).read_text()
+        for link in links
     }
 
 

@@ -7,7 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax.report.player import COLORS, LIMIT, Player, PlayerFrame
+from dystab_jax.report.player import (
+    COLORS,
+    LIMIT,
+    MOST_BYTES,
+    MOST_BYTES_OF_OTHERS,
+    Player,
+    PlayerFrame,
+)
 from tests.support.browser import run_page
 from tests.support.player_pages import data_of, decode
 
@@ -165,6 +172,12 @@ def test_a_page_stays_small(size):
     frame = len(json.dumps(data_of(html)["frames"][0]))
     assert 60_000 < frame < 100_000
     assert frame * LIMIT + len(html) < 12e6
+
+
+def test_no_page_can_be_larger():
+    others = ("flow", "phi", "chi", "truth")
+    pictures = sum(MOST_BYTES.values()) + len(others) * MOST_BYTES_OF_OTHERS
+    assert (4 / 3 * pictures + 1_000) * LIMIT + 50_000 < 12e6
 
 
 def test_no_frame():

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import jax
@@ -64,13 +65,13 @@ class VideoPrediction:
             self.earlier.frames + count,
         )
 
-    @property
-    def flows(self) -> np.ndarray:
-        """Returns the first flow of each frame, [T, H, W, 2]."""
-        first: dict[int, np.ndarray] = {}
-        for pair in self.pairs:
-            first.setdefault(pair.frame, pair.flow)
-        return np.stack([first[t] for t in range(len(self.frames))])
+    @cached_property
+    def flows(self) -> list[dict[int, np.ndarray]]:
+        """Returns the flows of each frame by gap: the smallest first, of these the later frame."""
+        of_frames: list[dict[int, np.ndarray]] = [{} for _ in self.frames]
+        for pair in sorted(self.pairs, key=lambda pair: (abs(pair.gap), -pair.gap)):
+            of_frames[pair.frame][pair.gap] = pair.flow
+        return of_frames
 
 
 @dataclass(frozen=True)

@@ -303,7 +303,9 @@ def test_votes_and_flows_are_those_asked_for(made):
     one, two = predicted(False, 1), predicted(False, 2)
     assert one.frames == tuple(f"{t:05d}" for t in range(4)) and one.video == "video0"
     first = np.stack([decoded[frame.positions[0]]["flow_forward"] for frame in frames[:4]])
-    np.testing.assert_array_equal(one.flows, first)
+    np.testing.assert_array_equal([next(iter(flows.values())) for flows in one.flows], first)
+    # The smallest gaps first, of these the later frame.
+    assert [list(flows) for flows in two.flows] == [[1, 2], [1, -1], [1, -1], [-1, -2]]
     assert np.abs(one.phi - two.phi).max() > 0.01
     # Without a vote, no frame's mask covers most of the border; with one, the video's mean.
     assert (object_choice.border_share(one.phi) <= 0.5).all()

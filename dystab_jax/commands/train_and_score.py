@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -17,7 +18,7 @@ from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, snapshot_choice
 from dystab_jax.evaluation.snapshots import Snapshot
-from dystab_jax.prediction import flow_of_training
+from dystab_jax.prediction import flow_of_training, report_videos
 from dystab_jax.prediction.engine import Engine, learned, set_adaptation
 from dystab_jax.prediction.files import check_formats
 from dystab_jax.prediction.flow_of_training import Asked
@@ -146,7 +147,9 @@ def predict_masks(
         for note in notes:
             print(note if note.startswith("warning: ") else f"note: {note}")
     (snapshot,) = snapshot_choice.chosen(run, "last")
-    rules = _rules(run, snapshot, recipe)
+    rules = [*_rules(run, snapshot), ("CRF", run.config.eval.crf)]
+    if recipe.max_gap:
+        rules.append(("flow", f"{recipe.flow.estimator}, gaps up to {recipe.max_gap}"))
     variables = learned(snapshot)
     if "chi" not in variables:
         print(f"warning: {workdir} is in phase {snapshot.phase}; chi has learned nothing yet")
@@ -159,13 +162,11 @@ def predict_masks(
         print(f"page    {page_file}")
 
 
-def _rules(run: Run, snapshot: Snapshot, recipe: Recipe) -> list[tuple[str, str]]:
+def _rules(run: Run, snapshot: Snapshot) -> list[tuple[str, str]]:
     """Says for a page how masks are made; without folders, which are of this machine."""
     options = run.config.eval
     made = f"{run.workdir.name}, trained on {run.config.data.train}, phase {snapshot.phase}"
-    rules = [("networks", made), ("fusion", options.fusion), ("CRF", options.crf)]
-    if recipe.max_gap:
-        rules.append(("flow", f"{recipe.flow.estimator}, gaps up to {recipe.max_gap}"))
+    rules = [("networks", made), ("fusion", options.fusion)]
     if options.adaptation.rounds:
         rules.append(("adaptation", "the networks have learned from each piece of the video first"))
     return rules
@@ -213,13 +214,25 @@ def _score(run: Run, specs: Sequence[str], again: bool) -> None:
         results = []
         # The report has a page of each data set, so all of them are scored for it.
         for spec in specs if again or snapshot.last else waiting:
-            results.append(result := score_run.score(run, snapshot, spec))
+            show = _player(run, snapshot, spec) if snapshot.last else None
+            results.append(result := score_run.score(run, snapshot, spec, show))
             for path, scores in {result.path: result.report, **result.others}.items():
                 print(f"\n{score_run.table(scores)}\nin {path}")
             if snapshot.last:
                 print(f"figures {figures.write(run.workdir, result)}")
         if snapshot.last:
             print(f"report  {page.write_report(run.workdir, results, run.config)}")
+
+
+def _player(run: Run, snapshot: Snapshot, spec: str) -> score_run.Show:
+    """Returns what writes a page of each video that is scored, for the report."""
+    options = run.config.eval
+    refined = options.crf if "fused" in eval_options.data_sets(options.crf_models) else "none"
+    notes = [*_rules(run, snapshot), ("CRF", refined), ("scored on", spec)]
+    notes.append(("protocol of J", eval_options.protocols_of(spec, options.protocol)[0]))
+    if options.oracle:
+        notes.append(("oracle", "the truth has chosen which of φ's regions is the object"))
+    return partial(report_videos.write, run.workdir, score_run.file_name(spec), notes)
 
 
 def _write_tables(workdir: Path) -> list[Path]:

@@ -142,7 +142,7 @@ def make_video_sample(
         rows,
         read,
         t,
-        flow=prediction.flows[t].astype(np.float32),
+        flow=next(iter(prediction.flows[t].values())).astype(np.float32),
         confidence_phi=float(prediction.confidence_phi[t]),
         confidence_chi=float(prediction.confidence_chi[t]),
     )

@@ -26,6 +26,9 @@ from dystab_jax.runtime.atomic_files import write_whole
 
 T = TypeVar("T")
 
+Show = Callable[[Predicted, Mapping[Row, np.ndarray]], None]
+"""Takes a video, and of each row whose J is measured that of its frames [T], NaN: not scored."""
+
 PICTURED = 120  # videos or images of a data set, at most
 
 
@@ -53,13 +56,15 @@ class Evaluation:
     frame_j: dict[str, dict[str, np.ndarray]]
 
 
-def score(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
+def score(run: Run, snapshot: Snapshot, spec: str, show: Show | None = None) -> Evaluation:
     """Scores φ, χ and their fusion, or χ on still images; writes masks and json.
 
     Args:
       run: gives networks and config.
       snapshot: the networks' variables.
       spec: a prepared data set with truth, such as "davis2016:val".
+      show: is handed each video that has pictures, no still image; of several processes, each has
+        videos of its own.
 
     Raises:
       FileNotFoundError: the data set is not prepared.
@@ -77,7 +82,7 @@ def score(run: Run, snapshot: Snapshot, spec: str) -> Evaluation:
         made = soft_maps.of_videos(run, snapshot, source, frames, crf_models, PICTURED)
     else:
         made = soft_maps.of_images(run, snapshot, source, frames, PICTURED)
-    found = _collect(made, judge, _names(frames), write)
+    found = _collect(made, judge, _names(frames), write, show)
 
     dataset, split = spec.rsplit(":", 1)
     facts = {
@@ -239,6 +244,7 @@ def _collect(
     judge: _Judge,
     order: Sequence[str],
     write: Callable[[Row, str, Video], None] | None = None,
+    show: Show | None = None,
 ) -> _Collected:
     """Scores predictions one by one and keeps what is shown of them.
 
@@ -247,21 +253,29 @@ def _collect(
       judge: scores them; in the end it knows the scores of all processes.
       order: names of the videos or images of all processes.
       write: is given the maps of each row and video.
+      show: see ``score``.
     """
     own = _Collected()
     for one in predictions:
-        for (model, refinement), video in one.rows.items():
-            frame_j = judge.score((model, refinement), one.name, video)
+        measured: dict[Row, np.ndarray] = {}
+        for row, video in one.rows.items():
+            frame_j = judge.score(row, one.name, video)
             if write is not None:
-                write((model, refinement), one.name, video)
-            if one.confidences is not None and frame_j is not None and refinement == "none":
-                own.frame_j.setdefault(one.name, {})[model] = frame_j
+                write(row, one.name, video)
+            if frame_j is not None:
+                measured[row] = frame_j
+        if one.confidences is not None and measured:
+            own.frame_j[one.name] = {
+                model: j for (model, refinement), j in measured.items() if refinement == "none"
+            }
         if one.confidences is not None:
             own.confidences[one.name] = one.confidences
             if one.pictures:
                 own.strips[one.name] = one.pictures
         if one.pictures:
             own.samples.append(one.pictures[len(one.pictures) // 2])
+            if show is not None and one.origin is not None:
+                show(one, measured)
     judge.gather(order)
     parts = processes.gather(own)
     place = {name: number for number, name in enumerate(order)}

@@ -1,7 +1,7 @@
 """Makes the soft maps that are scored: of every model, before and after refinement."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,20 +30,38 @@ STRIP_FRAMES = 5  # of a video in its strip
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Holds what led to the masks of a video; of its frames at native size, none.
+
+    Attributes:
+      prediction: of φ and χ, at the networks' resolution.
+      fused: of both, before any CRF, float32 [T, h, w, 1].
+      image: reads frame ``t`` at native size, RGB uint8 [H, W, 3].
+    """
+
+    prediction: VideoPrediction
+    fused: np.ndarray
+    image: Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True)
 class Predicted:
     """Holds what the models say of one video or one still image.
 
     Attributes:
       name: of the video or image.
-      rows: its frames with their truth and the maps of one row, by row.
+      rows: its frames with their truth and the maps of one row, by row; the last one is of what is
+        made in the end.
       pictures: samples evenly spread over its frames; none where none was asked for.
       confidences: {"phi": [T], "chi": [T]}, L_A of every frame; None of a still image.
+      origin: of the maps; None of a still image.
     """
 
     name: str
     rows: Mapping[Row, Video]
     pictures: Sequence[Sample]
     confidences: Mapping[str, np.ndarray] | None
+    origin: Origin | None = None
 
 
 def of_videos(
@@ -87,7 +105,8 @@ def of_videos(
             prediction = _ask_the_truth(prediction, read)
         size = read.size(0)
         rows: dict[Row, Sequence[LazyArray]] = {}
-        for model, maps in fuse(prediction, options).items():
+        made = fuse(prediction, options)
+        for model, maps in made.items():
             rows[model, "none"] = [partial(_at_size, soft_map, size) for soft_map in maps]
             if options.crf != "none" and model in crf_models:
                 rows[model, options.crf] = _refine(read, rows[model, "none"], options.crf, options)
@@ -97,6 +116,7 @@ def of_videos(
             {row: read.video(prediction, maps) for row, maps in rows.items()},
             [make_video_sample(prediction, rows, read, t) for t in spread(shown, STRIP_FRAMES)],
             {"phi": prediction.confidence_phi, "chi": prediction.confidence_chi},
+            Origin(prediction, made["fused"], read.image),
         )
 
 

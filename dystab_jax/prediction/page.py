@@ -1,7 +1,8 @@
 """Writes a page that plays the masks of a video and marks where the system is unsure of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Page:
         facts: VideoFacts,
         notes: Sequence[tuple[str, str]] = (),
         overlay: str | None = "overlay.mp4",
+        told: Sequence[str] = (),
     ):
         """Writes nothing yet.
 
@@ -33,8 +35,10 @@ class Page:
           facts: of the video.
           notes: (term, text) of what is told below the masks, such as networks, flow and CRF.
           overlay: name of the video of all masks in the page's folder; None where there is none.
+          told: of the video, short parts of a line, after what the masks say.
         """
         self._path, self._facts, self._notes, self._overlay = path, facts, notes, overlay
+        self._told = told
         self._player = Player(facts.rate)
         self._total = self._unsure = self._empty = 0
         self._of_video = False
@@ -42,8 +46,18 @@ class Page:
         self._shots = 0
         self._area_before: float | None = None
 
-    def write(self, frame: SegmentedFrame) -> None:
+    def write(
+        self,
+        frame: SegmentedFrame,
+        truth: np.ndarray | None = None,
+        scores: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Takes the next frame.
+
+        Args:
+          frame: with its mask.
+          truth: true mask of 0 and 1 [H, W]; None where it is not known.
+          scores: of the mask, by name; told before everything else.
 
         Raises:
           ValueError: no JPEG can be made of it.
@@ -63,6 +77,8 @@ class Page:
         if trace is not None:
             self._of_video = True
             maps = {"phi": trace.phi, "chi": trace.chi, "fused": frame.soft}
+        if truth is not None:
+            maps = {"truth": truth, **maps}
         self._player.add(
             PlayerFrame(
                 frame.name,
@@ -70,7 +86,7 @@ class Page:
                 maps,
                 _flow_picture(trace),
                 frame.time,
-                _numbers(frame, self._area_before),
+                {**scores, **_numbers(frame, self._area_before)},
                 max(found.values()),
                 reasons,
                 frame.shot,
@@ -85,8 +101,10 @@ class Page:
         """
         note = doubts.NOTE if self._of_video else doubts.NOTE_OF_IMAGES
         whole = self._overlay if self._total else None
-        html = self._player.html(self._facts.name, self._summary(), note, self._notes, whole)
-        write_whole(self._path, html)
+        summary = [*self._summary(), *self._told]
+        html = self._player.html(self._facts.name, summary, note, self._notes, whole)
+        # Of several processes, each has videos of its own.
+        write_whole(self._path, html, everyone=True)
 
     def _summary(self) -> list[str]:
         """Returns what the page says first."""

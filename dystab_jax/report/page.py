@@ -21,7 +21,7 @@ from dystab_jax.evaluation.options import MODELS
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.samples import PICTURE_WIDTH, Sample, spread
 from dystab_jax.evaluation.score_run import Evaluation, columns_of
-from dystab_jax.report import charts, pictures, run_description
+from dystab_jax.report import charts, pictures, run_description, video_pages
 from dystab_jax.report.charts import NAMES
 from dystab_jax.report.pictures import PANELS, flow_to_color
 from dystab_jax.runtime.atomic_files import write_whole
@@ -104,7 +104,10 @@ class _Panel:
 
 @dataclass(frozen=True)
 class _Strip:
-    """Holds the pictures of one frame with its numbers; ``confidence`` is L_A of φ and χ."""
+    """Holds the pictures of one frame with its numbers.
+
+    ``confidence`` is L_A of φ and χ; ``link`` leads to the page that plays the video.
+    """
 
     video: str
     frame: str
@@ -112,14 +115,15 @@ class _Strip:
     j: Mapping[str, float]
     confidence: tuple[float, float] | None
     panels: Sequence[_Panel]
+    link: str | None = None
 
 
 def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: ConfigDict) -> Path:
     """Writes WORKDIR/report/index.html and, for slides and READMEs, overview.jpg beside it.
 
     Each further data set has a page of its own, DATASET-SPLIT.html and .jpg. A page holds all its
-    pictures and no script; it links to the files of the run by relative paths. Training curves
-    come from WORKDIR/metrics.jsonl, where that exists.
+    pictures and no script; it links to the files of the run by relative paths, among them those
+    of `video_pages`. Training curves come from WORKDIR/metrics.jsonl, where that exists.
 
     Args:
       workdir: of the run.
@@ -136,6 +140,7 @@ def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: Confi
     files = dict(zip(pages, ("index", *list(pages)[1:]), strict=True))
     for name, evaluation in pages.items():
         samples = sorted(evaluation.samples, key=lambda sample: sample.video)
+        played = video_pages.links(workdir, name, [sample.video for sample in samples])
         picture = folder / ("overview.jpg" if files[name] == "index" else f"{name}.jpg")
         write_whole(picture, pictures.encode(_overview(samples), ".jpg", quality=90))
         report = evaluation.report
@@ -147,7 +152,7 @@ def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: Confi
                 "files": _files(folder, workdir, evaluation, picture),
             },
             "training": training,
-            "masks": _masks(samples, report["rows"]),
+            "masks": _masks(samples, report["rows"], played),
         }
         if len(report["rows"][0]["per_sequence"]) <= MOST_IN_CHART:
             sections["by_sequence"] = charts.scores_by_sequence(report["rows"])
@@ -160,6 +165,8 @@ def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: Confi
             }
         others = {other: quote(f"{file}.html") for other, file in files.items() if other != name}
         write_whole(folder / f"{files[name]}.html", _render(report, sections, others))
+    videos = {name: {one.video for one in pages[name].samples} for name in pages}
+    video_pages.remove_others(workdir, videos)
     return folder / "index.html"
 
 
@@ -254,8 +261,16 @@ def _files(folder: Path, workdir: Path, evaluation: Evaluation, picture: Path) -
     }
 
 
-def _masks(samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Chooses the videos that are shown, the worst ones among them, and draws them."""
+def _masks(
+    samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]], played: Mapping[str, str]
+) -> dict[str, Any]:
+    """Chooses the videos that are shown, the worst ones among them, and draws them.
+
+    Args:
+      samples: of videos or images.
+      rows: of scores.
+      played: links to the pages that play them, by video.
+    """
     scores = {row["model"]: row["per_sequence"] for row in rows}
     pictured = {sample.video for sample in samples}
     judged = list(scores.values())[-1]
@@ -269,6 +284,7 @@ def _masks(samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]) -> dict
             sample,
             {model: scores[model][sample.video]["j"] for model in scores},
             sample.video in worst,
+            played.get(sample.video),
         )
         for sample in samples
         if sample.video in chosen
@@ -279,10 +295,11 @@ def _masks(samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]) -> dict
         "judge": rows[-1],
         "total": len(judged),
         "strips": strips,
+        "further": {video: link for video, link in played.items() if video not in chosen},
     }
 
 
-def _strip(sample: Sample, j: Mapping[str, float], is_low: bool) -> _Strip:
+def _strip(sample: Sample, j: Mapping[str, float], is_low: bool, link: str | None) -> _Strip:
     shown = [
         _Panel(
             name,
@@ -296,7 +313,7 @@ def _strip(sample: Sample, j: Mapping[str, float], is_low: bool) -> _Strip:
     if sample.flow is None:
         return _Strip(sample.video, "", is_low, j, None, shown)
     confidence = sample.confidence_phi, sample.confidence_chi
-    return _Strip(sample.video, sample.frame, is_low, j, confidence, shown)
+    return _Strip(sample.video, sample.frame, is_low, j, confidence, shown, link)
 
 
 def _confidence(confidences: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ LARGE, SMALL = 640, 320
 """Pixels of the longer side, at most, of what is shown large, and of what is seen beside it."""
 QUALITIES = (80, 70, 60, 50, 40, 30, 20)
 """Of JPEG; the first one with which a picture is small enough."""
-MOST_BYTES = {"image": 50_000, "fused": 10_000}
+MOST_BYTES = {"image": 45_000, "fused": 10_000}
 """Of a picture. With the others and base64, 120 frames take at most 12 MB."""
 MOST_BYTES_OF_OTHERS = 4_500
 CUT = 8  # grey levels that JPEG may be wrong by

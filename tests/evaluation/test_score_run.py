@@ -19,6 +19,7 @@ from dystab_jax.evaluation import mask_layouts, score_run, snapshot_choice, snap
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.report import figures, tables
 from tests.support.evaluations import sample
+from tests.support.player_pages import data_of, decode
 from tests.support.tiny_runs import Compiled, prepare_stills
 
 VIDEOS, IMAGES = "folder-tiny-val", "ecssd-test"
@@ -51,7 +52,9 @@ def session(new_tiny_config, tiny_data, tmp_path_factory):
         with contextlib.redirect_stdout(io.StringIO()) as said:
             train_and_score.train(config, root / "run")
         said = said.getvalue().splitlines()
-        yield SimpleNamespace(config=config, workdir=root / "run", said=said, root=root)
+        yield SimpleNamespace(
+            config=config, workdir=root / "run", said=said, root=root, data=tiny_data
+        )
 
 
 @pytest.fixture
@@ -59,9 +62,9 @@ def scored(session, monkeypatch):
     """Which (phase, data set) are scored from here on."""
     calls, own = [], score_run.score
 
-    def record(run, snapshot, spec):
+    def record(run, snapshot, spec, *more):
         calls.append((snapshot.phase, spec))
-        return own(run, snapshot, spec)
+        return own(run, snapshot, spec, *more)
 
     monkeypatch.setattr(score_run, "score", record)
     return calls
@@ -293,7 +296,9 @@ def test_oracles_are_asked_only_by_option_and_said(session, tmp_path):
     before, after = ({row["model"]: row for row in one["rows"][:3]} for one in (plain, told))
     assert after["chi"]["mean_j"] == before["chi"]["mean_j"]
     assert after["phi"]["mean_j"] >= before["phi"]["mean_j"]
-    assert "upper bounds" in (tmp_path / "run" / "report" / "index.html").read_text()
+    folder = tmp_path / "run" / "report"
+    assert "upper bounds" in (folder / "index.html").read_text()
+    assert "the truth has chosen" in (folder / "videos" / VIDEOS / "video0.html").read_text()
 
 
 # -- confidence and quality ---------------------------------------------------------------------
@@ -364,11 +369,52 @@ def test_each_data_set_has_a_page_and_they_link_to_each_other(session):
         text = (folder / name).read_text()
         assert f"<title>DyStaB-JAX on {title}</title>" in text
         links = {link for link in re.findall(r'href="([^"]*)"', text) if link.endswith(".html")}
-        assert links == set(pages) - {name}
+        played = {link for link in links if "/" in link}
+        assert links - played == set(pages) - {name}
+        videos = {f"videos/{VIDEOS}/video{number}.html" for number in range(3)}
+        assert played == (videos if name == "index.html" else set())
         targets = [link for link in re.findall(r'href="([^"#]+)"', text)]
         assert all((folder / target).exists() for target in targets)
     for picture in ("overview.jpg", f"{IMAGES}.jpg"):
         assert cv2.imread(str(folder / picture)) is not None
+
+
+def test_videos_can_be_played_with_their_truth(session):
+    folder = session.workdir / "report" / "videos"
+    assert {path.name for path in folder.iterdir()} == {VIDEOS}  # no still images
+    scores = report_of(session.workdir, VIDEOS)["rows"]
+    refined = session.workdir / "masks" / VIDEOS / "fused-guided"
+    for number in range(3):
+        html = (folder / VIDEOS / f"video{number}.html").read_text()
+        frames = data_of(html)["frames"]
+        assert [frame["name"] for frame in frames] == [f"{t:05d}" for t in range(4)]
+        sources = session.data.parent / "videos" / f"video{number}"
+        images = np.stack([cv2.imread(str(path)) for path in sorted(sources.iterdir())])
+        for title, row in (("J", scores[3]), ("J of φ", scores[0]), ("J of χ", scores[1])):
+            told = [float(dict(frame["numbers"])[title]) for frame in frames]
+            j = row["per_sequence"][f"video{number}"]["j"]
+            assert np.mean(told) == pytest.approx(j, abs=1e-3)
+        assert f"J {scores[3]['per_sequence'][f'video{number}']['j']:.3f}<" in html
+        for t, frame in enumerate(frames):
+            assert set(frame["pictures"]) == {"image", "flow", "phi", "chi", "fused", "truth"}
+            for key, root in (("truth", session.data.parent / "masks"), ("fused", refined)):
+                path = root / f"video{number}" / f"{t:05d}.png"
+                mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127
+                # JPEG moves some pixels of a ragged mask.
+                assert ((decode(frame["pictures"][key]) > 127) == mask).mean() > 0.97
+            shown = decode(frame["pictures"]["image"])
+            assert np.abs(images - np.float32(shown)).mean((1, 2, 3)).argmin() == t
+            assert "to frame" in dict(frame["numbers"])["flow"]
+        assert "<dt>CRF</dt><dd>guided</dd>" in html and "phase 1-joint" in html
+        assert "<dt>scored on</dt><dd>folder/tiny:val</dd>" in html and "oracle" not in html
+
+
+def test_only_the_end_of_a_run_can_be_played(session, tmp_path):
+    shutil.copytree(session.workdir, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "report")
+    options = {"data": "folder/tiny:val", "phases": "0-dynamic"}
+    train_and_score.evaluate(changed(session, **options), tmp_path / "run")
+    assert not (tmp_path / "run" / "report").exists()
 
 
 def test_tables_have_the_scores(session):

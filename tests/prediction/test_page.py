@@ -149,6 +149,21 @@ def test_page_of_a_video(tmp_path):
     }
 
 
+def test_truth_and_scores_where_they_are_known(tmp_path):
+    page = Page(tmp_path / "a.html", VideoFacts("goat", 25.0, tmp_path, False), told=["J 0.250"])
+    page.write(make_frame(), (RIGHT > 0).astype(np.uint8), {"J": "0.250"})
+    page.write(make_frame())
+    page.close()
+    html = (tmp_path / "a.html").read_text()
+    assert "unsure in none</span><span>J 0.250</span>" in html
+    assert re.findall(r'data-key="(\w+)"', html)[-2:] == ["fused", "truth"]
+    known, unknown = data_of(html)["frames"]
+    truth = decode(known["pictures"]["truth"])
+    assert (truth[:, 17:] > 127).all() and not (truth[:, :15] > 127).any()
+    assert known["main"] == "fused" and known["numbers"][0] == ["J", "0.250"]
+    assert "truth" not in unknown["pictures"] and unknown["numbers"][0][0] == "mask"
+
+
 def test_page_of_an_image_by_itself(tmp_path):
     html = write(tmp_path / "a.html", [make_frame(time=None, trace=None)], overlay=None)
     [frame] = data_of(html)["frames"]

@@ -3,6 +3,7 @@
 import base64
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote, urldefrag
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from configs import demo
 from dystab_jax.evaluation.options import MODELS
 from dystab_jax.report import page as report_page
+from dystab_jax.report import video_pages
 from tests.support.evaluations import VIDEOS, J, make_evaluation, write_metrics
 
 VOID = {"meta", "img", "br", "link", "path", "use", "input"}
@@ -201,6 +203,74 @@ def test_many_videos_are_cut_but_not_the_worst(tmp_path, monkeypatch):
     captions = re.findall(r"<figcaption><b>(.*?)</b>", raw)
     assert captions == ["video00", "video01", "video02", "video03", "video04", "z2"]
     assert "6 of 11 are shown" in Page(raw).text
+
+
+# -- pages that play the videos -------------------------------------------------------------------
+
+
+def write_pages(workdir, data_set, names):
+    for name in names:
+        path = video_pages.path(workdir, data_set, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def pages_left(workdir):
+    folder = workdir / "report" / "videos"
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.html")}
+
+
+def played(path):
+    """Content of the pages to which a report links, by what the links say."""
+    page = Page(path.read_text(encoding="utf-8"))
+    assert not page.all("script")
+    links = [link for link in page.all("a") if link["href"].startswith("videos/")]
+    return {
+        # What follows # is no part of a file's name.
+        link.get("aria-label"): (path.parent / unquote(urldefrag(link["href"]).url)).read_text()
+        for link in links
+    }
+
+
+def test_the_report_links_to_the_videos_that_can_be_played(tmp_path):
+    names = ("a<b&c #1", "b-rests", "ünï", "n" * 230)
+    write_pages(tmp_path, "movers-test", [names[0], *names[2:]])
+    path = report_page.write_report(tmp_path, [make_evaluation(tmp_path, names)], demo.get_config())
+    assert played(path) == {f"play {name}": name for name in (names[0], *names[2:])}
+    assert "doubtful. Marked: the 1 lowest" in Page(path.read_text()).text
+
+
+def test_without_such_videos_none_are_mentioned(written):
+    page, _, _ = written
+    assert "▶" not in page.text and "frame. Marked: the 1 lowest" in page.text
+
+
+def test_videos_without_pictures_of_their_own_are_linked_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_page, "MOST_VIDEOS", 2)
+    names = [f"video{number}" for number in range(4)]
+    write_pages(tmp_path, "movers-test", names)
+    evaluation = make_evaluation(tmp_path, tuple(names))
+    path = report_page.write_report(tmp_path, [evaluation], demo.get_config())
+    assert played(path).keys() == {"play video0", "play video1", None}
+    assert "Further videos to play: video2 , video3 ." in Page(path.read_text()).text
+
+
+def test_pages_of_an_earlier_evaluation_go(tmp_path):
+    write_pages(tmp_path, "movers-test", [*VIDEOS, "gone", "sub/gone"])
+    write_pages(tmp_path, "davis2016-val", ["bear"])
+    write_pages(tmp_path, "fbms59-test", ["cats"])  # which has still a page of its own
+    (tmp_path / "report" / "fbms59-test.html").write_text("")
+    report_page.write_report(tmp_path, [make_evaluation(tmp_path)], demo.get_config())
+    assert pages_left(tmp_path) == {f"movers-test/{name}.html" for name in VIDEOS} | {
+        "fbms59-test/cats.html"
+    }
+
+
+def test_only_the_first_process_removes_pages(tmp_path, monkeypatch):
+    write_pages(tmp_path, "movers-test", ["gone"])
+    monkeypatch.setattr(video_pages.processes, "is_first", lambda: False)
+    video_pages.remove_others(tmp_path, {"movers-test": set()})
+    assert pages_left(tmp_path) == {"movers-test/gone.html"}
 
 
 def test_metrics_leave_out_a_line_cut_short(tmp_path):

@@ -7,7 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from dystab_jax.report.player import COLORS, LIMIT, Player, PlayerFrame
+from dystab_jax.report.player import (
+    COLORS,
+    LIMIT,
+    MOST_BYTES,
+    MOST_BYTES_OF_OTHERS,
+    Player,
+    PlayerFrame,
+)
 from tests.support.browser import run_page
 from tests.support.player_pages import data_of, decode
 
@@ -159,12 +166,18 @@ def test_a_page_stays_small(size):
     noise = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
     soft = noise[..., 0] / np.float32(255)
     player = Player(25)
-    maps = {"phi": soft, "chi": soft, "fused": soft}
+    maps = {"truth": soft, "phi": soft, "chi": soft, "fused": soft}
     player.add(make_frame("a", image=noise, maps=maps, pictures={"flow": noise[:192, :352]}))
     html = player.html("v")
     frame = len(json.dumps(data_of(html)["frames"][0]))
     assert 60_000 < frame < 100_000
     assert frame * LIMIT + len(html) < 12e6
+
+
+def test_no_page_can_be_larger():
+    others = ("flow", "phi", "chi", "truth")
+    pictures = sum(MOST_BYTES.values()) + len(others) * MOST_BYTES_OF_OTHERS
+    assert (4 / 3 * pictures + 1_000) * LIMIT + 50_000 < 12e6
 
 
 def test_no_frame():

@@ -17,6 +17,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def shared() -> Path:
 def unchecked(monkeypatch) -> None:
     """Lets wrong shapes and types through to our functions, for tests of their own refusals."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Has SIGINT raise KeyboardInterrupt; a shell starts its background jobs without that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -359,7 +359,7 @@ def test_ctrl_c_keeps_the_frames_that_are_done(run, state, tmp_path, monkeypatch
     assert list((tmp_path / "none").iterdir()) == []
 
 
-def test_ctrl_c_waits_until_files_are_complete(run, state, tmp_path, monkeypatch):
+def test_ctrl_c_waits_until_files_are_complete(run, state, tmp_path, monkeypatch, ctrl_c):
     """A signal that comes while a file is closed may not leave half of it over a whole one."""
     source, output = write_frames(tmp_path / "in", FRAMES[:3]), tmp_path / "out"
     close = CocoFile.close

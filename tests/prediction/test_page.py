@@ -9,7 +9,7 @@ import pytest
 from dystab_jax.prediction import doubts
 from dystab_jax.prediction.page import Page
 from dystab_jax.prediction.segmented import SegmentedFrame, Trace, VideoFacts
-from tests.support.browser import run_page
+from tests.support.browser import patiently, run_page
 from tests.support.player_pages import data_of, decode
 
 LEFT = np.zeros((24, 32), np.float32)
@@ -209,6 +209,7 @@ def test_folder_that_cannot_be_made(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(49, 65), (65, 49), (1080, 1920)])
+@patiently
 def test_page_in_a_browser(tmp_path, size):
     frames = [make_frame(size=size, name=f"{t:05d}", time=t / 25) for t in range(3)]
     frames.append(make_frame(NONE, size=size, name="00003", time=3 / 25))

@@ -10,7 +10,7 @@ from dystab_jax.inference import VideoPrediction
 from dystab_jax.prediction import report_videos
 from dystab_jax.refinement.flow_average import FramePair
 from dystab_jax.report import video_pages
-from tests.support.browser import run_page
+from tests.support.browser import patiently, run_page
 from tests.support.player_pages import data_of, decode
 
 LEFT = np.zeros((24, 32), np.float32)
@@ -117,6 +117,7 @@ def test_where_j_or_truth_is_not_known(tmp_path, truth, frame_j):
     assert "<span>J " not in html
 
 
+@patiently
 def test_page_in_a_browser(tmp_path):
     video, _ = predicted("a<b& #1")
     path, _ = write(tmp_path, video)

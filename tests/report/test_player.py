@@ -15,7 +15,7 @@ from dystab_jax.report.player import (
     Player,
     PlayerFrame,
 )
-from tests.support.browser import run_page
+from tests.support.browser import patiently, run_page
 from tests.support.player_pages import data_of, decode
 
 NASTY = '</script><b>"x"</b> &amp; {{ 7 }} \' ünïcödé \u2028'
@@ -217,6 +217,7 @@ def written(tmp_path_factory):
     return path
 
 
+@patiently
 def test_the_address_chooses_the_frame(written):
     first, fourth = run_page(written), run_page(written, "#frame=4&view=chi")
     assert place(first) == ["00000", "0:00.00", "frame", "1", "of", "6"]
@@ -241,6 +242,7 @@ def test_the_address_chooses_the_frame(written):
         ("p", "00005"),
     ],
 )
+@patiently
 def test_keys_step(written, keys, name):
     script = f"""for (const key of "{keys}".split(","))
       document.body.dispatchEvent(new KeyboardEvent("keydown", {{ key, bubbles: true }}));"""
@@ -248,6 +250,7 @@ def test_keys_step(written, keys, name):
     assert place(dom)[0] == name and f'data-painted="{int(name)}"' in dom
 
 
+@patiently
 def test_playing_goes_on_and_starts_anew(written):
     script = """const seen = new Set();
     new MutationObserver(() => seen.add(document.getElementById("place").firstChild.textContent))
@@ -260,6 +263,7 @@ def test_playing_goes_on_and_starts_anew(written):
     assert 'aria-label="pause"' in dom
 
 
+@patiently
 def test_masks_lie_where_they_are(written):
     """The left half is tinted, outlined at its edge, the right half is darker; φ the other way."""
     script = """const point = (x) => {
@@ -296,6 +300,7 @@ def test_masks_lie_where_they_are(written):
     assert is_color(found["soft"][2], COLORS["phi"]) and is_color(found["flow"][0], [255, 0, 0])
 
 
+@patiently
 def test_any_text_and_all_shapes_in_a_browser(tmp_path):
     player = Player(0.5, limit=3)
     player.add(make_frame(NASTY, 49, 65, reasons=(NASTY,), numbers={NASTY: NASTY}))

@@ -46,7 +46,7 @@ def test_a_deferred_signal_waits_for_the_end_of_the_stretch():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_until_what_may_not_be_interrupted_is_done(number):
+def test_a_signal_waits_until_what_may_not_be_interrupted_is_done(number, ctrl_c):
     before, done = handlers(), []
     with pytest.raises(KeyboardInterrupt), ending_by_ctrl_c():
         with uninterrupted():

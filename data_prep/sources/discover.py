@@ -24,12 +24,16 @@ NO_IMAGE = f"is no image ({' '.join(IMAGE_ENDINGS)})"
 """Reason for `not_read`."""
 
 
-def list_videos(source: Path, masks: Path | None = None) -> list[FrameSource]:
+def list_videos(
+    source: Path, masks: Path | None = None, one_video: bool = False
+) -> list[FrameSource]:
     """Lists the videos in a directory, which may also be one frame folder or one video file.
 
     Args:
       source: holds video files and folders of frames, mixed at will; or is one of these itself.
       masks: MASKS/VIDEO/FRAME.png, for some or all of the videos and frames.
+      one_video: a folder of frames is one video, whatever folders lie in it; else it is refused if
+        there are images in these, too.
 
     Returns:
       One source per video, in natural order of their names.
@@ -56,7 +60,7 @@ def list_videos(source: Path, masks: Path | None = None) -> list[FrameSource]:
             if path.is_dir() or path.suffix.lower() in VIDEO_ENDINGS
         ]
         if list_images(source):
-            if any(path.is_file() or list_images(path) for path in found):
+            if any(path.is_file() or (list_images(path) and not one_video) for path in found):
                 raise ValueError(
                     f"{source}: holds images as well as videos; give either one folder of frames "
                     "or a directory of videos"

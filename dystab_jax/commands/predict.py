@@ -83,7 +83,7 @@ def predict(engine: Engine, source: Path, output: Path, wanted: Wanted = DEFAULT
             f"--input={source}: neither an image ({' '.join(IMAGE_ENDINGS)}) nor a video "
             f"({' '.join(VIDEO_ENDINGS)})"
         )
-    videos = [] if still else list_videos(source)
+    videos = [] if still else list_videos(source, one_video=True)
     _make_output(output, source)
     if still:
         return _predict_image(engine, source, output, wanted)

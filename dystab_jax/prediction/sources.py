@@ -77,7 +77,7 @@ def as_video(source: Path | np.ndarray | Iterable[np.ndarray]) -> FrameSource:
       ValueError: it holds no video, or several.
     """
     if isinstance(source, Path):
-        videos = list_videos(source)
+        videos = list_videos(source, one_video=True)
         if len(videos) > 1:
             raise ValueError(
                 f"{source} holds {len(videos)} videos, the first is {videos[0].name}; give one"

@@ -284,6 +284,18 @@ def test_video_file_of_one_frame(run, state, tmp_path, codec, ending):
     assert relative(written, tmp_path / "out") == ["masks/00000.png", "overlay.mp4"]
 
 
+def test_truth_among_the_frames_is_passed_over(run, state, tmp_path, capsys):
+    """FBMS-59 has its truth in a folder beside the frames."""
+    source = write_frames(tmp_path / "bear01", FRAMES[:2], ".jpg")
+    write_frames(source / "GroundTruth", FRAMES[:1])
+    written = write(run, state, source, tmp_path / "out")
+    assert [path.name for path in written if path.parent.name == "masks"] == ["0.png", "1.png"]
+    assert f"not read: {source}/GroundTruth lies among frames" in capsys.readouterr().out
+    write_video(source / "clip.avi", FRAMES[:2])
+    with pytest.raises(ValueError, match="holds images as well as videos"):
+        write(run, state, source, tmp_path / "out")
+
+
 def test_what_is_not_read_is_said_once(run, state, tmp_path, capsys):
     write_frames(tmp_path / "in" / "a", FRAMES[:4])
     write_frames(tmp_path / "in" / "b", FRAMES[:2])

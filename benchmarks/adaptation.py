@@ -8,7 +8,6 @@ each round; with ``--crf``, also of masks that it refines. How to adapt is chose
 training sequences that the run has not seen; truth is read here and nowhere in learning.
 """
 
-import argparse
 from collections.abc import Iterator
 
 import numpy as np
@@ -44,12 +43,7 @@ def measure(run: Run, prediction: VideoPrediction, seen: rules.Seen, preset: str
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    rules.add_arguments(parser)
+    parser = rules.new_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=2, help="of adaptation (default: 2)")
     parser.add_argument("--chi_updates", type=int, help="of a round; default: the run's own")
     parser.add_argument("--phi_rounds", type=int, help="of a round; default: the run's own")

@@ -9,7 +9,6 @@ the edges of the frame by guided filters of several radii (`DenseCRF.longest`, `
 sequences in DAVIS's own folders, whose truth is read here and nowhere in training.
 """
 
-import argparse
 import dataclasses
 import time
 
@@ -45,12 +44,7 @@ def score(soft: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    rules.add_arguments(parser)
+    parser = rules.new_parser(__doc__)
     parser.set_defaults(crf="medium")
     parser.add_argument("--frames", type=int, default=4, help="of each video")
     options = parser.parse_args(argv)

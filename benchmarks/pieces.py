@@ -7,8 +7,6 @@ each of which decides by itself which region is the object and whom to trust; an
 decide by all that has been seen of the video, as predictions do.
 """
 
-import argparse
-
 import numpy as np
 
 from benchmarks import rules
@@ -44,12 +42,7 @@ def fuse_in_pieces(
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    rules.add_arguments(parser)
+    parser = rules.new_parser(__doc__)
     parser.add_argument("--length", type=int, default=15, help="frames of a piece")
     options = parser.parse_args(argv)
     run, snapshot, names = rules.open_run(options)

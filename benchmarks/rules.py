@@ -165,8 +165,13 @@ def score_refined(seen: Seen, maps: np.ndarray, preset: str) -> float:
     return score(refine(seen, maps, preset), seen.truth[::CRF_FRAMES])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that ``open_run`` reads, ``--truth`` and ``--crf``."""
+def new_parser(description: str) -> argparse.ArgumentParser:
+    """Returns a parser of the arguments that ``open_run`` reads, ``--truth`` and ``--crf``."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--workdir", type=Path, required=True, help="of a trained run")
     parser.add_argument("--data", required=True, help="a prepared data set, DATASET:SPLIT")
     parser.add_argument("--truth", type=Path, required=True, help="folder with its true masks")
@@ -175,6 +180,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held_out", action="store_true", help="those not trained on alone")
     parser.add_argument("--phi_cut", type=float, help="of fused masks; default: the run's own")
     parser.add_argument("--crf", default="none", help="a preset that refines the masks as well")
+    return parser
 
 
 def open_run(options: argparse.Namespace) -> tuple[Run, snapshots.Snapshot, list[str]]:
@@ -189,12 +195,7 @@ def open_run(options: argparse.Namespace) -> tuple[Run, snapshots.Snapshot, list
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = new_parser(__doc__)
     options = parser.parse_args(argv)
     run, snapshot, names = open_run(options)
     table: dict[str, list[float]] = {}

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 import jax
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ml_collections import ConfigDict
 
 from dystab_jax.array_types import Picture
@@ -24,6 +23,7 @@ from dystab_jax.evaluation.score_run import Evaluation, columns_of
 from dystab_jax.report import charts, pictures, run_description, video_pages
 from dystab_jax.report.charts import NAMES
 from dystab_jax.report.pictures import PANELS, flow_to_color
+from dystab_jax.report.templates import render
 from dystab_jax.runtime.atomic_files import write_whole
 
 MOST_VIDEOS = 40
@@ -183,15 +183,8 @@ def _render(
     Returns:
       HTML.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html.j2").render(
+    return render(
+        "page.html.j2",
         title=f"DyStaB-JAX on {report['dataset']}:{report['split']}",
         subtitle=_subtitle(report),
         sections=sections,

@@ -8,19 +8,18 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dystab_jax.array_types import Picture
 from dystab_jax.inference import threshold
 from dystab_jax.report import pictures
 from dystab_jax.report.pictures import COLORS, PANELS
+from dystab_jax.report.templates import render
 
 LIMIT = 120
 """Frames in a page, at most."""
@@ -156,15 +155,8 @@ class Player:
             "colors": COLORS,
             "frames": self._kept,
         }
-        environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        return environment.get_template("player.html.j2").render(
+        return render(
+            "player.html.j2",
             title=_drawable(title),
             summary=[_drawable(part) for part in summary],
             note=_drawable(note),

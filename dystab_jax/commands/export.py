@@ -32,7 +32,7 @@ def export(run: Run, snapshot: Snapshot, output: Path) -> list[Path]:
     """
     if (output / "checkpoints").exists():
         raise ValueError(f"--output={output} is the workdir of a run; choose another folder")
-    if snapshot.phase.startswith("0-"):
+    if not snapshot.chi_has_learned:
         raise ValueError(
             f"{run.workdir} is in phase {snapshot.phase}: chi has learned nothing yet; train on"
         )

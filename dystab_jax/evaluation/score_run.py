@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,10 +152,15 @@ def is_scored(run: Run, snapshot: Snapshot, spec: str) -> bool:
 def _counted(data: ConfigDict) -> dict[str, int]:
     """Counts the videos of the training data, which ``data.videos = 0`` stands for; {} if gone."""
     try:
-        keys = records.index(records.open_source(data.dir, data.train))
+        return {"all_videos": _count_videos(data.dir, data.train)}
     except (OSError, ValueError):
         return {}
-    return {"all_videos": len({key.video for key in keys})}
+
+
+@cache
+def _count_videos(data_dir: str, spec: str) -> int:
+    """Counts the videos of a prepared data set; once, whatever a run is scored on."""
+    return len({key.video for key in records.index(records.open_source(data_dir, spec))})
 
 
 def _place(run: Run, snapshot: Snapshot) -> Path:

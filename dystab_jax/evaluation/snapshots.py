@@ -26,6 +26,11 @@ class Snapshot:
     last: bool
     variables: dict[str, Variables]
 
+    @property
+    def chi_has_learned(self) -> bool:
+        """Returns whether χ has begun to learn, as it does in the first round."""
+        return not self.phase.startswith("0-")
+
 
 def newest(run: Run) -> Snapshot:
     """Loads the newest checkpoint, or the networks that were exported to the workdir.

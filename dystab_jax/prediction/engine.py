@@ -29,8 +29,8 @@ from dystab_jax.state import Variables
 
 def learned(snapshot: Snapshot) -> dict[str, Variables]:
     """Returns the networks that have learned: χ does so from the first round on."""
-    early = snapshot.phase.startswith("0-")
-    return {name: one for name, one in snapshot.variables.items() if name != "chi" or not early}
+    known = snapshot.chi_has_learned
+    return {name: one for name, one in snapshot.variables.items() if name != "chi" or known}
 
 
 def set_adaptation(config: ConfigDict, adapt: bool | None) -> None:

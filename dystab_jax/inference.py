@@ -17,10 +17,13 @@ from dystab_jax.data.pipeline import Decoded, TrainingFrame
 from dystab_jax.object_choice import NOTHING, Earlier, evidence_for_phi, fuse_masks, trust_in_phi
 from dystab_jax.refinement.flow_average import FramePair, average_along_flow
 from dystab_jax.runtime import parallel, processes
+from dystab_jax.runtime.free_memory import give_back
 from dystab_jax.state import Variables
 from dystab_jax.steps import Steps
 
 T = TypeVar("T")
+AHEAD = 2
+"""Batches that are handed to the devices before the first of them is fetched."""
 
 
 @dataclass(frozen=True)
@@ -240,12 +243,17 @@ class Predictor:
         """Applies a mapped prediction in batches, the last one filled up with copies."""
         total = len(next(iter(arrays.values())))
         size = self.batch_size
-        results = []
+        results, done = [], []
         for start in range(0, total, size):
             chosen = np.minimum(np.arange(start, start + size), total - 1)
             batch = {name: array[chosen] for name, array in arrays.items()}
             results.append(function(variables, parallel.shard(batch, self.mesh, 0)))
-        return np.concatenate([jax.device_get(result) for result in results])[:total]
+            if len(results) == AHEAD:  # each in flight holds the buffers of a whole network
+                done.append(jax.device_get(results.pop(0)))
+        joined = np.concatenate(done + jax.device_get(results))[:total]
+        del results
+        give_back()
+        return joined
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -7,7 +7,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from jaxtyping import UInt8
 
 WIDEST_PIXEL = 4
@@ -57,7 +57,8 @@ class Upright:
     def _picture(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
         image = frame.to_ndarray(format="rgb24")
         image = _make_square(image, self._stream.sample_aspect_ratio)
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+        # frame.side_data makes a cycle of references, which keeps the frame in memory.
+        matrix = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
         return image if matrix is None else _turn(image, np.frombuffer(matrix, np.int32))
 
 

@@ -24,6 +24,7 @@ from dystab_jax.prediction.progress import Progress
 from dystab_jax.prediction.segmented import SegmentedFrame, Trace
 from dystab_jax.prediction.shots import Piece, read_pieces
 from dystab_jax.refinement import crf
+from dystab_jax.runtime.free_memory import give_back
 from dystab_jax.state import Variables
 
 
@@ -93,6 +94,7 @@ class Engine:
             if piece.shot != shot:
                 shot, earlier = piece.shot, NOTHING
             progress.predicts(len(piece.names))
+            give_back()
             if not any(piece.flows):
                 progress.predicted(len(piece.names))
                 for t, name in enumerate(piece.names):
@@ -103,6 +105,7 @@ class Engine:
             prediction, earlier = self._predict(video.name, piece, earlier, progress)
             fused = inference.fuse(prediction, self._run.config.eval)["fused"]
             progress.predicted(len(piece.names))
+            give_back()
             yield from self._refined(piece, prediction, fused)
 
     def _predict(

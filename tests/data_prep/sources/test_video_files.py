@@ -1,5 +1,6 @@
 """Video files as people have them: of every kind, unusual ones, damaged ones."""
 
+import gc
 import struct
 from fractions import Fraction
 
@@ -128,6 +129,19 @@ def test_mirrored_by_the_display_matrix(tmp_path):
     data[start : start + 36] = struct.pack(">9i", -one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     assert far_from(images(path), FRAMES[:, :, ::-1]) < 12
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_frames_are_let_go_without_the_garbage_collector(tmp_path, rotation):
+    path = write_video(tmp_path / "a.mp4", FRAMES, "libx264", options=KEYS, rotation=rotation)
+    gc.collect()
+    gc.disable()
+    try:
+        for number, _ in enumerate(decode_video(path, refuse)):
+            held = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+            assert held < 4, f"{held} frames are held at frame {number}"
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

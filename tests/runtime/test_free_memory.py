@@ -1,0 +1,32 @@
+"""What is freed between arrays that stay goes back to the system."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from dystab_jax.runtime.free_memory import give_back
+
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) / 1024
+
+blocks = [np.ones(100_000, np.uint8) for _ in range(2000)]  # small enough for glibc's heap
+last = blocks[-1]
+blocks = blocks[1::20]
+before = resident()
+give_back()
+print(before, resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_holes_between_arrays_go_back(pytestconfig):
+    program = [sys.executable, "-c", PROGRAM, str(pytestconfig.rootpath)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    before, after = map(float, done.stdout.split())
+    assert after < before - 100  # of 190 MB that are free

@@ -27,6 +27,7 @@ class Page:
         notes: Sequence[tuple[str, str]] = (),
         overlay: str | None = "overlay.mp4",
         told: Sequence[str] = (),
+        report: str | None = None,
     ):
         """Writes nothing yet.
 
@@ -36,9 +37,10 @@ class Page:
           notes: (term, text) of what is told below the masks, such as networks, flow and CRF.
           overlay: name of the video of all masks in the page's folder; None where there is none.
           told: of the video, short parts of a line, after what the masks say.
+          report: path of the run's report from the page's folder, where the page belongs to one.
         """
         self._path, self._facts, self._notes, self._overlay = path, facts, notes, overlay
-        self._told = told
+        self._told, self._report = told, report
         self._player = Player(facts.rate)
         self._total = self._unsure = self._empty = 0
         self._of_video = False
@@ -102,7 +104,7 @@ class Page:
         note = doubts.NOTE if self._of_video else doubts.NOTE_OF_IMAGES
         whole = self._overlay if self._total else None
         summary = [*self._summary(), *self._told]
-        html = self._player.html(self._facts.name, summary, note, self._notes, whole)
+        html = self._player.html(self._facts.name, summary, note, self._notes, whole, self._report)
         # Of several processes, each has videos of its own.
         write_whole(self._path, html, everyone=True)
 

@@ -47,6 +47,7 @@ def write(
         notes,
         overlay=None,
         told=[f"J {j['J'][scored].mean():.3f}"] if scored.any() else [],
+        report=video_pages.link_back(workdir, data_set, video.name),
     )
     for t, frame in enumerate(_frames(video.origin, frames.maps)):
         truth = as_array(frames.truth[t]) if frames.has_truth(t) else None

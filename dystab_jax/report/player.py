@@ -134,6 +134,7 @@ class Player:
         note: str = "",
         facts: Sequence[tuple[str, str]] = (),
         whole: str | None = None,
+        report: str | None = None,
     ) -> str:
         """Makes the page. All text may hold any characters.
 
@@ -143,6 +144,7 @@ class Player:
           note: says what makes a frame unsure.
           facts: (term, text) of what is told below.
           whole: name of the file in the page's folder that shows all frames, where there is one.
+          report: path of the run's report from the page's folder, where it belongs to one.
 
         Returns:
           HTML.
@@ -163,6 +165,7 @@ class Player:
             facts=[(_drawable(term), _drawable(text)) for term, text in facts],
             whole=None if whole is None else _drawable(whole),
             whole_link=None if whole is None else quote(whole, errors="surrogateescape"),
+            report_link=None if report is None else quote(report, errors="surrogateescape"),
             panels=shown,
             colors=COLORS,
             kept=len(self._kept),

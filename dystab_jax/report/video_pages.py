@@ -36,6 +36,16 @@ def links(workdir: Path, data_set: str, videos: Collection[str]) -> dict[str, st
     }
 
 
+def link_back(workdir: Path, data_set: str, video: str) -> str:
+    """Returns the path of the report's page from the folder of a video's page.
+
+    Args:
+      workdir, data_set, video: as for `path`.
+    """
+    page = path(workdir, data_set, video)
+    return os.path.relpath(workdir / "report" / f"{data_set}.html", page.parent)
+
+
 def remove_others(workdir: Path, videos: dict[str, Collection[str]]) -> None:
     """Removes pages of an earlier evaluation to which the report does not link any more.
 

@@ -1,6 +1,8 @@
 """Overlay videos: what browsers need of them, and disks that are full."""
 
+import re
 import resource
+from base64 import b64encode
 
 import av
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from data_prep.sources.video_files import decode_video, read_rate
 from dystab_jax.prediction.overlay_video import OverlayVideo
+from tests.support.browser import patiently, run_page
 from tests.support.tiny_videos import sliding_texture
 
 
@@ -38,6 +41,41 @@ def test_browsers_play_it(tmp_path, height, width):
     read = np.stack([image for image, _ in decode_video(path)])
     assert np.abs(read[:, :height, :width].astype(int) - frames).mean() < 12
     assert np.abs(read.mean((0, 1, 2)) - frames.mean((0, 1, 2))).max() < 3  # no change of colour
+
+
+SHOWN = """
+const video = document.querySelector("video");
+function draw(picture) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [picture.width, picture.height];
+  const pen = canvas.getContext("2d");
+  pen.drawImage(picture, 0, 0);
+  const mean = [0, 0, 0], data = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+  data.forEach((value, i) => { if (i % 4 < 3) mean[i % 4] += value * 4 / data.length; });
+  document.body.dataset.shown = JSON.stringify([canvas.width, canvas.height, ...mean]);
+}
+video.addEventListener("seeked", () => createImageBitmap(video).then(draw));
+video.addEventListener("loadeddata", () => { video.currentTime = 0.2; });
+video.addEventListener("error", () => { document.body.dataset.refused = video.error.message; });
+"""
+
+
+@patiently
+def test_a_browser_decodes_it(tmp_path):
+    frames = np.full((5, 48, 64, 3), (200, 120, 40), np.uint8)
+    uri = (
+        "data:video/mp4;base64,"
+        + b64encode(write(tmp_path / "a.mp4", frames).read_bytes()).decode()
+    )
+    page = tmp_path / "page.html"
+    page.write_text(f'<video muted src="{uri}"></video>')
+    dom = run_page(page, script=SHOWN)
+    assert "data-refused" not in dom
+    shown = re.search(r'data-shown="\[([^]]+)\]"', dom)
+    assert shown, "it is not decoded"
+    np.testing.assert_allclose(
+        [float(v) for v in shown[1].split(",")], [64, 48, 200, 120, 40], atol=8
+    )
 
 
 @pytest.mark.parametrize("rate", [0.01, 10, 24000 / 1001, 25, 30000 / 1001, 120, 1000])

@@ -1,5 +1,8 @@
 """The pages that play scored videos: what is shown of a video that is made by hand."""
 
+import re
+from urllib.parse import unquote
+
 import cv2
 import numpy as np
 import pytest
@@ -63,7 +66,7 @@ def predicted(name="goat", refined=True, truth=True):
 def write(tmp_path, video, frame_j=J):
     report_videos.write(tmp_path, "a-val", [("CRF", "cis")], video, frame_j)
     path = video_pages.path(tmp_path, "a-val", video.name)
-    assert path.parent == tmp_path / "report" / "videos" / "a-val"
+    assert path.is_relative_to(tmp_path / "report" / "videos" / "a-val")
     return path, path.read_text()
 
 
@@ -94,6 +97,13 @@ def test_page_of_a_scored_video(tmp_path):
     # The smallest gap first, of two the later frame.
     told = [one["flow"].split(",")[0] for one in numbers]
     assert told == ["to frame +1", "to frame +1", "to frame -1"]
+
+
+@pytest.mark.parametrize("name", ["goat", "dogs & cats/a dog"])
+def test_page_leads_back_to_the_report(tmp_path, name):
+    path, html = write(tmp_path, predicted(name)[0])
+    link = re.search('<a href="([^"]+)">report of the run</a>', html)[1]
+    assert (path.parent / unquote(link)).resolve() == tmp_path / "report" / "a-val.html"
 
 
 def test_what_is_made_in_the_end_is_shown(tmp_path):

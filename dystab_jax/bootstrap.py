@@ -1,9 +1,6 @@
 """Algorithm 1: dynamic-static bootstrapping, the loop. Its phases are in ``schedule``."""
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import grain
@@ -15,6 +12,7 @@ from tqdm import tqdm
 
 from dystab_jax.build import NETWORKS, Run
 from dystab_jax.data import pipeline, preparation, records
+from dystab_jax.data.training_set import TrainingSet
 from dystab_jax.inference import Reading
 from dystab_jax.pseudo_labels import (
     PseudoLabels,
@@ -81,53 +79,16 @@ def train(run: Run, interruption: Interruption | None = None) -> State:
         return training.state
 
 
-@dataclass(frozen=True)
-class _Data:
-    """Holds what a kind of phase visits."""
-
-    decoded: pipeline.Decoded
-    frames: list[pipeline.TrainingFrame]
-
-    @classmethod
-    def open(cls, config: ConfigDict, spec: str, videos: int = 0, truth: bool = False) -> "_Data":
-        """Opens prepared data, of which ``videos`` are drawn (0: all)."""
-        data = config.data
-        source = records.open_source(data.dir, spec)
-        size = data.image_size if source.has_flow else data.still_size
-        decoded = pipeline.Decoded(source, tuple(size), data.keep_in_memory, truth)
-        frames = pipeline.frames_of(source)
-        if videos:
-            frames = pipeline.choose_videos(frames, videos, config.seed)
-        return cls(decoded, frames)
-
-    def describe(self) -> str:
-        """Returns how many videos, frames and pairs there are, in words."""
-        videos = len({frame.video for frame in self.frames})
-        pairs = sum(len(frame.positions) for frame in self.frames)
-        return f"{videos} videos, {len(self.frames)} frames, {pairs} pairs"
-
-    def sizes(self) -> list[tuple[int, int]]:
-        """Returns (height, width) of each frame as the networks see it."""
-        return [self.decoded.size_of(frame.positions[0]) for frame in self.frames]
-
-    def fingerprint(self) -> dict[str, str]:
-        """Returns what must be unchanged for training to go on, and a description for people."""
-        visited = [(frame.video, frame.name, len(frame.positions)) for frame in self.frames]
-        source = self.decoded.source
-        text = json.dumps([visited, source.fingerprint()])
-        return {"digest": hashlib.sha256(text.encode()).hexdigest(), "holds": self.describe()}
-
-
-def _open_data(config: ConfigDict, sections: Sections) -> dict[str, _Data]:
+def _open_data(config: ConfigDict, sections: Sections) -> dict[str, TrainingSet]:
     """Opens what each kind of phase visits.
 
     Raises:
       FileNotFoundError, ValueError: data are not prepared, or have no truth where it is needed.
     """
-    videos = _Data.open(config, config.data.train, config.data.videos)
+    videos = TrainingSet.open(config, config.data.train, config.data.videos)
     opened = dict.fromkeys(LOOP, videos)
     if sections.self_training.data:
-        opened["self_training"] = _Data.open(config, sections.self_training.data)
+        opened["self_training"] = TrainingSet.open(config, sections.self_training.data)
     labelled = sections.supervised
     if labelled.data:
         for field in ("data", "select"):
@@ -137,11 +98,13 @@ def _open_data(config: ConfigDict, sections: Sections) -> dict[str, _Data]:
                     f"supervised.{field} is {getattr(labelled, field)}, which has no videos "
                     "with truth; name annotated ones, such as davis2016_labelled:fit"
                 )
-        opened["supervised"] = _Data.open(config, labelled.data, truth=True)
+        opened["supervised"] = TrainingSet.open(config, labelled.data, truth=True)
     return opened
 
 
-def _schedule(sections: Sections, data: dict[str, _Data], batch_size: int) -> tuple[Phase, ...]:
+def _schedule(
+    sections: Sections, data: dict[str, TrainingSet], batch_size: int
+) -> tuple[Phase, ...]:
     """Returns the phases of a run on these data."""
     refinements = []
     for name, kind in plan_refinements(sections.self_training, sections.supervised):

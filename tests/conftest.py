@@ -1,8 +1,14 @@
 """Shared by every test: strict JAX settings, four CPU devices, tiny data and a config for it."""
 
 import os
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+# What one worker or one process of a test has compiled, the others find; not beyond this run.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix="compiled-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 # Read when jax starts. Tests choose among the devices with jax.devices()[:n]; they compile much
 # and compute little, so less optimisation makes them faster, and so do XLA's older emitters: of a
 # round of the game, 12 s in place of 32.

@@ -12,6 +12,7 @@ from dystab_jax.commands import compile_ahead, overrides, predict, train_and_sco
 from dystab_jax.prediction.files import FORMATS
 from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.runtime import processes
+from dystab_jax.runtime.compilation_cache import keep_compiled_programs
 from dystab_jax.runtime.cores import check_devices, use_cores
 from dystab_jax.runtime.interruption import Interrupted
 from dystab_jax.runtime.paths import user_path
@@ -182,6 +183,7 @@ def _connect() -> None:
     """
     if not _COORDINATOR.value:
         use_cores()
+    keep_compiled_programs()
     cluster = Cluster(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _TIMEOUT.value)
     if _MODE.value in ("train", "eval") and processes.connect(cluster, _DISTRIBUTED.value):
         if not processes.is_first():

@@ -17,6 +17,7 @@ from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.prediction.progress import Progress
 from dystab_jax.prediction.segmented import SegmentedFrame
 from dystab_jax.prediction.sources import as_picture, as_video, is_image
+from dystab_jax.runtime.compilation_cache import keep_compiled_programs
 from dystab_jax.runtime.cores import use_cores
 from dystab_jax.runtime.paths import user_path
 
@@ -126,7 +127,7 @@ def _open(
     flow: str | None,
     flow_weights: str | Path | None,
 ) -> Engine:
-    _use_cores()
+    _set_up_jax()
     config = saved_config.with_absolute_data(saved_config.read(workdir))
     if config.runs:
         raise ValueError(f"{workdir} holds several runs; give the folder of one")
@@ -144,7 +145,8 @@ def _open(
     return Engine(run, learned(snapshot), recipe)
 
 
-def _use_cores() -> None:
+def _set_up_jax() -> None:
+    keep_compiled_programs()
     try:
         use_cores()
     except RuntimeError:

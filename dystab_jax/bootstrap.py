@@ -1,7 +1,8 @@
 """Algorithm 1: dynamic-static bootstrapping, the loop. Its phases are in ``schedule``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Protocol
 
 import grain
 import jax
@@ -24,7 +25,8 @@ from dystab_jax.refinement.crf import refine_frames
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
 from dystab_jax.runtime.interruption import Interruption
-from dystab_jax.runtime.monitor import Guard, Log
+from dystab_jax.runtime.monitor import Guard, Log, Times
+from dystab_jax.runtime.profile import Profile
 from dystab_jax.schedule import (
     KINDS,
     LOOP,
@@ -56,12 +58,32 @@ def map_phase(phase: Phase, steps: Steps, options: Bootstrap, mesh: Mesh) -> Cal
     return run
 
 
-def train(run: Run, interruption: Interruption | None = None) -> State:
+class Board(Protocol):
+    """Describes what shows a run while it trains."""
+
+    def begin(self, step: int) -> None:
+        """Takes the step after which training goes on; 0 at the start of a run."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes measurements of a step."""
+
+    def masks(self, step: int, state: State, data: TrainingSet) -> None:
+        """Takes the networks after a step, every so often."""
+
+
+def train(
+    run: Run,
+    interruption: Interruption | None = None,
+    board: Board | None = None,
+    profile: Profile | None = None,
+) -> State:
     """Runs Algorithm 1, from the newest checkpoint if there is one.
 
     Args:
       run: what to train.
       interruption: entered; asks to save and to stop after the step under way.
+      board: entered; shows the run.
+      profile: entered; traces some of the steps.
 
     Returns:
       The state at the end of the schedule.
@@ -71,11 +93,12 @@ def train(run: Run, interruption: Interruption | None = None) -> State:
       Interrupted: see ``interruption``; the state is saved.
       ValueError, FileNotFoundError: the config, the data or a checkpoint is not usable.
     """
-    with Training(run, interruption or Interruption()) as training:
+    with Training(run, interruption or Interruption(), board, profile) as training:
         print(training.describe())
         for phase in training.phases:
             if training.step < phase.end:
                 training.run_phase(phase)
+        print(training.times.describe(), end="")
         return training.state
 
 
@@ -120,12 +143,19 @@ class Training:
     Attributes:
       phases: see ``schedule``.
       state, step: after the last step done.
+      times: how long phases took in this process.
     """
 
-    def __init__(self, run: Run, interruption: Interruption):
+    def __init__(
+        self,
+        run: Run,
+        interruption: Interruption,
+        board: Board | None = None,
+        profile: Profile | None = None,
+    ):
         config = run.config
         self._run = run
-        self._interruption = interruption
+        self._interruption, self._board, self._profile = interruption, board, profile
         self._sections = Sections.of(config)
         self._data = _open_data(config, self._sections)
         self.phases = _schedule(self._sections, self._data, config.data.batch_size)
@@ -146,15 +176,19 @@ class Training:
         self._compiled: dict[tuple[str, bool], Callable] = {}
         options = self._sections.bootstrap
         self._guard = Guard(options.smallest_mask, options.patience)
+        self.times = Times()
+        if board is not None:
+            board.begin(self.step)
 
     def describe(self) -> str:
-        """Returns what is trained on and how far training is, and a line for each warning."""
+        """Returns what is trained, on what, how far it is, and a line for each warning."""
         end = self.phases[-1].end if self.phases else 0
         config, data = self._run.config, self._data[LOOP[0]]
         spec, options = config.data.train, self._sections.bootstrap
         said = shortages(options, len(data.frames), config.data.batch_size)
         progress = f"{spec}: {data.describe()}; step {self.step} of {end}"
-        return "\n".join([progress, *(f"warning: {spec}: {one}" for one in said)])
+        warnings = [f"warning: {spec}: {one}" for one in said]
+        return "\n".join([progress, self.state.describe(), *warnings])
 
     def __enter__(self) -> "Training":
         return self
@@ -171,18 +205,23 @@ class Training:
         if begins and phase.kind == "static":
             chi_previous = jax.tree.map(jnp.copy, self.state.chi.average)
             self.state = self.state.replace(chi_previous=chi_previous)
-        batches = self.batches(phase, self.labels(phase))
+        with self.times.of(f"labels of {phase.name}"):
+            labels = self.labels(phase)
+        batches = self.batches(phase, labels)
         if not begins:
             batches.set_state(self._position)
         step_function = self.step_function(phase)
         every, save_every = self._run.config.log.every, self._run.config.log.checkpoint_every
         waiting = None
         bar = processes.bar(total=phase.end, initial=self.step, desc=phase.name, unit="step")
-        with bar, self._interruption.deferred():
+        with bar, self._interruption.deferred(), self.times.of(phase.name) as counted:
             for batch in batches:
+                if self._profile is not None:
+                    self._profile.before(self.step + 1, self.state)
                 shards = parallel.shard(batch, self._run.mesh)
                 self.state, metrics = step_function(self.state, shards)
                 self.step += 1
+                counted.add()
                 bar.update()
                 # Read a step later, when the device has moved on: nothing waits for it.
                 if waiting is not None:
@@ -197,6 +236,8 @@ class Training:
                         {name: getattr(self.state, name).variables for name in NETWORKS},
                     )
                     self._save(phase, ends, batches.get_state())
+                    if self._board is not None:
+                        self._board.masks(self.step, self.state, self._data[LOOP[0]])
                 elif self.step % every == 0:
                     waiting = (self.step, metrics)
                 if stops:
@@ -248,6 +289,8 @@ class Training:
     def _report(self, step: int, metrics: dict[str, jax.Array], phase: Phase, bar: tqdm) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._log.write(step, phase.name, values)
+        if self._board is not None:
+            self._board.scalars(step, values)
         short = {name: f"{value:.3f}" for name, value in values.items() if "loss" in name}
         bar.set_postfix(short, refresh=False)
         self._guard.check(phase.name, values)

@@ -45,6 +45,15 @@ class State(struct.PyTreeNode):
     chi: Learner
     chi_previous: Variables
 
+    def describe(self) -> str:
+        """Returns how many parameters the networks have, and what the state takes on a device."""
+        counts = [
+            f"{name} {sum(leaf.size for leaf in jax.tree.leaves(one.variables['params'])):,}"
+            for name, one in (("phi", self.phi), ("psi", self.psi), ("chi", self.chi))
+        ]
+        held = sum(leaf.nbytes for leaf in jax.tree.leaves(self))
+        return f"parameters: {', '.join(counts)}; state: {held / 1e6:.0f} MB on each device"
+
     def split(self, networks: Sequence[str]) -> tuple["State", dict[str, Any]]:
         """Returns the state with these networks alone, None in place of the others; and the others.
 

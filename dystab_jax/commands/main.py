@@ -54,6 +54,12 @@ _PROCESS = flags.DEFINE_integer("process", None, "The number of this one, with -
 _TIMEOUT = flags.DEFINE_integer(
     "heartbeat_timeout", 100, "Seconds after which a silent process ends all others."
 )
+_PROFILE = flags.DEFINE_string(
+    "profile",
+    None,
+    "train: START,STEPS traces so many steps from this one on, into WORKDIR/profile, for XProf and "
+    "Perfetto.",
+)
 _TOPOLOGY = flags.DEFINE_string(
     "topology", None, "compile: a TPU slice, such as v5e:4x4, v4:2x2x2 or v6e:16x16."
 )
@@ -150,7 +156,7 @@ def _work(workdir: Path) -> None:
     elif not overrides.has_workdir(sys.argv):
         print(f"workdir {workdir}")
     if mode == "train":
-        train_and_score.train(config, workdir, _ONLY.value)
+        train_and_score.train(config, workdir, _ONLY.value, _PROFILE.value)
     elif mode == "eval":
         train_and_score.evaluate(config, workdir, _ONLY.value)
     elif mode == "compile":

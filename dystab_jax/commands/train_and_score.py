@@ -1,6 +1,7 @@
 """Trains and scores runs, and writes their reports, figures and tables."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from dystab_jax.build import Run
 from dystab_jax.commands import export, predict
 from dystab_jax.commands.predict import Wanted
 from dystab_jax.commands.runs import open_runs
+from dystab_jax.commands.tensorboard import Board
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, snapshot_choice
@@ -27,6 +29,7 @@ from dystab_jax.report import claims, figures, page, tables
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.interruption import Interruption, ending_by_ctrl_c
 from dystab_jax.runtime.monitor import TrainingStopped
+from dystab_jax.runtime.profile import Profile
 
 
 class RunsNotDoneError(RuntimeError):
@@ -39,7 +42,12 @@ USER_ERRORS = (ValueError, OSError, TrainingStopped, RunsNotDoneError)
 AS_IN_TRAINING = Asked()
 
 
-def train(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) -> None:
+def train(
+    config: ConfigDict | None,
+    workdir: Path,
+    only: Sequence[str] = (),
+    profile: str | None = None,
+) -> None:
     """Trains to the end of the schedule, scores, and writes reports, figures and tables.
 
     A config with ``runs`` stands for several, each in a folder of its own; what has been trained
@@ -49,8 +57,10 @@ def train(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) ->
       config: None: the one that the workdir has.
       workdir: of the run or runs.
       only: names of the runs to do; default: all.
+      profile: the steps that are traced, see ``Profile.parse``; None: none.
 
     Raises:
+      ValueError: ``profile`` is not of that form.
       RunsNotDoneError: which of several runs were not done, after the others are.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
@@ -58,9 +68,12 @@ def train(config: ConfigDict | None, workdir: Path, only: Sequence[str] = ()) ->
     def train_and_score(run: Run) -> None:
         _prepare_embedded(run, run.config.data.train)
         specs = _to_score(run)
-        bootstrap.train(run, interruption)
+        tracing = Profile.parse(run.workdir / "profile", profile)
+        with Board(run) as board, tracing or nullcontext():
+            bootstrap.train(run, interruption, board, tracing)
         _score(run, specs, again=False)
 
+    Profile.parse(workdir, profile)  # a mistake shows before anything is written
     with Interruption() as interruption:
         _each_run(config, workdir, "train", only, train_and_score)
 

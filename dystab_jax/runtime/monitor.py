@@ -3,7 +3,10 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,46 @@ def _step_of(line: str) -> float:
         return json.loads(line)["step"]
     except ValueError:  # a line that a kill cut short
         return math.inf
+
+
+@dataclass
+class Spent:
+    """Holds seconds and how many steps they went into."""
+
+    seconds: float = 0.0
+    steps: int = 0
+
+    def add(self) -> None:
+        """Counts a step."""
+        self.steps += 1
+
+
+class Times:
+    """Adds up how long the parts of a run take, in this process."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, Spent] = {}
+
+    @contextmanager
+    def of(self, part: str) -> Iterator[Spent]:
+        """Measures the time of a ``with`` block, which counts its steps in what it gets."""
+        spent = self._spent.setdefault(part, Spent())
+        start = time.monotonic()
+        try:
+            yield spent
+        finally:
+            spent.seconds += time.monotonic() - start
+
+    def describe(self) -> str:
+        """Returns a line for each part that took a second or had steps; "" for none."""
+        lines = []
+        for part, spent in self._spent.items():
+            if spent.steps or spent.seconds >= 1:
+                line = f"time    {part}: {spent.seconds / 60:.1f} min"
+                if spent.steps:
+                    line += f", {spent.steps} steps, {spent.steps / spent.seconds:.2f} a second"
+                lines.append(line + "\n")
+        return "".join(lines)
 
 
 class Guard:

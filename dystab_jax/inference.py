@@ -22,6 +22,8 @@ from dystab_jax.state import Variables
 from dystab_jax.steps import Steps
 
 T = TypeVar("T")
+PIECE = 60
+"""Frames that a long video is cut into."""
 AHEAD = 2
 """Batches that are handed to the devices before the first of them is fetched."""
 
@@ -57,10 +59,15 @@ class VideoPrediction:
     earlier: Earlier = NOTHING
     weight: np.ndarray | None = None
 
+    @property
+    def confidences(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns L_A of φ and of χ, [T] each."""
+        return self.confidence_phi, self.confidence_chi
+
     def so_far(self) -> Earlier:
         """Returns what decides about the frames of the video after these."""
-        masks, confidences = (self.phi, self.chi), (self.confidence_phi, self.confidence_chi)
-        count, now = len(self.frames), np.array(evidence_for_phi(masks, confidences))
+        now = np.array(evidence_for_phi((self.phi, self.chi), self.confidences))
+        count = len(self.frames)
         return Earlier(
             self.earlier.border + float(self.borders.sum()),
             self.earlier.masks + len(self.borders),
@@ -201,6 +208,9 @@ class Predictor:
     ) -> Iterator[VideoPrediction]:
         """Predicts all videos of a prepared data set, one after the other.
 
+        Long ones come in pieces, see `pieces`; each is decided by all that has been seen of its
+        video. So memory does not grow with the length.
+
         Args:
           variables, reading: see ``video``.
           decoded, frames: the data set.
@@ -209,7 +219,8 @@ class Predictor:
         by_video: dict[str, list[TrainingFrame]] = {}
         for frame in frames:
             by_video.setdefault(frame.video, []).append(frame)
-        if not by_video:
+        waiting = [piece for members in by_video.values() for piece in pieces(members)]
+        if not waiting:
             return
         decoded.open()
         with ThreadPoolExecutor() as pool:
@@ -226,16 +237,19 @@ class Predictor:
                         pairs.append((number, decoded.source.keys[position].gap, flow))
                 return images, pairs
 
-            waiting = list(by_video)
-            loaded = load(by_video[waiting[0]])
-            for video, following in zip(waiting, [*waiting[1:], None], strict=True):
+            loaded, before, earlier = load(waiting[0]), None, NOTHING
+            for piece, following in zip(waiting, [*waiting[1:], None], strict=True):
                 images, pairs = loaded
                 images = np.stack([image.result() for image in images])
                 pairs = [FramePair(number, gap, flow.result()) for number, gap, flow in pairs]
-                # The next video is decoded while this one goes through the networks.
-                loaded = load(by_video[following]) if following is not None else None
-                named = [(frame.name, frame.group) for frame in by_video[video]]
-                yield self.video(variables, video, named, images, pairs, reading)
+                # The next piece is decoded while this one goes through the networks.
+                loaded = load(following) if following is not None else None
+                video = piece[0].video
+                earlier = earlier if video == before else NOTHING
+                named = [(frame.name, frame.group) for frame in piece]
+                one = self.video(variables, video, named, images, pairs, reading, earlier)
+                before, earlier = video, one.so_far()
+                yield one
 
     def _run(
         self, function: Callable, variables: Variables, arrays: dict[str, np.ndarray]
@@ -256,6 +270,13 @@ class Predictor:
         return joined
 
 
+def pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cuts a video's frames into pieces of `PIECE`; the last one has up to 2 · `PIECE` - 1."""
+    cuts = range(0, max(len(items) - PIECE, 0) + 1, PIECE)
+    for start, end in zip(cuts, [*cuts[1:], len(items)], strict=True):
+        yield items[start:end]
+
+
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Cuts into consecutive parts of at most ``size`` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
@@ -272,7 +293,7 @@ def fuse(prediction: VideoPrediction, options: ConfigDict) -> dict[str, np.ndarr
     if weight is None and options.fusion == "weighted":
         weight = weigh(prediction, options)
     fused = fuse_masks(
-        *(prediction.phi, prediction.chi, prediction.confidence_phi, prediction.confidence_chi),
+        *(prediction.phi, prediction.chi, *prediction.confidences),
         *(options.fusion, options.trust, options.fusion_sharpness, options.fusion_floor),
         weight,
     )
@@ -282,9 +303,8 @@ def fuse(prediction: VideoPrediction, options: ConfigDict) -> dict[str, np.ndarr
 
 def weigh(one: VideoPrediction, options: ConfigDict) -> np.ndarray:
     """Returns w of the mode `weighted` of `fuse_masks` for the frames of one video, [T]."""
-    masks, confidences = (one.phi, one.chi), (one.confidence_phi, one.confidence_chi)
     sharpness, floor = options.fusion_sharpness, options.fusion_floor
-    return trust_in_phi(masks, confidences, sharpness, floor, one.earlier)
+    return trust_in_phi((one.phi, one.chi), one.confidences, sharpness, floor, one.earlier)
 
 
 def threshold(maps: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:

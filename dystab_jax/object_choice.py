@@ -25,6 +25,8 @@ FUSIONS = {
 COMBINING = ("geometric", "product", "mean")
 MODES = (*FUSIONS, "weighted")
 TRUST = ("loss_a", "none")
+SHARPNESS, FLOOR = 4.0, 0.5
+"""Of the mode `weighted`, where nobody says otherwise; see `fuse_masks`."""
 TINY_AREA = 1e-3  # share of a frame
 TINY_WEIGHT = 1e-12
 # One flag per sample, or a single one for all of them.
@@ -166,8 +168,8 @@ def fuse_masks(
     loss_a_chi: Shares | None = None,
     mode: str = "weighted",
     trust: str = "loss_a",
-    sharpness: float = 4.0,
-    floor: float = 0.5,
+    sharpness: float = SHARPNESS,
+    floor: float = FLOOR,
     weight: Shares | None = None,
 ) -> Masks:
     """Combines what the dynamic and the static model predict for the frames of one video.

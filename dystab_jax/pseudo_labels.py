@@ -10,7 +10,7 @@ import numpy as np
 from dystab_jax.data.array_files import read_arrays
 from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame, own_videos
 from dystab_jax.inference import Predictor, Reading, chunks
-from dystab_jax.object_choice import fuse_masks
+from dystab_jax.object_choice import FLOOR, SHARPNESS, fuse_masks, trust_in_phi
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.state import State, Variables
@@ -136,26 +136,28 @@ def make_pseudo_labels(
             return soft
         return np.stack(list(refine(zip(images, soft[..., 0], strict=True))))
 
-    made: dict[str, Example] = {}
+    made: dict[str, list[Example]] = {}  # pieces of each video
     with processes.bar(total=len(own), desc="pseudo-labels", unit="frame") as bar:
-        for video in predictor.videos(variables, decoded, own, reading, flows_per_frame):
-            static = video.chi
+        for piece in predictor.videos(variables, decoded, own, reading, flows_per_frame):
+            static = piece.chi
             if fused and not first:
-                confidences = video.confidence_phi, video.confidence_chi
-                static = refined(fuse_masks(video.phi, video.chi, *confidences), video.images)
-            made[video.video] = {
-                "sizes": np.tile(video.phi.shape[1:3], (len(video.frames), 1)),
-                "motion_mask": _pack(refined(video.phi, video.images)),
+                masks, confidences = (piece.phi, piece.chi), piece.confidences
+                weight = trust_in_phi(masks, confidences, SHARPNESS, FLOOR, piece.earlier)
+                static = refined(fuse_masks(*masks, *confidences, weight=weight), piece.images)
+            label = {
+                "sizes": np.tile(piece.phi.shape[1:3], (len(piece.frames), 1)),
+                "motion_mask": _pack(refined(piece.phi, piece.images)),
                 "static_mask": _pack(static),
-                "confidence_phi": video.confidence_phi,
-                "confidence_chi": video.confidence_chi,
+                "confidence_phi": piece.confidence_phi,
+                "confidence_chi": piece.confidence_chi,
             }
-            bar.update(len(video.frames))
+            made.setdefault(piece.video, []).append(label)
+            bar.update(len(piece.frames))
     names = dict.fromkeys(frame.video for frame in frames)
     everything = {name: one for part in processes.gather(made) for name, one in part.items()}
 
     def joined(array: str) -> np.ndarray:
-        return _concatenate([everything[name][array] for name in names])
+        return _concatenate([piece[array] for name in names for piece in everything[name]])
 
     return PseudoLabels(
         joined("sizes"),

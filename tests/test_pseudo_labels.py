@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from dystab_jax import losses, object_choice
+from dystab_jax import inference, losses, object_choice
 from dystab_jax.data import pipeline, records
 from dystab_jax.inference import Predictor, Reading
 from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
@@ -254,6 +254,30 @@ def test_chi_is_held_to_what_both_make_together(made):
         )
         for name in CONFIDENCES:
             np.testing.assert_array_equal(again[number][name], plain[number][name])
+
+
+def test_pieces_of_a_video_are_labelled_as_the_whole(made, monkeypatch):
+    _, predictor, state, decoded, frames = made
+    alone = Reading(vote=False)  # frame by frame, so that it does not matter what came before
+
+    def labels():
+        return make_pseudo_labels(predictor, state, decoded, frames, alone, flows_per_frame=2)
+
+    whole = labels()
+    monkeypatch.setattr(inference, "PIECE", 2)
+    for one, other in zip(whole, labels(), strict=True):
+        for name, array in one.items():
+            np.testing.assert_array_equal(other[name], array)
+
+
+def test_later_pieces_know_what_came_before(made, monkeypatch):
+    _, predictor, state, decoded, frames = made
+    monkeypatch.setattr(inference, "PIECE", 1)
+    variables = {"phi": state.phi.average, "psi": state.psi.average}
+    found = list(predictor.videos(variables, decoded, frames, VOTED, 2))
+    known = [(one.video, one.frames, one.earlier.frames) for one in found]
+    videos = {frame.video: None for frame in frames}
+    assert known == [(video, (f"{t:05d}",), t) for video in videos for t in range(4)]
 
 
 def test_a_chi_that_has_not_learned_has_no_say(made):

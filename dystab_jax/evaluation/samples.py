@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ import numpy as np
 from dystab_jax import inference
 from dystab_jax.data import pipeline, records, resize
 from dystab_jax.evaluation.protocols.base import LazyArray, Video, as_array
-from dystab_jax.inference import VideoPrediction
 
 PICTURE_WIDTH = 320  # pixels
+HELD = 2 * inference.PIECE
+"""Records; all of a video that is not cut into pieces."""
 
 Row = tuple[str, str]
 """A model and the CRF behind it, such as ("fused", "cis"): one row of scores."""
@@ -46,52 +47,61 @@ class Sample:
 
 
 class Reader:
-    """Reads images and truth of some records at native size, each record once.
+    """Reads images and truth of some records at native size.
 
-    ``t`` is the number of a record among those given.
+    Holds those that were asked for last, `HELD` at most. ``t`` is the number of a record among
+    those given.
     """
 
     def __init__(self, source: pipeline.Records, positions: Sequence[int]):
-        raw = (source[position] for position in positions)
-        self._records = [
-            {k: v for k, v in record.items() if k not in records.FLOW_FIELDS} for record in raw
-        ]
-        self._truth: dict[tuple[str, int], np.ndarray] = {}
+        self._source, self._positions = source, positions
+        # Of each reader its own: one that all share would hold what readers before this one read.
+        self._record = lru_cache(HELD)(self._read)
+        self._truth = lru_cache(2 * HELD)(self._decode)  # every row of scores asks for the truth
 
-    def _part(self, part: str, t: int) -> np.ndarray:
-        known = self._truth.get((part, t))
-        if known is None:
-            known = records.decode_record(self._records[t], (part,))[part]
-            if part != "image":  # every row of scores asks for the truth
-                self._truth[part, t] = known
-        return known
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def _read(self, t: int) -> dict[str, Any]:
+        record = self._source[self._positions[t]]
+        return {k: v for k, v in record.items() if k not in records.FLOW_FIELDS}
+
+    def _decode(self, part: str, t: int) -> np.ndarray:
+        return records.decode_record(self._record(t), (part,))[part]
 
     def image(self, t: int) -> np.ndarray:
         """Returns the image, RGB uint8 [H, W, 3]."""
-        return self._part("image", t)
+        return self._decode("image", t)
 
     def mask(self, t: int) -> np.ndarray:
         """Returns the true mask, uint8 [H, W]."""
-        return self._part("mask", t)
+        return self._truth("mask", t)
 
     def regions(self, t: int) -> np.ndarray:
         """Returns the true object numbers, uint8 [H, W]."""
-        return self._part("regions", t)
+        return self._truth("regions", t)
 
     def size(self, t: int) -> tuple[int, int]:
         """Returns (height, width)."""
-        return int(self._records[t]["height"]), int(self._records[t]["width"])
+        return int(self._record(t)["height"]), int(self._record(t)["width"])
 
-    def video(self, prediction: VideoPrediction, maps: Sequence[LazyArray]) -> Video:
-        """Returns the records as the frames of a video, with truth and maps, for a protocol."""
-        count = range(len(self._records))
-        numbered = "regions" in self._records[0]
+    def video(
+        self, names: Sequence[str], groups: Sequence[str], maps: Sequence[LazyArray]
+    ) -> Video:
+        """Returns the records as the frames of a video, with truth and maps, for a protocol.
+
+        Args:
+          names, groups: of the frames.
+          maps: soft, at native size.
+        """
+        count = range(len(self))
+        numbered = "regions" in self._record(0)
         return Video(
             truth=[partial(self.mask, t) for t in count],
             regions=[partial(self.regions, t) for t in count] if numbered else None,
             maps=maps,
-            groups=prediction.groups,
-            frame_names=prediction.frames,
+            groups=groups,
+            frame_names=names,
         )
 
     def image_video(self, t: int, frame: pipeline.TrainingFrame, soft_map: LazyArray) -> Video:
@@ -130,22 +140,6 @@ def make_sample(
     refined = {model: crf for model, crf in rows if crf != "none"}
     shown["truth"] = resize.fit_mask(read.mask(t), image.shape[:2])
     return Sample(video, frame, image, masks=shown, refined=refined, **{"flow": None, **more})
-
-
-def make_video_sample(
-    prediction: VideoPrediction, rows: Mapping[Row, Sequence[LazyArray]], read: Reader, t: int
-) -> Sample:
-    """Makes a sample of frame ``t`` of a video, with flow and L_A; arguments as above."""
-    return make_sample(
-        prediction.video,
-        prediction.frames[t],
-        rows,
-        read,
-        t,
-        flow=next(iter(prediction.flows[t].values())).astype(np.float32),
-        confidence_phi=float(prediction.confidence_phi[t]),
-        confidence_chi=float(prediction.confidence_chi[t]),
-    )
 
 
 def spread(items: Sequence, most: int) -> list:

@@ -1,16 +1,19 @@
 """Makes the soft maps that are scored: of every model, before and after refinement."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from dystab_jax import object_choice
+from dystab_jax import inference, object_choice
 from dystab_jax.build import Run
 from dystab_jax.data import pipeline, resize
+from dystab_jax.data.spool import Spool
 from dystab_jax.evaluation.adaptation import Adapter
 from dystab_jax.evaluation.protocols.base import LazyArray, Video, as_array
 from dystab_jax.evaluation.samples import (
@@ -18,7 +21,6 @@ from dystab_jax.evaluation.samples import (
     Row,
     Sample,
     make_sample,
-    make_video_sample,
     spread,
 )
 from dystab_jax.evaluation.snapshots import Snapshot
@@ -29,18 +31,27 @@ from dystab_jax.runtime import processes
 STRIP_FRAMES = 5  # of a video in its strip
 
 
+Flows = Callable[[int], Mapping[int, np.ndarray]]
+"""Returns the flows of frame ``t`` by gap: the smallest first, of these the later frame."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Holds what led to the masks of a video; of its frames at native size, none.
 
     Attributes:
-      prediction: of φ and χ, at the networks' resolution.
-      fused: of both, before any CRF, float32 [T, h, w, 1].
+      frames: names of its T frames.
+      maps: soft maps [h, w] of each frame at the networks' resolution, before any CRF, by model:
+        "phi", "chi", "fused".
+      flows: of each frame, [h, w, 2].
+      confidences: {"phi": [T], "chi": [T]}, L_A of every frame.
       image: reads frame ``t`` at native size, RGB uint8 [H, W, 3].
     """
 
-    prediction: VideoPrediction
-    fused: np.ndarray
+    frames: Sequence[str]
+    maps: Mapping[str, Sequence[LazyArray]]
+    flows: Flows
+    confidences: Mapping[str, np.ndarray]
     image: Callable[[int], np.ndarray]
 
 
@@ -84,9 +95,8 @@ def of_videos(
     """
     options = run.config.eval
     decoded = pipeline.Decoded(source, tuple(run.config.data.image_size), keep=False)
-    positions = {(frame.video, frame.name): frame.positions[0] for frame in frames}
-    names = list(dict.fromkeys(frame.video for frame in frames))
-    with_pictures = spread(names, pictured)
+    by_video = {name: list(own) for name, own in groupby(frames, key=attrgetter("video"))}
+    with_pictures = spread(list(by_video), pictured)
     predictions = run.predictor.videos(
         snapshot.variables,
         decoded,
@@ -95,29 +105,93 @@ def of_videos(
         options.flows_per_frame,
     )
     adapter = Adapter(run) if options.adaptation.rounds else None
-    total = len(processes.mine(names))
-    for prediction in processes.bar(predictions, total=total, desc=source.spec, unit="video"):
-        if adapter is not None:
-            prediction = adapter.adapt(snapshot.variables, prediction)
-        video = prediction.video
-        read = Reader(source, [positions[video, frame] for frame in prediction.frames])
+    grouped = groupby(predictions, key=attrgetter("video"))
+    total = len(processes.mine(list(by_video)))
+    for name, pieces in processes.bar(grouped, total=total, desc=source.spec, unit="video"):
+        members = by_video[name]
+        read = Reader(source, [frame.positions[0] for frame in members])
+        video = _Video(read, decoded, members, options)
+        for piece in pieces:
+            if adapter is not None:
+                piece = adapter.adapt(snapshot.variables, piece)
+            video.add(piece, crf_models)
+        yield video.predicted(STRIP_FRAMES if name in with_pictures else 0)
+
+
+class _Video:
+    """Puts the pieces of a video together; a video of several is held in a temporary file."""
+
+    def __init__(
+        self,
+        read: Reader,
+        decoded: pipeline.Decoded,
+        frames: Sequence[pipeline.TrainingFrame],
+        options: ConfigDict,
+    ):
+        self._read, self._decoded, self._frames, self._options = read, decoded, frames, options
+        self._name = frames[0].video
+        is_long = len(list(inference.pieces(frames))) > 1
+        self._keep = Spool().keep if is_long else lambda array: array
+        self._maps: dict[str, list[LazyArray]] = {}
+        self._rows: dict[Row, list[LazyArray]] = {}
+        self._confidences: dict[str, list[np.ndarray]] = {"phi": [], "chi": []}
+        self._first = 0
+        self._prediction: VideoPrediction | None = None
+
+    def add(self, piece: VideoPrediction, crf_models: Sequence[str]) -> None:
+        """Takes the next piece, and refines its maps of these models."""
+        options, size = self._options, self._read.size(0)
+        count = range(self._first, self._first + len(piece.frames))
         if options.oracle:
-            prediction = _ask_the_truth(prediction, read)
-        size = read.size(0)
-        rows: dict[Row, Sequence[LazyArray]] = {}
-        made = fuse(prediction, options)
-        for model, maps in made.items():
-            rows[model, "none"] = [partial(_at_size, soft_map, size) for soft_map in maps]
+            piece = _ask_the_truth(piece, self._read, count)
+        for model, maps in fuse(piece, options).items():
+            kept = [self._keep(soft) for soft in maps[..., 0]]
+            self._maps.setdefault(model, []).extend(kept)
+            native = [partial(_at_size, soft, size) for soft in kept]
+            self._rows.setdefault((model, "none"), []).extend(native)
             if options.crf != "none" and model in crf_models:
-                rows[model, options.crf] = _refine(read, rows[model, "none"], options.crf, options)
-        shown = range(len(prediction.frames)) if video in with_pictures else ()
-        yield Predicted(
-            video,
-            {row: read.video(prediction, maps) for row, maps in rows.items()},
-            [make_video_sample(prediction, rows, read, t) for t in spread(shown, STRIP_FRAMES)],
-            {"phi": prediction.confidence_phi, "chi": prediction.confidence_chi},
-            Origin(prediction, made["fused"], read.image),
+                refined = _refine(self._read, count, native, options.crf, options)
+                kept = self._rows.setdefault((model, options.crf), [])
+                kept.extend(self._keep(soft) for soft in refined)
+        for model, values in zip(("phi", "chi"), piece.confidences, strict=True):
+            self._confidences[model].append(values)
+        self._first += len(piece.frames)
+        self._prediction = piece
+
+    def predicted(self, pictures: int) -> Predicted:
+        """Returns the whole, with at most so many pictures."""
+        names = [frame.name for frame in self._frames]
+        groups = [frame.group for frame in self._frames]
+        confidences = {model: np.concatenate(all_) for model, all_ in self._confidences.items()}
+        shown = spread(range(len(names)), pictures) if pictures else ()
+        return Predicted(
+            self._name,
+            {row: self._read.video(names, groups, maps) for row, maps in self._rows.items()},
+            [self._picture(t, confidences) for t in shown],
+            confidences,
+            Origin(names, self._maps, self._flows, confidences, self._read.image),
         )
+
+    def _picture(self, t: int, confidences: Mapping[str, np.ndarray]) -> Sample:
+        return make_sample(
+            self._name,
+            self._frames[t].name,
+            self._rows,
+            self._read,
+            t,
+            flow=next(iter(self._flows(t).values())).astype(np.float32),
+            **{f"confidence_{model}": float(all_[t]) for model, all_ in confidences.items()},
+        )
+
+    def _flows(self, t: int) -> Mapping[int, np.ndarray]:
+        if len(self._prediction.frames) == len(self._frames):
+            return self._prediction.flows[t]
+        positions = self._frames[t].positions[: self._options.flows_per_frame]
+        flows = {
+            self._decoded.source.keys[position].gap: self._decoded.part(position, "flow_forward")
+            for position in positions
+        }
+        return dict(sorted(flows.items(), key=lambda flow: (abs(flow[0]), -flow[0])))
 
 
 def of_images(
@@ -143,11 +217,14 @@ def of_images(
             maps = run.predictor.static(snapshot.variables["chi"], images, options.mirror)
             rows: dict[Row, Sequence[LazyArray]] = {
                 ("chi", "none"): [
-                    partial(_at_size, soft_map, read.size(t)) for t, soft_map in enumerate(maps)
+                    partial(_at_size, soft_map[..., 0], read.size(t))
+                    for t, soft_map in enumerate(maps)
                 ]
             }
             if preset != "none":
-                rows["chi", preset] = _refine(read, rows["chi", "none"], preset, options)
+                count = range(len(chunk))
+                refined = _refine(read, count, rows["chi", "none"], preset, options)
+                rows["chi", preset] = list(refined)
             for t, frame in enumerate(chunk):
                 shown = [t] if frame in with_pictures else []
                 yield Predicted(
@@ -160,20 +237,22 @@ def of_images(
 
 
 def _refine(
-    read: Reader, maps: Sequence[LazyArray], preset: str, options: ConfigDict
-) -> list[np.ndarray]:
-    """Returns the maps of consecutive records after the CRF, at native size."""
-    pairs = ((read.image(t), as_array(soft)) for t, soft in enumerate(maps))
-    return list(crf.refine_frames(pairs, preset, options.jobs, options.crf_backend))
+    read: Reader, count: Iterable[int], maps: Iterable[LazyArray], preset: str, options: ConfigDict
+) -> Iterator[np.ndarray]:
+    """Yields the maps of the records ``count`` after the CRF, at native size."""
+    pairs = ((read.image(t), as_array(soft)) for t, soft in zip(count, maps, strict=True))
+    return crf.refine_frames(pairs, preset, options.jobs, options.crf_backend)
 
 
-def _ask_the_truth(prediction: VideoPrediction, read: Reader) -> VideoPrediction:
+def _ask_the_truth(
+    prediction: VideoPrediction, read: Reader, count: Iterable[int]
+) -> VideoPrediction:
     """With ``eval.oracle``: truth chooses in every frame which of φ's regions is the object."""
     size = prediction.phi.shape[1:3]
-    truth = [resize.fit_mask(read.mask(t), size) for t in range(len(prediction.frames))]
+    truth = [resize.fit_mask(read.mask(t), size) for t in count]
     phi, _ = object_choice.oracle_channel(prediction.phi, np.stack(truth)[..., None])
     return dataclasses.replace(prediction, phi=phi)
 
 
-def _at_size(soft_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return resize.upsample(soft_map, size)[..., 0]
+def _at_size(soft_map: LazyArray, size: tuple[int, int]) -> np.ndarray:
+    return resize.upsample(as_array(soft_map)[..., None], size)[..., 0]

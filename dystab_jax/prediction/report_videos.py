@@ -57,15 +57,11 @@ def write(
 
 def _frames(origin: Origin, maps: Sequence) -> Iterator[SegmentedFrame]:
     """Makes what a prediction would give, one frame after the other."""
-    prediction = origin.prediction
-    for t, name in enumerate(prediction.frames):
+    for t, name in enumerate(origin.frames):
         trace = Trace(
-            {gap: flow.astype(np.float32) for gap, flow in prediction.flows[t].items()},
-            prediction.phi[t, ..., 0],
-            prediction.chi[t, ..., 0],
-            origin.fused[t, ..., 0],
-            float(prediction.confidence_phi[t]),
-            float(prediction.confidence_chi[t]),
+            {gap: flow.astype(np.float32) for gap, flow in origin.flows(t).items()},
+            *(as_array(origin.maps[model][t]) for model in ("phi", "chi", "fused")),
+            *(float(origin.confidences[model][t]) for model in ("phi", "chi")),
         )
         yield SegmentedFrame(name, None, origin.image(t), as_array(maps[t]), trace)
 

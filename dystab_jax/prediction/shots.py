@@ -11,10 +11,9 @@ from data_prep.sources.frames import FrameSource
 from data_prep.video import Recipe, read_with_flow
 from dystab_jax.array_types import Picture
 from dystab_jax.data.resize import network_size, resize_flow, resize_image
+from dystab_jax.inference import PIECE
 from dystab_jax.refinement.flow_average import FramePair
 
-PIECE = 60
-"""Frames that a long shot is cut into."""
 SMALLEST_SIDE = 12
 """Pixels, what DIS needs."""
 DIFFERENT = 0.3

@@ -14,9 +14,12 @@ import jax
 import numpy as np
 import pytest
 
+from dystab_jax import inference
 from dystab_jax.commands import runs, score_masks, train_and_score
+from dystab_jax.data.spool import Spool
 from dystab_jax.evaluation import mask_layouts, score_run, snapshot_choice, snapshots
 from dystab_jax.evaluation import options as eval_options
+from dystab_jax.evaluation.protocols.base import as_array
 from dystab_jax.report import figures, tables
 from tests.support.evaluations import sample
 from tests.support.player_pages import data_of, decode
@@ -302,6 +305,41 @@ def test_oracles_are_asked_only_by_option_and_said(session, tmp_path):
 
 
 # -- confidence and quality ---------------------------------------------------------------------
+
+
+def test_a_video_in_pieces_scores_as_a_whole_one(session, tmp_path, monkeypatch):
+    # By rules that decide each frame by itself.
+    config = changed(session, vote=False, fusion="mean", trust="none", flow_average=0.0)
+    shutil.copytree(session.workdir, tmp_path / "run")
+    (run,) = runs.open_runs(config, tmp_path / "run", "eval")
+    (snapshot,) = snapshot_choice.chosen(run, "last")
+    kept, keep = [], Spool.keep
+    monkeypatch.setattr(Spool, "keep", lambda self, one: kept.append(1) or keep(self, one))
+
+    def score():
+        shown = {}
+
+        def show(video, frame_j):
+            origin = video.origin
+            shown[video.name] = [
+                [as_array(soft) for maps in origin.maps.values() for soft in maps],
+                [origin.flows(t) for t in range(len(origin.frames))],
+                [origin.image(t) for t in range(len(origin.frames))],
+                frame_j,
+            ]
+
+        found = score_run.score(run, snapshot, "folder/tiny:val", show)
+        pictures = [found.samples, *found.strips.values()]
+        drawn = [dataclasses.asdict(one) for some in pictures for one in some]
+        return found.report, found.confidences, found.frame_j, drawn, shown
+
+    whole = score()
+    assert not kept
+    monkeypatch.setattr(inference, "PIECE", 2)
+    in_pieces = score()
+    assert len(kept) == 12 * (3 + 1)  # of each frame the maps of three models, and a refined one
+    jax.tree.map(np.testing.assert_array_equal, whole, in_pieces)
+    assert jax.tree.structure(whole) == jax.tree.structure(in_pieces)
 
 
 def test_rank_correlation_leaves_out_what_is_not_scored():

@@ -16,6 +16,6 @@ def test_the_oracle_takes_the_better_region():
         "a", ("0",), ("",), phi, phi, np.ones(1), np.ones(1),
         images=np.zeros((1, 8, 8, 3), np.uint8), pairs=(), borders=np.zeros(0),
     )  # fmt: skip
-    asked = soft_maps._ask_the_truth(prediction, SimpleNamespace(mask=lambda t: truth))
+    asked = soft_maps._ask_the_truth(prediction, SimpleNamespace(mask=lambda t: truth), [0])
     np.testing.assert_allclose(asked.phi, 1 - phi)
     assert asked.chi is prediction.chi

@@ -60,7 +60,10 @@ def predicted(name="goat", refined=True, truth=True):
     rows = {("phi", "none"): video(RIGHT), ("fused", "none"): video(LEFT)}
     if refined:
         rows["fused", "cis"] = video(RIGHT)
-    return Predicted(name, rows, [], None, Origin(prediction, left, image)), asked
+    maps = {"phi": right[..., 0], "chi": left[..., 0], "fused": left[..., 0]}
+    confidences = {"phi": prediction.confidence_phi, "chi": prediction.confidence_chi}
+    origin = Origin(prediction.frames, maps, prediction.flows.__getitem__, confidences, image)
+    return Predicted(name, rows, [], None, origin), asked
 
 
 def write(tmp_path, video, frame_j=J):

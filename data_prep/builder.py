@@ -8,7 +8,7 @@ TensorFlow is not involved: images go in as encoded bytes.
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
 from data_prep.sources.frames import FrameSource
-from data_prep.video import pairs, read_details, read_record
+from data_prep.video import Split, entries, pairs, read_details, read_record
 from dystab_jax.data.records import VERSION, stored_split
 
 SHARD_BYTES = 256 << 20
@@ -54,11 +54,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Names the records of one intermediate file that lie together in a shard."""
+    """Names the records of one intermediate file that lie together in a shard.
+
+    Attributes:
+      path, details: of the file.
+      pairs: (frame, gap) of these records.
+      among: all that the split has of the video.
+    """
 
     path: Path
     details: dict[str, Any]
     pairs: tuple[tuple[int, int], ...]
+    among: Split
 
 
 class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -103,7 +110,9 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         flow = partial(
             tfds.features.Image, shape=(None, None, 1), dtype=np.uint16, encoding_format="png"
         )
-        return _still_features() | {"flow_forward": flow(), "flow_backward": flow()}
+        # Those that may be empty are bytes to TFDS; an Image cannot be.
+        often_empty = {name: tfds.features.Text() for name in ("image", "flow_backward")}
+        return _still_features() | {"flow_forward": flow()} | often_empty
 
     def _example_writer(self) -> tfds.core.ExampleWriter:
         return _RepeatableWriter(self.info.file_format)
@@ -133,7 +142,9 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             if frames is None:
                 frames = range(len(details["frame_names"]))
             if frames:
-                pieces.append(_Piece(path, details, tuple(pairs(details, frames))))
+                all_pairs = tuple(pairs(details, frames))
+                among = Split.of(all_pairs, split in self._plan.truth)
+                pieces.append(_Piece(path, details, all_pairs, among))
         return pieces
 
     def _write_index(self, split: str, pieces: Sequence[_Piece]) -> None:
@@ -153,29 +164,25 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 size = {entry.filename: entry.file_size for entry in archive.infolist()}
             start = 0
             for position, (t, gap) in enumerate(piece.pairs):
-                bytes_here = size[f"image/{t}"]
-                if gap:
-                    bytes_here += size[f"flow/{t}_{t + gap}"] + size[f"flow/{t + gap}_{t}"]
+                held = entries(t, gap, piece.details, piece.among)
+                bytes_here = sum(size[entry] for entry in held.values())
                 if filled and filled + bytes_here > self._shard_bytes:
                     if position > start:
-                        shards[-1].append(
-                            _Piece(piece.path, piece.details, piece.pairs[start:position])
-                        )
+                        shards[-1].append(replace(piece, pairs=piece.pairs[start:position]))
                     shards.append([])
                     start, filled = position, 0
                 filled += bytes_here
-            shards[-1].append(_Piece(piece.path, piece.details, piece.pairs[start:]))
+            shards[-1].append(replace(piece, pairs=piece.pairs[start:]))
         return shards
 
     def _examples(self, split: str, shard: list[_Piece]) -> Iterator[tuple[int, dict[str, Any]]]:
-        truth = split in self._plan.truth
         total = sum(len(piece.pairs) for piece in shard)
         number = 0
         with tqdm(total=total, desc=f"writing {split}", disable=not self._progress) as bar:
             for piece in shard:
                 with zipfile.ZipFile(piece.path) as archive:
                     for t, gap in piece.pairs:
-                        yield number, read_record(archive, piece.details, t, gap, truth)
+                        yield number, read_record(archive, piece.details, t, gap, piece.among)
                         number += 1
                         bar.update()
 

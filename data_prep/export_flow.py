@@ -72,7 +72,8 @@ def export_flow(
     }
     missing = {position: path for position, path in paths.items() if not path.exists()}
     for position, path in tqdm(missing.items(), desc="flow", unit="field", disable=not progress):
-        record = decode_record(source[position], parts=("flow_forward",))
+        parts = ("flow_forward",)
+        record = decode_record(source.some(position, parts), parts)
         write_flow(path, record["flow_forward"])
     return len(missing)
 

@@ -12,7 +12,7 @@ import os
 import uuid
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from data_prep.flow import FlowOptions, make_estimator, match_both_ways
 from data_prep.sources.frames import Frame, FrameSource, say_note
 from dystab_jax.data.encodings import FlowField, encode_flow
 from dystab_jax.data.mask_files import encode_mask, encode_regions
+from dystab_jax.data.records import FLOW_FIELDS
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,27 @@ def made_from(source: FrameSource, recipe: Recipe) -> dict[str, Any]:
     return files | {"files": source.fingerprint()}
 
 
+@dataclass(frozen=True)
+class Split:
+    """Describes the records that a split has of a video.
+
+    Attributes:
+      pairs: (frame, gap) of each.
+      truth: whether they hold truth.
+      first: gap of the record that holds the image, by frame: the smallest, of two the earlier.
+    """
+
+    pairs: frozenset[tuple[int, int]]
+    truth: bool
+    first: Mapping[int, int]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[int, int]], truth: bool) -> "Split":
+        """Describes these records."""
+        among = sorted(pairs, key=lambda pair: (abs(pair[1]), pair[1]), reverse=True)
+        return cls(frozenset(among), truth, dict(among))
+
+
 def read_details(intermediate: Path) -> dict[str, Any]:
     """Reads the ``video.json`` of an intermediate file.
 
@@ -254,25 +276,48 @@ def pairs(details: dict[str, Any], frames: Iterator[int] | range) -> Iterator[tu
                 yield t, gap
 
 
+def entries(t: int, gap: int, details: dict[str, Any], among: Split) -> dict[str, str]:
+    """Returns the names in the intermediate file of what a record holds, by its fields.
+
+    Each once: image and truth of a frame are in its record of the smallest gap, and a flow that is
+    `flow_forward` of another record of the split is no `flow_backward`.
+
+    Args:
+      t, gap: of the record.
+      details: of the video, see ``read_details``.
+      among: the records of the same split and video.
+    """
+    held = {}
+    if gap:
+        held["flow_forward"] = f"flow/{t}_{t + gap}"
+        if (t + gap, -gap) not in among.pairs:
+            held["flow_backward"] = f"flow/{t + gap}_{t}"
+    if among.first[t] == gap:
+        held["image"] = f"image/{t}"
+        if among.truth:
+            held["mask"] = f"mask/{t}"
+        if among.truth and t in details["numbered"]:
+            held["regions"] = f"regions/{t}"
+    return held
+
+
 def read_record(
-    archive: zipfile.ZipFile, details: dict[str, Any], t: int, gap: int, truth: bool
+    archive: zipfile.ZipFile, details: dict[str, Any], t: int, gap: int, among: Split
 ) -> dict[str, Any]:
     """Reads one record from an open intermediate file; `dystab_jax.data.records` has its fields."""
-    flow = {}
-    if gap:
-        flow["flow_forward"] = archive.read(f"flow/{t}_{t + gap}")
-        flow["flow_backward"] = archive.read(f"flow/{t + gap}_{t}")
-    numbered = truth and t in details["numbered"]
-    return flow | {
-        "image": archive.read(f"image/{t}"),
-        "mask": archive.read(f"mask/{t}") if truth else b"",
-        "regions": archive.read(f"regions/{t}") if numbered else b"",
-        "video": details["video"],
-        "frame": t,
-        "frame_name": details["frame_names"][t],
-        "gap": gap,
-        "height": details["height"],
-        "width": details["width"],
-        "estimator": details["estimator"],
-        "group": details["groups"][t],
-    }
+    held = {name: archive.read(entry) for name, entry in entries(t, gap, details, among).items()}
+    empty = ("image", *(FLOW_FIELDS if gap else ()), "mask", "regions")
+    return (
+        dict.fromkeys(empty, b"")
+        | held
+        | {
+            "video": details["video"],
+            "frame": t,
+            "frame_name": details["frame_names"][t],
+            "gap": gap,
+            "height": details["height"],
+            "width": details["width"],
+            "estimator": details["estimator"],
+            "group": details["groups"][t],
+        }
+    )

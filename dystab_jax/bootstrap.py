@@ -15,12 +15,7 @@ from dystab_jax.build import NETWORKS, Run
 from dystab_jax.data import pipeline, preparation, records
 from dystab_jax.data.training_set import TrainingSet
 from dystab_jax.inference import Reading
-from dystab_jax.pseudo_labels import (
-    PseudoLabels,
-    Refine,
-    make_pseudo_labels,
-    refine_predictions,
-)
+from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
 from dystab_jax.refinement.crf import refine_frames
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
@@ -348,6 +343,6 @@ class Training:
             self._run.predictor, self.state.chi.average, data.decoded, data.frames, refine
         )
 
-    def _refiner(self, preset: str) -> Refine:
+    def _refiner(self, preset: str) -> partial:
         options = self._run.config.eval
         return partial(refine_frames, preset=preset, jobs=options.jobs, backend=options.crf_backend)

@@ -110,7 +110,7 @@ class Decoded:
         if not gap:
             return self.size
         if video not in self._sizes:
-            self._sizes[video] = self._fit(self.source[position])
+            self._sizes[video] = self._fit(self.source.some(position, ()))
         return self._sizes[video]
 
     def some(self, position: int, names: Collection[str]) -> Example:
@@ -120,8 +120,9 @@ class Decoded:
             name: part for name, part in self._part_of.items() if name in names and name not in kept
         }
         if missing:
-            raw = self.source[position]
-            found = decode(raw, self._fit(raw), list(missing.values()))
+            parts = list(missing.values())
+            raw = self.source.some(position, parts)
+            found = decode(raw, self._fit(raw), parts)
             # A new one: other threads may be reading the old one. None: there is no such array.
             kept = kept | dict.fromkeys(missing) | found
             if self.keep:

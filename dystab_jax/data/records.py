@@ -7,13 +7,15 @@ gap), and beside it one ``index-SPLIT.json`` per split, so that records can be g
 without reading them. Each record holds
 
 ==================  ================================================================================
-``image``           frame t: its own JPEG or PNG bytes, not encoded again
+``image``           frame t: its own JPEG or PNG bytes, not encoded again; in the frame's record of
+                    the smallest gap, empty in its others
 ``flow_forward``    u12, from frame t to frame t + gap (`encodings`)
-``flow_backward``   u21, from frame t + gap to frame t
-``mask``            truth of frame t as PNG, 0 or 255; empty in every split made for training
+``flow_backward``   u21, from frame t + gap to frame t; empty where it is ``flow_forward`` of
+                    another record of the split, that of frame t + gap and -gap
+``mask``            truth of frame t as PNG, 0 or 255, beside the image; empty in every split made
+                    for training
 ``regions``         truth of frame t as PNG of numbers, 0 = background, 1, 2, ... = the objects,
-                    255 = void, not scored; empty where there is no mask or no number, and absent
-                    from sets prepared before there was this field
+                    255 = void, not scored; empty where there is no mask or no number
 ``video``           name of the video, or of the still image
 ``frame``           t, counted from 0
 ``frame_name``      the frame's file name without its ending
@@ -22,16 +24,18 @@ without reading them. Each record holds
 ``estimator``       what computed the flow; empty for still images
 ``group``           kind of this frame where the data set says it (``movers``), else empty
 ==================  ================================================================================
+
+`RecordSource` fills what is empty from the other records. Sets of earlier versions, which hold all
+of it in each record and no ``regions``, are read as well.
 """
 
 import contextlib
-import json
 import re
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,6 +44,7 @@ from dystab_jax.data.dataset_registry import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
 from dystab_jax.data.file_digest import digest_of_samples
 from dystab_jax.data.mask_files import decode_mask, decode_regions
+from dystab_jax.data.record_keys import REPREPARE, Key, elsewhere, read_index
 from dystab_jax.runtime.paths import user_path
 
 VERSION = "1.0.0"
@@ -50,14 +55,6 @@ PARTS = ("image", *FLOW_FIELDS, *TRUTH_FIELDS)
 TEXT_FIELDS = ("video", "frame_name", "group", "estimator")
 NUMBER_FIELDS = ("frame", "gap", "height", "width")
 _OPENING = threading.Lock()
-
-
-class Key(NamedTuple):
-    """Names the pair that a record holds: frames ``frame`` and ``frame + gap``; 0, 0 of images."""
-
-    video: str
-    frame: int
-    gap: int
 
 
 def decode_record(raw: Mapping[str, Any], parts: Collection[str] = PARTS) -> dict[str, Any]:
@@ -94,7 +91,7 @@ def decode_record(raw: Mapping[str, Any], parts: Collection[str] = PARTS) -> dic
         dataset = _text(raw.get("dataset", "(unnamed data set)"))
         raise ValueError(
             f"{dataset}: corrupt record: {part} of video {record['video']}, frame "
-            f"{record['frame_name']}, gap {record['gap']:+d}: {error}. {_REPREPARE}"
+            f"{record['frame_name']}, gap {record['gap']:+d}: {error}. {REPREPARE}"
         ) from error
     return record
 
@@ -106,7 +103,6 @@ _DECODERS = {
     "mask": decode_mask,
     "regions": decode_regions,
 }
-_REPREPARE = "Prepare the data set again with `python -m data_prep.prepare ... --overwrite`."
 
 
 def _text(value: str | bytes) -> str:
@@ -135,7 +131,7 @@ class RecordSource(Sequence):
         self.keys: list[Key] = []
         self.groups: list[str] = []
         self.frame_names: list[str] = []
-        for key, group, name in _read_index(directory / f"index-{split}.json", spec):
+        for key, group, name in read_index(directory / f"index-{split}.json", spec):
             self.keys.append(key)
             self.groups.append(group)
             self.frame_names.append(name)
@@ -172,20 +168,37 @@ class RecordSource(Sequence):
           IndexError: no such record.
           ValueError: the file is damaged there.
         """
+        return self.some(position, PARTS)
+
+    def some(self, position: int, parts: Collection[str]) -> dict[str, Any]:
+        """Returns a record of which these parts are needed; others may be absent.
+
+        Args:
+          position: of the record.
+          parts: of `PARTS`; what lies in another record is read there.
+
+        Raises:
+          IndexError, ValueError: as in ``__getitem__``.
+        """
         position = range(len(self))[position]
+        record = self._read(position)
+        missing = [part for part in parts if part in record and not record[part]]
+        for part, (at, field) in elsewhere(self.keys, position, missing).items():
+            record[part] = self._read(at).get(field)
+        empty = {part for part in PARTS if not record.get(part)}
+        return {k: v for k, v in record.items() if k not in empty} | {"dataset": self.spec}
+
+    def _read(self, position: int) -> dict[str, Any]:
         if self._records is None:
             self.open()
         try:
-            record = self._records[position]
+            return self._records[position]
         except Exception as error:  # array_record, protobuf and TFDS each raise their own
             video, frame, gap = self.keys[position]
             raise ValueError(
                 f"{self.spec}: record {position} (video {video}, frame {frame}, gap {gap:+d}) in "
-                f"{self.directory} cannot be read: {error}. {_REPREPARE}"
+                f"{self.directory} cannot be read: {error}. {REPREPARE}"
             ) from error
-        empty = {name for name in TRUTH_FIELDS if not record.get(name)}
-        record = {name: value for name, value in record.items() if name not in empty}
-        return record | {"dataset": self.spec}
 
     def __repr__(self) -> str:
         return f"RecordSource({self.spec!r}, {len(self)} records)"
@@ -195,13 +208,13 @@ class RecordSource(Sequence):
         import tensorflow_datasets as tfds
 
         builder = tfds.builder_from_directory(self.directory)
-        encoded = ("image", *FLOW_FIELDS) if self.has_flow else ("image",)
-        skip = {name: tfds.decode.SkipDecoding() for name in encoded}
+        images = [k for k, one in builder.info.features.items() if hasattr(one, "encoding_format")]
+        skip = {name: tfds.decode.SkipDecoding() for name in images}
         records = builder.as_data_source(split=stored_split(self.split), decoders=skip)
         if len(records) != len(self):
             raise ValueError(
                 f"{self.spec}: {self.directory} holds {len(records)} records, its index names "
-                f"{len(self)}. {_REPREPARE}"
+                f"{len(self)}. {REPREPARE}"
             )
         # The first one read imports what decodes it. Damage is reported where it is asked for.
         with contextlib.suppress(Exception):
@@ -253,9 +266,14 @@ class JoinedSource(Sequence):
         return len(self.keys)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
+        return self.some(position, PARTS)
+
+    def some(self, position: int, parts: Collection[str]) -> dict[str, Any]:
+        """Returns a record of which these parts are needed; see `RecordSource.some`."""
         position = range(len(self))[position]
         part = int(np.searchsorted(self._ends, position, side="right"))
-        return self.parts[part][position - (self._ends[part] - len(self.parts[part]))]
+        source = self.parts[part]
+        return source.some(position - int(self._ends[part] - len(source)), parts)
 
     def __repr__(self) -> str:
         return f"JoinedSource({self.spec!r}, {len(self)} records)"
@@ -326,19 +344,3 @@ def _open_one(data_dir: Path, spec: str) -> RecordSource:
     if split not in splits:
         raise ValueError(f"{spec}: no split {split!r} in {directory}; there are: {splits}")
     return RecordSource(spec, directory, split)
-
-
-def _read_index(path: Path, spec: str) -> list[tuple[Key, str, str]]:
-    """Returns key, group and frame name of every record; ValueError where the file is damaged."""
-    try:
-        found = []
-        for video in json.loads(path.read_text("utf-8")):
-            for frame, gap in video["records"]:
-                texts = video["video"], video["groups"][frame], video["frame_names"][frame]
-                if {type(frame), type(gap)} != {int} or frame < 0 or {*map(type, texts)} != {str}:
-                    raise ValueError(f"frame {frame}, gap {gap} of {texts} is no record")
-                found.append((Key(texts[0], frame, gap), *texts[1:]))
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{spec}: cannot read {path}: {reason}. {_REPREPARE}") from error
-    return found

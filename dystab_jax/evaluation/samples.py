@@ -63,7 +63,8 @@ class Reader:
         return len(self._positions)
 
     def _read(self, t: int) -> dict[str, Any]:
-        record = self._source[self._positions[t]]
+        parts = ("image", *records.TRUTH_FIELDS)
+        record = self._source.some(self._positions[t], parts)
         return {k: v for k, v in record.items() if k not in records.FLOW_FIELDS}
 
     def _decode(self, part: str, t: int) -> np.ndarray:

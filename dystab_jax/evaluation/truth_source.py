@@ -113,9 +113,13 @@ def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = No
     videos = {}
     for name, frames in sorted(first.items()):
         # In some data sets some frames alone have truth.
-        positions = [frames[frame] for frame in sorted(frames) if "mask" in source[frames[frame]]]
+        positions = [
+            frames[frame]
+            for frame in sorted(frames)
+            if "mask" in source.some(frames[frame], ("mask",))
+        ]
         if positions:
-            numbered = "regions" in source[positions[0]]
+            numbered = "regions" in source.some(positions[0], ("regions",))
             read = {
                 part: [partial(_recorded, source, position, part) for position in positions]
                 for part in ("mask", "regions")
@@ -169,7 +173,7 @@ def _files_video(paths: list[Path]) -> TruthVideo:
 def _recorded(
     source: records.RecordSource | records.JoinedSource, position: int, part: str
 ) -> np.ndarray:
-    return records.decode_record(source[position], (part,))[part]
+    return records.decode_record(source.some(position, (part,)), (part,))[part]
 
 
 def _require(names: Sequence[str], there: Container[str], problem: str) -> None:

@@ -530,6 +530,9 @@ def test_prepared_regions_and_frames_without_truth(davis2017, monkeypatch):
         keys = [records.Key("a", frame, gap) for frame in range(5) for gap in (-1, 1)]
         frame_names = [f"{frame:05d}" for frame in range(5) for _ in range(2)]
 
+        def some(self, position, parts):
+            return self[position]
+
     pairs = ({"regions": r, "mask": (r > 0) & (r < 255)} for r in video.regions for _ in range(2))
     source = Source(pairs)
     source += [{}, {}]

@@ -67,7 +67,8 @@ def get_config(variant: str = "") -> ConfigDict:
         image_size=(192, 384),  # ours: as in the public CIS code, which the paper builds on
         still_size=(432, 432),  # ours: of single images, as in the public code of [46]
         batch_size=16,  # ours: over all devices; the paper does not say
-        keep_in_memory=False,  # ours: decoded pairs, 11 bytes a pixel
+        keep_in_memory=False,  # ours: decoded pairs, 7 bytes a pixel
+        most_memory_gb=0.0,  # of these; 0: half of the machine's memory
         threads=8,
         augmentation=dict(flip=True, smallest_crop=0.8, color=0.2),  # ours
     )

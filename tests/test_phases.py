@@ -219,10 +219,10 @@ def batches(monkeypatch, compiled):
 @pytest.fixture
 def garbage(monkeypatch):
     """Truth that cannot be decoded, in every record of every data set."""
-    own = records.RecordSource.__getitem__
+    own = records.RecordSource.some
     truth = dict.fromkeys(records.TRUTH_FIELDS, b"garbage")
     monkeypatch.setattr(
-        records.RecordSource, "__getitem__", lambda self, position: own(self, position) | truth
+        records.RecordSource, "some", lambda self, *asked: own(self, *asked) | truth
     )
 
 

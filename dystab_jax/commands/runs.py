@@ -19,7 +19,7 @@ FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
 # These may be added to a finished loop, once.
 ADDED_SECTIONS = ("self_training", "supervised")
 # Where data lies and how fast it is read may differ from machine to machine.
-FREE_DATA_FIELDS = ("dir", "keep_in_memory", "threads")
+FREE_DATA_FIELDS = ("dir", "keep_in_memory", "most_memory_gb", "threads")
 
 
 def open_runs(

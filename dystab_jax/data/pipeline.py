@@ -4,6 +4,8 @@ An epoch visits every frame once; which of its flows (frame gaps) it brings is d
 examples of a batch have one size; videos of other proportions are in other batches.
 """
 
+import math
+import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -73,22 +75,35 @@ _NAMES = {"mask": "truth"}
 class Decoded:
     """Gives random access to decoded records, kept in memory once decoded where asked to.
 
+    An image is kept once for all pairs of its frame, and a flow once for both pairs that have it:
+    `flow_backward` of one is `flow_forward` of the other.
+
     Args:
+      keep: hold decoded arrays; needs about 7 bytes per pixel and frame pair, 3 per pixel of a
+        still image.
       truth: whether examples hold the truth.
+      most_bytes: what is held at most; arrays beyond it are decoded each time. None: no bound.
 
     Attributes:
       source: see ``records.open_source``.
       size: (height, width), ``data.image_size`` or ``data.still_size``; see ``size_of``.
       parts: what examples hold, see ``decode``.
-      keep: hold every decoded example; needs about 11 bytes per pixel and frame pair, 3 per pixel
-        of a still image.
     """
 
-    def __init__(self, source: Records, size: tuple[int, int], keep: bool, truth: bool = False):
+    def __init__(
+        self,
+        source: Records,
+        size: tuple[int, int],
+        keep: bool,
+        truth: bool = False,
+        most_bytes: int | None = None,
+    ):
         self.source, self.size, self.keep = source, size, keep
         self.parts = ("image", *FLOWS, "mask") if truth else ("image", *FLOWS)
         self._part_of = {_NAMES.get(part, part): part for part in self.parts}
-        self._kept: dict[int, dict[str, np.ndarray | None]] = {}
+        self._kept: dict[tuple, np.ndarray | None] = {}
+        self._room = math.inf if most_bytes is None else most_bytes
+        self._holding = threading.Lock()
         self._sizes: dict[str, tuple[int, int]] = {}
 
     def open(self) -> None:
@@ -115,19 +130,39 @@ class Decoded:
 
     def some(self, position: int, names: Collection[str]) -> Example:
         """Returns the arrays with these names that the record has; no other is decoded."""
-        kept = self._kept.get(position, {})
-        missing = {
-            name: part for name, part in self._part_of.items() if name in names and name not in kept
-        }
+        wanted = [name for name in self._part_of if name in names]
+        if not self.keep:
+            return self._decode(position, wanted)
+        places = {name: self._place(position, name) for name in wanted}
+        # None: there is no such array, and it is not looked for again.
+        arrays = {name: self._kept[at] for name, at in places.items() if at in self._kept}
+        missing = [name for name in wanted if name not in arrays]
         if missing:
-            parts = list(missing.values())
-            raw = self.source.some(position, parts)
-            found = decode(raw, self._fit(raw), parts)
-            # A new one: other threads may be reading the old one. None: there is no such array.
-            kept = kept | dict.fromkeys(missing) | found
-            if self.keep:
-                self._kept[position] = kept
-        return {name: kept[name] for name in names if kept.get(name) is not None}
+            arrays |= dict.fromkeys(missing) | self._decode(position, missing)
+            for name in missing:
+                self._hold(places[name], arrays[name])
+        return {name: arrays[name] for name in names if arrays.get(name) is not None}
+
+    def _decode(self, position: int, names: Collection[str]) -> Example:
+        parts = [self._part_of[name] for name in names]
+        raw = self.source.some(position, parts)
+        return decode(raw, self._fit(raw), parts)
+
+    def _place(self, position: int, name: str) -> tuple:
+        """Returns what an array is known by: the same for all records that have it."""
+        video, frame, gap = self.source.keys[position]
+        if name not in FLOWS:
+            return name, video, frame
+        return (
+            ("flow", video, frame, gap) if name == FLOWS[0] else ("flow", video, frame + gap, -gap)
+        )
+
+    def _hold(self, place: tuple, array: np.ndarray | None) -> None:
+        size = 0 if array is None else array.nbytes
+        with self._holding:  # several threads decode
+            if place not in self._kept and size <= self._room:
+                self._kept[place] = array
+                self._room -= size
 
     def part(self, position: int, name: str) -> np.ndarray:
         """Returns one array of an example, see ``some``."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 
 from ml_collections import ConfigDict
@@ -39,7 +40,9 @@ class TrainingSet:
         data = config.data
         source = records.open_source(data.dir, spec)
         size = data.image_size if source.has_flow else data.still_size
-        decoded = pipeline.Decoded(source, tuple(size), data.keep_in_memory, truth)
+        decoded = pipeline.Decoded(
+            source, tuple(size), data.keep_in_memory, truth, most_bytes(data.most_memory_gb)
+        )
         frames = pipeline.frames_of(source)
         if videos:
             frames = pipeline.choose_videos(frames, videos, config.seed)
@@ -61,3 +64,16 @@ class TrainingSet:
         source = self.decoded.source
         text = json.dumps([visited, source.fingerprint()])
         return {"digest": hashlib.sha256(text.encode()).hexdigest(), "holds": self.describe()}
+
+
+def most_bytes(gigabytes: float) -> int:
+    """Returns what ``data.most_memory_gb`` stands for; 0 for half of the machine's memory.
+
+    Raises:
+      ValueError: it is negative.
+    """
+    if gigabytes < 0:
+        raise ValueError(f"data.most_memory_gb is {gigabytes}; expected 0 or more")
+    if gigabytes:
+        return round(gigabytes * 1e9)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

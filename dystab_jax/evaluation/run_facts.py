@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 # What an experiment may be repeated over, or what does not change a run's result.
 _NOT_OF_THE_METHOD = ("seed", "log", "eval", "runs")
-_NOT_OF_THE_DATA = ("dir", "keep_in_memory", "threads", "train", "videos")
+_NOT_OF_THE_DATA = ("dir", "keep_in_memory", "most_memory_gb", "threads", "train", "videos")
 
 
 def as_json(config: ConfigDict) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 
 from dystab_jax.data import pipeline, records, resize
 from dystab_jax.data.pipeline import FLOWS, Augmentation, Decoded, TrainingFrame, augment, frames_of
+from dystab_jax.data.training_set import most_bytes
 from dystab_jax.flow_ops import warp
 from tests.support.tiny_videos import sliding_texture
 
@@ -81,7 +82,7 @@ def test_sizes_are_found_by_one_record_of_each_video(mixed_data, monkeypatch):
 
 def test_records_are_decoded_once_where_asked_to(source):
     class Counting:
-        reads = 0
+        reads, keys = 0, source.keys
 
         def __len__(self):
             return len(source)
@@ -99,6 +100,40 @@ def test_records_are_decoded_once_where_asked_to(source):
             decoded[3]["image"], pipeline.decode(source[3], (24, 32))["image"]
         )
         assert counting.reads == reads and len(decoded) == len(source)
+
+
+def test_arrays_that_records_share_are_kept_once(source):
+    decoded = Decoded(source, (24, 32), keep=True)
+    examples = [decoded[position] for position in range(len(source))]
+    plain = Decoded(source, (24, 32), keep=False)
+    for position, (key, example) in enumerate(zip(source.keys, examples, strict=True)):
+        for name, array in plain[position].items():
+            np.testing.assert_array_equal(example[name], array)
+        reverse = source.keys.index((key.video, key.frame + key.gap, -key.gap))
+        assert example["flow_backward"] is examples[reverse]["flow_forward"]
+        others = [n for n, other in enumerate(source.keys) if other[:2] == key[:2]]
+        assert all(examples[n]["image"] is example["image"] for n in others)
+
+
+@pytest.mark.parametrize("images", [0, 1, 3])
+def test_no_more_is_held_than_there_is_room_for(source, images):
+    room = images * 24 * 32 * 3
+    decoded = Decoded(source, (24, 32), keep=True, most_bytes=room + 100)
+    for _ in range(2):
+        for position in range(len(source)):
+            decoded.some(position, ("image",))
+    held = [array.nbytes for array in decoded._kept.values()]
+    assert sum(held) == room
+    whole = Decoded(source, (24, 32), keep=False)
+    for name, array in decoded[5].items():
+        np.testing.assert_array_equal(array, whole[5][name])
+
+
+def test_a_bound_of_memory_in_gigabytes():
+    assert most_bytes(1.5) == 1_500_000_000
+    assert 1e8 < most_bytes(0) < 1e14
+    with pytest.raises(ValueError, match="data.most_memory_gb is -1"):
+        most_bytes(-1.0)
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -132,7 +167,7 @@ def test_kept_arrays_are_decoded_when_first_asked_for(source, monkeypatch):
         np.testing.assert_array_equal(whole[name], array)
     # What a record has not is not looked for again.
     raw = {name: value for name, value in source[3].items() if name not in ("mask", *FLOWS)}
-    alone = SimpleNamespace(some=lambda position, parts: raw)
+    alone = SimpleNamespace(keys=[source.keys[3]], some=lambda position, parts: raw)
     still = Decoded(alone, (24, 32), keep=True, truth=True)
     assert still[0].keys() == still[0].keys() == {"image"}
     assert len(asked) == 4

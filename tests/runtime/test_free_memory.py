@@ -30,3 +30,37 @@ def test_holes_between_arrays_go_back(pytestconfig):
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     before, after = map(float, done.stdout.split())
     assert after < before - 100  # of 190 MB that are free
+
+
+ARENAS = """
+import ctypes, sys, threading
+sys.path.insert(0, sys.argv[1])
+from dystab_jax.runtime.free_memory import allocate_from_few_arenas
+
+if sys.argv[2] == "few":
+    allocate_from_few_arenas()
+libc, all_there = ctypes.CDLL(None), threading.Barrier(8)
+libc.malloc.restype = ctypes.c_void_p
+libc.fopen.restype = ctypes.c_void_p
+
+def hold():
+    libc.malloc(1000)
+    all_there.wait()
+
+threads = [threading.Thread(target=hold) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+file = ctypes.c_void_p(libc.fopen(sys.argv[3].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+@pytest.mark.parametrize("asked", ["few", "many"])
+def test_threads_share_heaps(pytestconfig, tmp_path, asked):
+    told = tmp_path / "told.xml"
+    program = [sys.executable, "-c", ARENAS, str(pytestconfig.rootpath), asked, str(told)]
+    subprocess.run(program, check=True)
+    heaps = told.read_text().count("<heap ")
+    assert heaps <= 2 if asked == "few" else heaps > 2

@@ -23,8 +23,8 @@ def allocate_from_few_arenas() -> None:
 def give_back() -> None:
     """Returns free memory between blocks in use to the system, which glibc keeps by itself.
 
-    Frames come and go between arrays that stay, and each leaves a hole: after 80 frames of 1080p
-    a third of the memory is holes. Takes some milliseconds; does nothing without glibc.
+    Frames come and go between arrays that stay, and each leaves a hole: after 120 frames of 1080p
+    a quarter of the memory is holes. Takes some milliseconds; does nothing without glibc.
     """
     libc = _libc()
     if libc is not None:

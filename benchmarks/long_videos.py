@@ -9,7 +9,6 @@ a process of its own. Reports the largest resident memory and the time of each l
 
 import argparse
 import itertools
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,13 @@ from dystab_jax.prediction.overlay_video import OverlayVideo
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 25.0
+LAUNCHER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""A small process of its own: the largest memory of a process counts that of its parent."""
 
 
 def there_and_back(clip: list[np.ndarray], length: int) -> Iterator[np.ndarray]:
@@ -51,12 +57,12 @@ def measure(command: list[str]) -> tuple[float, float]:
       RuntimeError: it failed.
     """
     start = time.monotonic()
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")
+    kilobytes = int(done.stdout) / (1024 if sys.platform == "darwin" else 1)
     return kilobytes / 1000, time.monotonic() - start
 
 

@@ -22,9 +22,9 @@ def test_a_clip_is_scaled(tmp_path):
 
 
 def test_memory_is_that_of_the_process():
-    # More than this process takes, with which that one begins.
-    memory, seconds = measure([sys.executable, "-c", "x = b'a' * 1_500_000_000"])
-    assert 1450 < memory < 1650 and seconds < 60
+    # Whatever this process takes.
+    memory, seconds = measure([sys.executable, "-c", "x = b'a' * 300_000_000"])
+    assert 290 < memory < 350 and seconds < 60
 
 
 def test_a_failure_is_told():

@@ -1,9 +1,12 @@
 """What TensorBoard finds of a run, and which steps are traced."""
 
+import gzip
 import struct
 from types import SimpleNamespace
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboardX.crc32c import crc32c
@@ -109,6 +112,19 @@ class Recorder:
 def test_steps_that_are_traced(tmp_path, monkeypatch, capsys, asked, steps, traced):
     assert Recorder(monkeypatch).run(Profile.parse(tmp_path, asked), *steps) == traced
     assert ("nothing is traced" in capsys.readouterr().out) == (not traced)
+
+
+def test_a_trace_that_perfetto_reads(tmp_path, capsys):
+    step = jax.jit(lambda x: x @ x)
+    state = jnp.eye(4)
+    with Profile.parse(tmp_path / "profile", "2,1") as profile:
+        for number in range(1, 4):
+            profile.before(number, state)
+            state = step(state)
+    assert f"profile {tmp_path / 'profile'}" in capsys.readouterr().out
+    (trace,) = (tmp_path / "profile").rglob("perfetto_trace.json.gz")
+    assert b"traceEvents" in gzip.decompress(trace.read_bytes())
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
 
 
 @pytest.mark.parametrize("text", ["", "3", "3,0", "0,3", "-1,2", "1,2,3", "a,b", "1.5,2"])

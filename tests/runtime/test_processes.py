@@ -200,7 +200,11 @@ def test_two_processes_go_on_with_a_run_of_one(tiny_data, tmp_path):
         assert first.pop("phase") == second.pop("phase")
         assert first == pytest.approx(second, abs=1e-4)
     files = [
-        {str(path.relative_to(folder)) for path in folder.rglob("*.*") if "state" not in path.parts}
+        {
+            str(path.relative_to(folder))
+            for path in folder.rglob("*.*")
+            if not {"state", "tensorboard"} & set(path.parts)
+        }
         for folder in (one, two)
     ]
     assert files[1] - files[0] == {"1.txt"} and files[0] <= files[1]

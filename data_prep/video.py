@@ -24,7 +24,7 @@ from data_prep.flow import FlowOptions, make_estimator, match_both_ways
 from data_prep.sources.frames import Frame, FrameSource, say_note
 from dystab_jax.data.encodings import FlowField, encode_flow
 from dystab_jax.data.mask_files import encode_mask, encode_regions
-from dystab_jax.data.records import FLOW_FIELDS
+from dystab_jax.data.records import FLOW_FIELDS, TRUTH_FIELDS, home_order
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ class Split:
     @classmethod
     def of(cls, pairs: Iterable[tuple[int, int]], truth: bool) -> "Split":
         """Describes these records."""
-        among = sorted(pairs, key=lambda pair: (abs(pair[1]), pair[1]), reverse=True)
+        among = sorted(pairs, key=lambda pair: home_order(pair[1]), reverse=True)
         return cls(frozenset(among), truth, dict(among))
 
 
@@ -306,7 +306,7 @@ def read_record(
 ) -> dict[str, Any]:
     """Reads one record from an open intermediate file; `dystab_jax.data.records` has its fields."""
     held = {name: archive.read(entry) for name, entry in entries(t, gap, details, among).items()}
-    empty = ("image", *(FLOW_FIELDS if gap else ()), "mask", "regions")
+    empty = ("image", *(FLOW_FIELDS if gap else ()), *TRUTH_FIELDS)
     return (
         dict.fromkeys(empty, b"")
         | held

@@ -79,7 +79,7 @@ class VideoPrediction:
     def flows(self) -> list[dict[int, np.ndarray]]:
         """Returns the flows of each frame by gap: the smallest first, of these the later frame."""
         of_frames: list[dict[int, np.ndarray]] = [{} for _ in self.frames]
-        for pair in sorted(self.pairs, key=lambda pair: (abs(pair.gap), -pair.gap)):
+        for pair in sorted(self.pairs, key=lambda pair: nearness(pair.gap)):
             of_frames[pair.frame][pair.gap] = pair.flow
         return of_frames
 
@@ -268,6 +268,11 @@ class Predictor:
         del results
         give_back()
         return joined
+
+
+def nearness(gap: int) -> tuple[int, int]:
+    """Returns what gaps are sorted by: the smallest first, of two alike the later frame."""
+    return abs(gap), -gap
 
 
 def pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -58,6 +58,11 @@ def elsewhere(
     return found
 
 
+def home_order(gap: int) -> tuple[int, int]:
+    """Returns what a frame's records are sorted by: the first one holds its image and truth."""
+    return abs(gap), gap
+
+
 def _search(keys: Sequence[Key], start: int, wanted: Key) -> int | None:
     """Looks for a key of the same video from a position on; they lie a few records apart."""
     step = 1 if wanted > keys[start] else -1
@@ -76,6 +81,6 @@ def _home(keys: Sequence[Key], position: int) -> int:
     for step in (-1, 1):
         at = position + step
         while 0 <= at < len(keys) and keys[at][:2] == frame:
-            best = min(best, at, key=lambda one: (abs(keys[one].gap), keys[one].gap))
+            best = min(best, at, key=lambda one: home_order(keys[one].gap))
             at += step
     return best

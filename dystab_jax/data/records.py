@@ -45,6 +45,7 @@ from dystab_jax.data.encodings import decode_flow, decode_image
 from dystab_jax.data.file_digest import digest_of_samples
 from dystab_jax.data.mask_files import decode_mask, decode_regions
 from dystab_jax.data.record_keys import REPREPARE, Key, elsewhere, read_index
+from dystab_jax.data.record_keys import home_order as home_order  # for what writes records
 from dystab_jax.runtime.paths import user_path
 
 VERSION = "1.0.0"

@@ -191,7 +191,7 @@ class _Video:
             self._decoded.source.keys[position].gap: self._decoded.part(position, "flow_forward")
             for position in positions
         }
-        return dict(sorted(flows.items(), key=lambda flow: (abs(flow[0]), -flow[0])))
+        return {gap: flows[gap] for gap in sorted(flows, key=inference.nearness)}
 
 
 def of_images(

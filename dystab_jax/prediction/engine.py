@@ -18,7 +18,7 @@ from dystab_jax.data import resize
 from dystab_jax.data.resize import resize_image
 from dystab_jax.evaluation.adaptation import Adapter
 from dystab_jax.evaluation.snapshots import Snapshot
-from dystab_jax.inference import VideoPrediction
+from dystab_jax.inference import VideoPrediction, nearness
 from dystab_jax.object_choice import NOTHING, Earlier
 from dystab_jax.prediction.progress import Progress
 from dystab_jax.prediction.segmented import SegmentedFrame, Trace
@@ -145,7 +145,7 @@ class Engine:
             trace = Trace(
                 {
                     gap: flow.astype(np.float32)
-                    for gap, flow in sorted(piece.flows[t], key=_nearest)
+                    for gap, flow in sorted(piece.flows[t], key=lambda flow: nearness(flow[0]))
                 },
                 prediction.phi[t, ..., 0],
                 prediction.chi[t, ..., 0],
@@ -156,10 +156,6 @@ class Engine:
             yield SegmentedFrame(
                 piece.names[t], piece.times[t], images.popleft(), soft, trace, piece.shot
             )
-
-
-def _nearest(flow: tuple[int, np.ndarray]) -> tuple[int, int]:
-    return abs(flow[0]), -flow[0]
 
 
 def _decode(encoded: bytes) -> Picture:

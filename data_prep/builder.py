@@ -5,6 +5,7 @@ of the data sets subclass them to give them names.
 TensorFlow is not involved: images go in as encoded bytes.
 """
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from data_prep.sources.frames import FrameSource
 from data_prep.video import Split, entries, pairs, read_details, read_record
+from dystab_jax.data.record_keys import describe_video
 from dystab_jax.data.records import VERSION, stored_split
 
 SHARD_BYTES = 256 << 20
@@ -148,11 +150,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         return pieces
 
     def _write_index(self, split: str, pieces: Sequence[_Piece]) -> None:
-        shown = ("video", "frame_names", "groups")
-        videos = [
-            {name: piece.details[name] for name in shown} | {"records": piece.pairs}
-            for piece in pieces
-        ]
+        videos = [describe_video(piece.details, piece.pairs, _digest(piece)) for piece in pieces]
         (Path(self.data_dir) / f"index-{split}.json").write_text(json.dumps(videos))
 
     def _cut(self, pieces: Iterable[_Piece]) -> list[list[_Piece]]:
@@ -185,6 +183,19 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                         yield number, read_record(archive, piece.details, t, gap, piece.among)
                         number += 1
                         bar.update()
+
+
+def _digest(piece: _Piece) -> str:
+    """Returns what is the same as long as a video's records hold the same, from its checksums."""
+    with zipfile.ZipFile(piece.path) as archive:
+        sums = {entry.filename: (entry.CRC, entry.file_size) for entry in archive.infolist()}
+    details = piece.details["frame_names"], piece.details["groups"]
+    held = [
+        (t, gap, [(field, sums[name]) for field, name in sorted(at.items())])
+        for t, gap in piece.pairs
+        for at in (entries(t, gap, piece.details, piece.among),)
+    ]
+    return hashlib.sha256(json.dumps([*details, held]).encode()).hexdigest()[:16]
 
 
 class StillsBuilder(RecordsBuilder, skip_registration=True):

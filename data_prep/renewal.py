@@ -20,6 +20,7 @@ from tqdm import tqdm
 from data_prep.builder import Plan
 from data_prep.sources.frames import FrameSource
 from data_prep.video import Recipe, made_from, new_intermediate, stamp
+from dystab_jax.data.record_keys import Listed
 from dystab_jax.data.records import RecordSource
 
 
@@ -128,13 +129,15 @@ class _Stored(NamedTuple):
     Attributes:
       source: the split.
       start: position of the first record.
-      entry: of the index, see `builder`.
+      video: what the index says of it.
+      pairs: frame and gap of the records.
       truth: whether the records hold truth.
     """
 
     source: RecordSource
     start: int
-    entry: dict[str, Any]
+    video: Listed
+    pairs: list[tuple[int, int]]
     truth: bool
 
 
@@ -144,9 +147,9 @@ def _read_index(target: Path, split: str, truth: bool) -> Iterator[tuple[str, _S
         return
     source = RecordSource(f"{target}:{split}", target, split)
     start = 0
-    for entry in json.loads(path.read_text()):
-        yield entry["video"], _Stored(source, start, entry, truth)
-        start += len(entry["records"])
+    for video, pairs in source.index.by_video():
+        yield video.name, _Stored(source, start, video, pairs, truth)
+        start += len(pairs)
 
 
 def _write_intermediate(
@@ -158,13 +161,13 @@ def _write_intermediate(
     """
     if not stored:
         raise ValueError(f"{video.name}: no records")
-    shown = stored[0].entry
-    details: dict[str, Any] = {name: shown[name] for name in ("video", "frame_names", "groups")}
+    name, frame_names, groups, _ = stored[0].video
+    details: dict[str, Any] = {"video": name, "frame_names": frame_names, "groups": groups}
     details |= {"masked": [], "numbered": [], "max_gap": recipe.max_gap}
     written: set[str] = set()
     with new_intermediate(path) as archive:
-        for source, start, entry, truth in stored:
-            for position, (t, gap) in enumerate(entry["records"], start):
+        for source, start, _, pairs, truth in stored:
+            for position, (t, gap) in enumerate(pairs, start):
                 parts = {"image": f"image/{t}"}
                 if gap:
                     parts["flow_forward"] = f"flow/{t}_{t + gap}"

@@ -168,7 +168,9 @@ def video(codec: str, **options):
 def read_index(path: Path) -> None:
     source = RecordSource("movers:train", path.parent, path.stem.removeprefix("index-"))
     assert all(isinstance(key.video, str) for key in source.keys)
-    assert all(isinstance(name, str) for name in source.groups + source.frame_names)
+    assert all(
+        isinstance(name, str) for column in (source.groups, source.frame_names) for name in column
+    )
 
 
 def read_video(path: Path) -> None:

@@ -46,6 +46,7 @@ GROUND_FLOOR = {
     "dystab_jax.data.folders",
     "dystab_jax.data.mask_files",
     "dystab_jax.data.mask_rule",
+    "dystab_jax.data.record_keys",
     "dystab_jax.data.records",
     "dystab_jax.data.resize",
     "dystab_jax.data.text_files",

@@ -192,13 +192,9 @@ class TrainingFrame:
 
 def frames_of(source: Records) -> list[TrainingFrame]:
     """Lists all frames of a source in the order of its records."""
-    grouped: dict[tuple, list[tuple[int, int]]] = {}
-    described = zip(source.keys, source.frame_names, source.groups, strict=True)
-    for position, (key, name, group) in enumerate(described):
-        grouped.setdefault((key.video, name, group), []).append((abs(key.gap), position))
     return [
-        TrainingFrame(*key, tuple(position for _, position in sorted(pairs)))
-        for key, pairs in grouped.items()
+        TrainingFrame(video.name, video.frame_names[frame], video.groups[frame], positions)
+        for video, frame, positions in source.index.frames()
     ]
 
 

@@ -30,9 +30,7 @@ of it in each record and no ``regions``, are read as well.
 """
 
 import contextlib
-import re
 import threading
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +42,7 @@ from dystab_jax.data.dataset_registry import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
 from dystab_jax.data.file_digest import digest_of_samples
 from dystab_jax.data.mask_files import decode_mask, decode_regions
-from dystab_jax.data.record_keys import REPREPARE, Key, elsewhere, read_index
+from dystab_jax.data.record_keys import REPREPARE, Index, Key, elsewhere, read_index
 from dystab_jax.data.record_keys import home_order as home_order  # for what writes records
 from dystab_jax.runtime.paths import user_path
 
@@ -119,9 +117,10 @@ class RecordSource(Sequence):
     Attributes:
       spec: "movers:train", "davis2016:val", "folder/NAME:train".
       directory: where the files lie.
-      keys: the `Key` of every record, in order.
-      groups: the group of every record, in order; "" where the data set has none.
-      frame_names: the frame name of every record, in order.
+      index: names of the records, in order, and of its columns
+      keys: the `Key` of every record,
+      groups: the group of every record, "" where the data set has none,
+      frame_names: the frame name of every record.
       has_flow: whether the records are frame pairs of videos, not still images.
     """
 
@@ -129,13 +128,9 @@ class RecordSource(Sequence):
         self.spec = spec
         self.directory = directory
         self.split = split
-        self.keys: list[Key] = []
-        self.groups: list[str] = []
-        self.frame_names: list[str] = []
-        for key, group, name in read_index(directory / f"index-{split}.json", spec):
-            self.keys.append(key)
-            self.groups.append(group)
-            self.frame_names.append(name)
+        self.index = read_index(directory / f"index-{split}.json", spec)
+        self.keys, self.groups = self.index.keys, self.index.groups
+        self.frame_names = self.index.frame_names
         self._records: Sequence | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -157,7 +152,7 @@ class RecordSource(Sequence):
     @property
     def has_flow(self) -> bool:
         """Returns True for frame pairs of videos, False for still images."""
-        return any(key.gap for key in self.keys)
+        return bool(self.index.gap.any())
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -226,7 +221,7 @@ class RecordSource(Sequence):
 class JoinedSource(Sequence):
     """Joins several sources one after the other; the attributes are those of `RecordSource`.
 
-    A video whose name occurs in more than one of them gets its data set's name as well.
+    Names of videos are those of `Index.joined`.
 
     Raises:
       ValueError: some are videos and some still images.
@@ -242,16 +237,9 @@ class JoinedSource(Sequence):
         self.has_flow = parts[0].has_flow
         self.spec = "+".join(part.spec for part in parts)
         self.parts = list(parts)
-        names = Counter(video for part in parts for video in {key.video for key in part.keys})
-        self.keys = [
-            key._replace(video=f"{re.sub('[/:]', '-', part.spec)}-{key.video}")
-            if names[key.video] > 1
-            else key
-            for part in parts
-            for key in part.keys
-        ]
-        self.groups = [group for part in parts for group in part.groups]
-        self.frame_names = [name for part in parts for name in part.frame_names]
+        self.index = Index.joined({part.spec: part.index for part in parts})
+        self.keys, self.groups = self.index.keys, self.index.groups
+        self.frame_names = self.index.frame_names
         self._ends = np.cumsum([len(part) for part in parts])
 
     def open(self) -> None:
@@ -313,7 +301,7 @@ def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
     return parts[0] if len(parts) == 1 else JoinedSource(parts)
 
 
-def index(source: RecordSource | JoinedSource) -> list[Key]:
+def index(source: RecordSource | JoinedSource) -> Sequence[Key]:
     """Returns (video, frame, gap) of every record, in order, without reading the records."""
     return source.keys
 

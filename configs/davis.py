@@ -116,6 +116,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.bootstrap = dict(
         rounds=3,  # Algorithm 1
+        growth_rounds=1,  # ours: more of them whenever videos are added to a trained run
         warm_up_epochs=2.0,  # ours: ψ on random regions
         dynamic_epochs=30.0,  # Sec. 4
         static_epochs=15.0,  # Sec. 4

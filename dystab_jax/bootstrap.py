@@ -1,8 +1,8 @@
 """Algorithm 1: dynamic-static bootstrapping, the loop. Its phases are in ``schedule``."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 import grain
 import jax
@@ -12,11 +12,10 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dystab_jax.build import NETWORKS, Run
-from dystab_jax.data import pipeline, preparation, records
+from dystab_jax.data import pipeline, preparation, records, stages
+from dystab_jax.data.stages import Stage
 from dystab_jax.data.training_set import TrainingSet
-from dystab_jax.inference import Reading
-from dystab_jax.pseudo_labels import PseudoLabels, make_pseudo_labels, refine_predictions
-from dystab_jax.refinement.crf import refine_frames
+from dystab_jax.pseudo_labels import Labeller, PseudoLabels
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
 from dystab_jax.runtime.interruption import Interruption
@@ -28,10 +27,12 @@ from dystab_jax.schedule import (
     Bootstrap,
     Phase,
     Sections,
+    learning_updates,
+    plan_loop,
     plan_refinements,
     schedule,
-    shortages,
     step_of,
+    steps_of,
 )
 from dystab_jax.state import State
 from dystab_jax.steps import Batch, Metrics, Steps
@@ -121,7 +122,7 @@ def _open_data(config: ConfigDict, sections: Sections) -> dict[str, TrainingSet]
 
 
 def _schedule(
-    sections: Sections, data: dict[str, TrainingSet], batch_size: int
+    sections: Sections, data: dict[str, TrainingSet], planned: Sequence[Stage], batch_size: int
 ) -> tuple[Phase, ...]:
     """Returns the phases of a run on these data."""
     refinements = []
@@ -129,7 +130,10 @@ def _schedule(
         section = getattr(sections, kind)
         parts = getattr(section, "checks", 1)
         refinements.append((name, kind, section.epochs * len(data[kind].frames) / parts))
-    return schedule(sections.bootstrap, len(data[LOOP[0]].frames), batch_size, refinements)
+    first, *added = planned
+    options = replace(sections.bootstrap, rounds=first.rounds)
+    growth = [(stage.frames, stage.rounds) for stage in added]
+    return schedule(options, first.frames, batch_size, refinements, growth)
 
 
 class Training:
@@ -137,6 +141,7 @@ class Training:
 
     Attributes:
       phases: see ``schedule``.
+      stages: the videos that the run began with, and those with what was added each time.
       state, step: after the last step done.
       times: how long phases took in this process.
     """
@@ -153,17 +158,17 @@ class Training:
         self._interruption, self._board, self._profile = interruption, board, profile
         self._sections = Sections.of(config)
         self._data = _open_data(config, self._sections)
-        self.phases = _schedule(self._sections, self._data, config.data.batch_size)
-
         self._checkpoints = Checkpoints(run.workdir / "checkpoints", config.log.keep_checkpoints)
         self._snapshots = (
             Checkpoints(run.workdir / PHASES, None) if config.log.keep_phases else None
         )
-        self._fingerprints = {kind: data.fingerprint() for kind, data in self._data.items()}
         restored = self._checkpoints.restore(run.abstract_state())
         self.state, position = restored or (run.new_state(), {"iterator": None})
         self._position = position["iterator"]
-        self._check_data(position.get("data", {}))
+        self._fingerprints = {kind: data.fingerprint() for kind, data in self._data.items()}
+        self.stages = self._plan_stages(position)
+        self.phases = _schedule(self._sections, self._data, self.stages, config.data.batch_size)
+        self._check_growth(len(position.get("stages", self.stages)))
         if processes.is_first():
             preparation.keep(run.workdir, config.data.dir, config.data.train)
         self.step = int(self.state.step)
@@ -178,12 +183,13 @@ class Training:
     def describe(self) -> str:
         """Returns what is trained, on what, how far it is, and a line for each warning."""
         end = self.phases[-1].end if self.phases else 0
-        config, data = self._run.config, self._data[LOOP[0]]
-        spec, options = config.data.train, self._sections.bootstrap
-        said = shortages(options, len(data.frames), config.data.batch_size)
-        progress = f"{spec}: {data.describe()}; step {self.step} of {end}"
-        warnings = [f"warning: {spec}: {one}" for one in said]
-        return "\n".join([progress, self.state.describe(), *warnings])
+        config, stage = self._run.config, self.stages[-1]
+        said = shortages(self._sections.bootstrap, stage.frames, config.data.batch_size)
+        lines = [f"{stage.train}: {stage.holds}; step {self.step} of {end}", self.state.describe()]
+        if len(self.stages) > 1:
+            rounds = [f"{one.rounds} on {len(one.videos)}" for one in self.stages]
+            lines.append(f"videos were added: rounds {', '.join(rounds)} videos")
+        return "\n".join([*lines, *(f"warning: {stage.train}: {one}" for one in said)])
 
     def __enter__(self) -> "Training":
         return self
@@ -202,7 +208,7 @@ class Training:
             self.state = self.state.replace(chi_previous=chi_previous)
         with self.times.of(f"labels of {phase.name}"):
             labels = self.labels(phase)
-        batches = self.batches(phase, labels)
+        batches, shown = self.batches(phase, labels), self._data[LOOP[0]]
         if not begins:
             batches.set_state(self._position)
         step_function = self.step_function(phase)
@@ -232,7 +238,7 @@ class Training:
                     )
                     self._save(phase, ends, batches.get_state())
                     if self._board is not None:
-                        self._board.masks(self.step, self.state, self._data[LOOP[0]])
+                        self._board.masks(self.step, self.state, shown)
                 elif self.step % every == 0:
                     waiting = (self.step, metrics)
                 if stops:
@@ -246,7 +252,7 @@ class Training:
 
     def batches(self, phase: Phase, labels: PseudoLabels | None) -> grain.DatasetIterator:
         """Returns what the phase trains on, from its start; see ``pipeline.training_batches``."""
-        config, data = self._run.config, self._data[phase.kind]
+        config, data = self._run.config, self.data(phase)
         return pipeline.training_batches(
             data.decoded,
             data.frames,
@@ -259,26 +265,38 @@ class Training:
             arrays=KINDS[phase.kind].reads,
         )
 
-    def _check_data(self, saved: dict[str, dict[str, str]]) -> None:
-        """Raises ValueError where a checkpoint was made with other data."""
-        for kind, now in self._fingerprints.items():
-            before = saved.get(kind, now)
-            if before["digest"] != now["digest"]:
-                spec = self._data[kind].decoded.source.spec
-                raise ValueError(
-                    f"{spec} is not what {self._checkpoints.directory} was trained on: it held "
-                    f"{before['holds']}, and holds {now['holds']} now"
-                    + (" with other content" if before["holds"] == now["holds"] else "")
-                    + ". Prepare it as it was to go on, or use another --workdir to train anew"
-                )
+    def data(self, phase: Phase) -> TrainingSet:
+        """Returns what a phase visits: of videos that were added later, none."""
+        data = self._data[phase.kind]
+        return self.stages[phase.stage].choose(data) if phase.kind in LOOP else data
+
+    def _plan_stages(self, position: Mapping[str, Any]) -> list[Stage]:
+        """Returns what the run was trained on and will be; ValueError where that cannot go on."""
+        data, saved_in = self._run.config.data, self._checkpoints.directory
+        options = self._sections.bootstrap
+        stages.check_unchanged(position.get("data", {}), self._fingerprints, saved_in)
+        now = Stage.of(self._data[LOOP[0]], data.train, data.videos, options.rounds)
+        before = [Stage(**one) for one in position.get("stages", ())]
+        return stages.plan(before, now, options.growth_rounds, saved_in)
+
+    def _check_growth(self, begun: int) -> None:
+        """Raises ValueError where videos are added after the loop has ended in a refinement."""
+        loop = [phase for phase in self.phases if phase.kind in LOOP and phase.stage < begun]
+        if begun < len(self.stages) and loop and int(self.state.step) > loop[-1].end:
+            raise ValueError(
+                f"{self._checkpoints.directory} has gone on to {self.phases[-1].kind}, from where "
+                "no round of the loop follows; to add videos, train them in another --workdir"
+            )
 
     def _save(self, phase: Phase, ends: bool, iterator: dict) -> None:
-        position = {"phase": phase.name, "complete": ends}
+        begun = [stage.as_json() for stage in self.stages[: phase.stage + 1]]
+        position = {"phase": phase.name, "complete": ends, "stages": begun}
         if ends and self._snapshots is not None and KINDS[phase.kind].snapshot:
             # On disk before the checkpoint: a run that goes on behind it never comes back here.
             self._snapshots.save(self.step, self._run.averages(self.state), position)
             self._snapshots.wait()
-        position |= {"iterator": iterator, "data": self._fingerprints}
+        others = {k: one for k, one in self._fingerprints.items() if k not in LOOP}
+        position |= {"iterator": iterator, "data": others}
         self._checkpoints.save(self.step, self.state, position)
 
     def _report(self, step: int, metrics: dict[str, jax.Array], phase: Phase, bar: tqdm) -> None:
@@ -290,6 +308,15 @@ class Training:
         bar.set_postfix(short, refresh=False)
         self._guard.check(phase.name, values)
 
+    def labels(self, phase: Phase) -> PseudoLabels | None:
+        """Returns what χ learns from, see ``Labeller``; None for a phase that needs no labels."""
+        if not KINDS[phase.kind].labels:
+            return None
+        was = self._fingerprints[phase.kind]["digest"]  # names labels of earlier versions
+        digests = (self.stages[phase.stage].digest, was) if phase.kind in LOOP else (was,)
+        labeller = Labeller(self._run, self._sections, phase, self.data(phase), digests)
+        return labeller.labels(self.state, self.step)
+
     def step_function(self, phase: Phase) -> Callable:
         """Returns ``step(state, batch)`` on all devices; compiled once for all that repeat it."""
         key = (phase.kind, phase.first)
@@ -298,51 +325,25 @@ class Training:
             self._compiled[key] = map_phase(phase, run.steps, self._sections.bootstrap, run.mesh)
         return self._compiled[key]
 
-    def labels(self, phase: Phase) -> PseudoLabels | None:
-        """Returns what χ learns from; None for a phase that needs no labels.
 
-        Raises:
-          FileNotFoundError: the phase is under way, its labels are gone and cannot be made again.
-        """
-        if not KINDS[phase.kind].labels:
-            return None
-        path = self._run.workdir / "pseudo_labels" / f"{phase.name}.npz"
-        begun = self.step > phase.start
-        if begun and path.exists():
-            sizes = self._data[phase.kind].sizes()
-            return PseudoLabels.load(path, self._fingerprints[phase.kind]["digest"], sizes)
-        if begun and phase.kind == "self_training":
-            raise FileNotFoundError(
-                f"{path} is gone, and χ has changed since it was made; restore it, or remove the "
-                f"checkpoints after step {phase.start}"
-            )
-        labels = self._label_videos(phase) if phase.kind == "static" else self._label_images()
-        labels.save(path, self._fingerprints[phase.kind]["digest"])
-        return labels
-
-    def _label_videos(self, phase: Phase) -> PseudoLabels:
-        """Labels the training frames by φ, ψ and χ′."""
-        data, options = self._data["static"], self._sections.bootstrap
-        return make_pseudo_labels(
-            self._run.predictor,
-            self.state,
-            data.decoded,
-            data.frames,
-            Reading(options.label_vote, options.label_cut),
-            options.label_flows,
-            None if options.label_crf == "none" else self._refiner(options.label_crf),
-            phase.first,
-            options.label_fused,
+def shortages(options: Bootstrap, frames: int, batch_size: int) -> list[str]:
+    """Returns what so few frames mean for the loop, in sentences; none where they suffice."""
+    steps = {phase.kind: phase.end - phase.start for phase in schedule(options, frames, batch_size)}
+    changed, said = [], []
+    for kind in dict.fromkeys(kind for _, kind, _ in plan_loop([options.rounds])):
+        epochs, taken = getattr(options, f"{kind}_epochs"), steps.get(kind, 0)
+        if epochs and (not taken or taken > steps_of(options, kind, epochs * frames, batch_size)):
+            visits = taken * learning_updates(options, kind) * batch_size
+            changed.append(f"{kind} {visits / frames:.3g} epochs in place of {epochs:g}")
+    if changed:
+        said.append(
+            f"{frames} frames in batches of {batch_size} make few updates. With "
+            f"bootstrap.least_updates={options.least_updates}, phases take other epochs than "
+            f"section bootstrap says: {', '.join(changed)}. More video makes better masks"
         )
-
-    def _label_images(self) -> PseudoLabels:
-        """Labels the images of self-training by χ and a CRF."""
-        data = self._data["self_training"]
-        refine = self._refiner(self._sections.self_training.crf)
-        return refine_predictions(
-            self._run.predictor, self.state.chi.average, data.decoded, data.frames, refine
+    if frames < batch_size:
+        said.append(
+            f"{frames} frames are fewer than one batch (data.batch_size={batch_size}): masks "
+            "learned from so little are poor"
         )
-
-    def _refiner(self, preset: str) -> partial:
-        options = self._run.config.eval
-        return partial(refine_frames, preset=preset, jobs=options.jobs, backend=options.crf_backend)
+    return said

@@ -1,18 +1,23 @@
 """Makes what χ learns from: masks and confidences of every training frame, made once per phase."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
+from dystab_jax.build import Run
 from dystab_jax.data.array_files import read_arrays
 from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame, own_videos
+from dystab_jax.data.training_set import TrainingSet
 from dystab_jax.inference import Predictor, Reading, chunks
 from dystab_jax.object_choice import FLOOR, SHARPNESS, fuse_masks, trust_in_phi
+from dystab_jax.refinement.crf import refine_frames
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.atomic_files import write_whole
+from dystab_jax.schedule import Phase, Sections
 from dystab_jax.state import State, Variables
 
 Refine = Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], Iterator[np.ndarray]]
@@ -63,14 +68,14 @@ class PseudoLabels:
     def load(
         cls,
         path: Path,
-        frames: str | None = None,
+        frames: Collection[str] | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> "PseudoLabels":
         """Reads what ``save`` wrote, now or when all masks of a file had one size.
 
         Args:
           path: of the file.
-          frames: digest of the frames that the labels must be of; None for any.
+          frames: digests, of which the labels must have one; None for any.
           sizes: (height, width) of each frame that the masks must have; None for any.
 
         Raises:
@@ -87,7 +92,7 @@ class PseudoLabels:
             raise ValueError(
                 f"{path} is damaged: {error}. Remove it together with the checkpoints of its phase"
             ) from error
-        if frames is not None and labelled not in ("", frames):
+        if frames is not None and labelled not in ("", *frames):
             raise ValueError(
                 f"{path} holds labels of other frames than those of the data now; prepare the data "
                 "as they were, or use another --workdir"
@@ -100,6 +105,80 @@ class PseudoLabels:
                 "proportions; remove it together with the checkpoints of its phase"
             )
         return labels
+
+
+class Labeller:
+    """Makes and keeps what χ learns from in one phase."""
+
+    def __init__(
+        self,
+        run: Run,
+        sections: Sections,
+        phase: Phase,
+        data: TrainingSet,
+        digests: Sequence[str],
+    ):
+        """Computes nothing yet.
+
+        Args:
+          run, sections: of what is trained.
+          phase: in which χ learns.
+          data: that it visits.
+          digests: of these frames; labels that are kept bear one of them, new ones the first.
+        """
+        self._run, self._sections, self._phase = run, sections, phase
+        self._data, self._digests = data, digests
+
+    def labels(self, state: State, step: int) -> PseudoLabels:
+        """Returns the labels of a phase, those that are kept where it is under way.
+
+        Args:
+          state: after the last step done.
+          step: its number.
+
+        Raises:
+          FileNotFoundError: the phase is under way, its labels are gone and cannot be made again.
+          ValueError: those that are kept are of other frames.
+        """
+        phase = self._phase
+        path = self._run.workdir / "pseudo_labels" / f"{phase.name}.npz"
+        begun = step > phase.start
+        if begun and path.exists():
+            return PseudoLabels.load(path, self._digests, self._data.sizes())
+        if begun and phase.kind == "self_training":
+            raise FileNotFoundError(
+                f"{path} is gone, and χ has changed since it was made; restore it, or remove the "
+                f"checkpoints after step {phase.start}"
+            )
+        make = self._label_videos if phase.kind == "static" else self._label_images
+        labels = make(state)
+        labels.save(path, self._digests[0])
+        return labels
+
+    def _label_videos(self, state: State) -> PseudoLabels:
+        """Labels frames of videos by φ, ψ and χ′."""
+        options = self._sections.bootstrap
+        return make_pseudo_labels(
+            self._run.predictor,
+            state,
+            self._data.decoded,
+            self._data.frames,
+            Reading(options.label_vote, options.label_cut),
+            options.label_flows,
+            None if options.label_crf == "none" else self._refiner(options.label_crf),
+            self._phase.first,
+            options.label_fused,
+        )
+
+    def _label_images(self, state: State) -> PseudoLabels:
+        """Labels the images of self-training by χ and a CRF."""
+        refine = self._refiner(self._sections.self_training.crf)
+        decoded, frames = self._data.decoded, self._data.frames
+        return refine_predictions(self._run.predictor, state.chi.average, decoded, frames, refine)
+
+    def _refiner(self, preset: str) -> partial:
+        options = self._run.config.eval
+        return partial(refine_frames, preset=preset, jobs=options.jobs, backend=options.crf_backend)
 
 
 def make_pseudo_labels(

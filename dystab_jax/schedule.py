@@ -1,7 +1,7 @@
 """Algorithm 1 as data: the kinds of phase, and how long and in which order they run."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -21,6 +21,7 @@ class Bootstrap:
 
     Attributes:
       rounds: repetitions of the loop (3 in the paper).
+      growth_rounds: further ones, on all videos, when videos are added to a trained run.
       warm_up_epochs: ψ on random regions, before the game.
       dynamic_epochs: initial game of φ and ψ, Eq. (5).
       static_epochs: χ on its pseudo-labels, Eq. (7), each round.
@@ -38,6 +39,7 @@ class Bootstrap:
     """
 
     rounds: int
+    growth_rounds: int
     warm_up_epochs: float
     dynamic_epochs: float
     static_epochs: float
@@ -163,6 +165,7 @@ class Phase:
       start, end: of ``State.step``; the phase takes end − start steps.
       updates: minibatches that one step takes.
       first: whether χ learns for the first time.
+      stage: how often videos had been added; 0: those that the run began with.
     """
 
     name: str
@@ -171,6 +174,7 @@ class Phase:
     end: int
     updates: int
     first: bool
+    stage: int = 0
 
 
 @dataclass(frozen=True)
@@ -252,16 +256,20 @@ REFINEMENTS = ("self_training", "supervised")
 """Kinds that follow the loop and bring data of their own."""
 
 
-def plan_loop(rounds: int) -> Iterator[tuple[str, str]]:
-    """Yields name and kind of the phases of Algorithm 1 in their order.
+def plan_loop(rounds: Sequence[int]) -> Iterator[tuple[str, str, int]]:
+    """Yields name, kind and stage of the phases of Algorithm 1 in their order.
 
     Initialise φ and ψ by Eq. (5); then, ``rounds`` times, update χ by Eq. (7) and φ, ψ by Eq. (8).
+
+    Args:
+      rounds: those on the first videos, and those that follow each time that videos are added.
     """
-    yield "0-warm_up", "warm_up"
-    yield "0-dynamic", "dynamic"
-    for number in range(1, rounds + 1):
-        yield f"{number}-static", "static"
-        yield f"{number}-joint", "joint"
+    yield "0-warm_up", "warm_up", 0
+    yield "0-dynamic", "dynamic", 0
+    stages = (stage for stage, count in enumerate(rounds) for _ in range(count))
+    for number, stage in enumerate(stages, 1):
+        yield f"{number}-static", "static", stage
+        yield f"{number}-joint", "joint", stage
 
 
 def plan_refinements(self_training: SelfTraining, supervised: Supervised) -> list[tuple[str, str]]:
@@ -277,6 +285,7 @@ def schedule(
     frames: int,
     batch_size: int,
     refinements: Iterable[tuple[str, str, float]] = (),
+    growth: Sequence[tuple[int, int]] = (),
 ) -> tuple[Phase, ...]:
     """Returns Algorithm 1 as a list of phases; those too short for a single step are left out.
 
@@ -287,61 +296,43 @@ def schedule(
       frames: in an epoch.
       batch_size: examples in a minibatch.
       refinements: what follows the loop: name, kind and examples of each phase.
+      growth: frames in an epoch and rounds, for each time that videos were added.
 
     Raises:
       ValueError: a refinement has too few examples for a single step.
     """
+    sizes, rounds = zip((frames, options.rounds), *growth, strict=True)
     plan = [
-        (name, kind, getattr(options, f"{kind}_epochs") * frames)
-        for name, kind in plan_loop(options.rounds)
+        (name, kind, getattr(options, f"{kind}_epochs") * sizes[stage], stage)
+        for name, kind, stage in plan_loop(rounds)
     ]
+    plan += [(*one, len(growth)) for one in refinements]
     phases, start = [], 0
-    for name, kind, examples in (*plan, *refinements):
-        end = start + _steps_of(options, kind, examples, batch_size)
+    for name, kind, examples, stage in plan:
+        end = start + steps_of(options, kind, examples, batch_size)
         if kind in LOOP and examples:
-            end = max(end, start + math.ceil(options.least_updates / _learning(options, kind)))
+            end = max(
+                end, start + math.ceil(options.least_updates / learning_updates(options, kind))
+            )
         updates = options.phi_updates + options.psi_updates if KINDS[kind].plays else 1
         if kind in REFINEMENTS and end == start:
             raise ValueError(
                 f"{kind}.epochs is too small: {examples:g} examples in phase {name}, in batches of "
                 f"{batch_size}"
             )
-        phases.append(Phase(name, kind, start, end, updates, name == "1-static"))
+        phases.append(Phase(name, kind, start, end, updates, name == "1-static", stage))
         start = end
     return tuple(phase for phase in phases if phase.end > phase.start)
 
 
-def _learning(options: Bootstrap, kind: str) -> int:
+def learning_updates(options: Bootstrap, kind: str) -> int:
     """Returns the updates in one step of a phase, of the network that it is about."""
     return options.phi_updates if KINDS[kind].plays else 1
 
 
-def _steps_of(options: Bootstrap, kind: str, examples: float, batch_size: int) -> int:
+def steps_of(options: Bootstrap, kind: str, examples: float, batch_size: int) -> int:
     """Returns the steps of a phase in which its network sees so many examples."""
-    return round(examples / batch_size / _learning(options, kind))
-
-
-def shortages(options: Bootstrap, frames: int, batch_size: int) -> list[str]:
-    """Returns what so few frames mean for the loop, in sentences; none where they suffice."""
-    steps = {phase.kind: phase.end - phase.start for phase in schedule(options, frames, batch_size)}
-    changed, said = [], []
-    for kind in dict.fromkeys(kind for _, kind in plan_loop(options.rounds)):
-        epochs, taken = getattr(options, f"{kind}_epochs"), steps.get(kind, 0)
-        if epochs and (not taken or taken > _steps_of(options, kind, epochs * frames, batch_size)):
-            visits = taken * _learning(options, kind) * batch_size
-            changed.append(f"{kind} {visits / frames:.3g} epochs in place of {epochs:g}")
-    if changed:
-        said.append(
-            f"{frames} frames in batches of {batch_size} make few updates. With "
-            f"bootstrap.least_updates={options.least_updates}, phases take other epochs than "
-            f"section bootstrap says: {', '.join(changed)}. More video makes better masks"
-        )
-    if frames < batch_size:
-        said.append(
-            f"{frames} frames are fewer than one batch (data.batch_size={batch_size}): masks "
-            "learned from so little are poor"
-        )
-    return said
+    return round(examples / batch_size / learning_updates(options, kind))
 
 
 def step_of(phase: Phase, steps: Steps, options: Bootstrap) -> Callable:

@@ -5,31 +5,30 @@ import json
 import os
 import shutil
 import signal
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from benchmarks import kills, loop
 from configs import davis, demo
-from dystab_jax import bootstrap, build
-from dystab_jax.bootstrap import train
+from dystab_jax import bootstrap
+from dystab_jax.bootstrap import shortages
 from dystab_jax.data import pipeline, records
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.interruption import Interrupted, Interruption
 from dystab_jax.runtime.monitor import ADVICE, Guard, Log, TrainingStopped
-from dystab_jax.schedule import Bootstrap, Phase, schedule, shortages
+from dystab_jax.schedule import Bootstrap, Phase, schedule
 from dystab_jax.state import State
-from tests.support.tiny_networks import draw_variables
+from tests.support.training import Trainer, assert_bitwise, copy, metrics_of, wait_for
 
 # -- the schedule ---------------------------------------------------------------------------------
 
 PAPER = {
     "rounds": 3,
+    "growth_rounds": 1,
     "warm_up_epochs": 2.0,
     "dynamic_epochs": 30.0,
     "static_epochs": 15.0,
@@ -81,6 +80,19 @@ def test_schedule_of_the_paper_by_hand():
         Phase("3-static", "static", 6500, 8375, updates=1, first=False),
         Phase("3-joint", "joint", 8375, 9000, updates=4, first=False),
     )
+
+
+def test_videos_that_are_added_make_rounds_of_their_own():
+    options = Bootstrap(**PAPER | {"rounds": 1, "warm_up_epochs": 0.0, "joint_epochs": 3.0})
+    before = schedule(options, frames=160, batch_size=16)
+    after = schedule(options, 160, 16, growth=[(320, 2), (480, 1)])
+    assert after[:3] == before
+    # 320 and 480 frames in batches of 16: 15 epochs of χ, 3 of φ in steps of 3 updates.
+    assert [(phase.name, phase.end - phase.start, phase.stage) for phase in after[3:]] == [
+        ("2-static", 300, 1), ("2-joint", 20, 1), ("3-static", 300, 1), ("3-joint", 20, 1),
+        ("4-static", 450, 2), ("4-joint", 30, 2),
+    ]  # fmt: skip
+    assert not any(phase.first for phase in after[3:])
 
 
 def test_phases_without_steps_are_left_out():
@@ -205,71 +217,11 @@ STEPS = 18
 BOUNDARIES = {3: "0-warm_up", 6: "0-dynamic", 9: "1-static", 12: "1-joint", 15: "2-static"}
 
 
-class Trainer:
-    """Runs of one config in as many workdirs as asked for, compiled once."""
-
-    def __init__(self, config: ConfigDict, monkeypatch):
-        self._functions, self._map_step = {}, parallel.map_step
-        self.before = lambda step: None
-        self.after = lambda state, metrics: (state, metrics)
-        one = parallel.make_mesh(jax.devices()[:1])
-        monkeypatch.setattr(parallel, "make_mesh", lambda *_: one)
-        monkeypatch.setattr(parallel, "map_step", self._mapped)
-        # Flax's own initialisation takes longer to compile than all steps together.
-        monkeypatch.setattr(build, "initialise", lambda m, key, *x: draw_variables(m, *x))
-        self.run = build.Run.of(config, None)
-
-    def train(self, workdir, interruption=None, **changes):
-        """``train`` in a workdir, with single fields changed: section__field=value."""
-        config = self.run.config.copy_and_resolve_references()
-        # Writing a checkpoint takes longer than all else: where phases end is often enough.
-        for name, value in {"log__checkpoint_every": 100, **changes}.items():
-            section, field = name.split("__")
-            config[section][field] = value
-        workdir.mkdir(exist_ok=True)
-        run = dataclasses.replace(self.run, config=config, workdir=workdir)
-        return jax.device_get(train(run, interruption))
-
-    def _mapped(self, step, mesh):
-        key = repr(getattr(step, "__name__", step))
-        if key not in self._functions:
-            self._functions[key] = self._map_step(step, mesh)
-
-        def run(state, batch):
-            self.before(int(state.step))
-            return self.after(*self._functions[key](state, batch))
-
-        return run
-
-
-def copy(source, target):
-    """What is on disk at this moment, as a kill would leave it; a writer may be at work."""
-
-    def copy_file(file, to):
-        try:
-            shutil.copyfile(file, to)
-        except FileNotFoundError:  # renamed meanwhile
-            return
-
-    try:
-        shutil.copytree(source, target, copy_function=copy_file)
-    except (FileNotFoundError, shutil.Error):
-        return
-
-
 # After how many steps a run is killed: the step it goes on from. Within each kind of phase, and at
 # a border between two.
 KILLED = {2: 2, 5: 4, 9: 9, 14: 14, 17: 16}
 # Killed while the newest checkpoint may still be being written.
 KILLED_AT_WORK = (1, 8)
-
-
-def wait_for(checkpoint):
-    for _ in range(600):
-        if checkpoint.exists():
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"{checkpoint} is still not written")
 
 
 @pytest.fixture(scope="module")
@@ -290,16 +242,6 @@ def session(new_tiny_config, tmp_path_factory):
         state = trainer.train(root / "whole", log__checkpoint_every=2)
         trainer.before = lambda step: None
         yield trainer, state, root
-
-
-def assert_bitwise(found, expected):
-    leaves = zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True)
-    for (path, one), other in leaves:
-        np.testing.assert_array_equal(one, other, err_msg=jax.tree_util.keystr(path))
-
-
-def metrics_of(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_a_complete_run(session):
@@ -526,7 +468,8 @@ def test_a_run_does_not_go_on_with_other_data(session, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "frames_of", lambda source: grouped(source)[:-1])
     expected = (
         r"folder/tiny:train is not what \S+checkpoints was trained on: it held 3 videos, 12 "
-        r"frames, \d+ pairs, and holds 3 videos, 11 frames, \d+ pairs now. Prepare it as it was"
+        r"frames, \d+ pairs, and holds 3 videos, 11 frames, \d+ pairs now; 1 changed \(such as "
+        r"folder/tiny:train/video2\). Videos may be added, and .* Prepare it as it was"
     )
     with pytest.raises(ValueError, match=expected):
         trainer.train(tmp_path / "run")
@@ -535,8 +478,13 @@ def test_a_run_does_not_go_on_with_other_data(session, tmp_path, monkeypatch):
 def test_replaced_data_are_noticed(session, tmp_path, monkeypatch):
     trainer, _, root = session
     shutil.copytree(root / "whole", tmp_path / "run")
-    monkeypatch.setattr(records.RecordSource, "fingerprint", lambda self: "another")
-    with pytest.raises(ValueError, match="now with other content. Prepare it as it was"):
+    content = records.RecordSource.contents
+    monkeypatch.setattr(
+        records.RecordSource,
+        "contents",
+        lambda self: {k: one._replace(digest="another") for k, one in content(self).items()},
+    )
+    with pytest.raises(ValueError, match="now with other content; 3 changed"):
         trainer.train(tmp_path / "run")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from dystab_jax import bootstrap, build, losses
+from dystab_jax import bootstrap, build, losses, pseudo_labels
 from dystab_jax.data import pipeline, records
 from dystab_jax.evaluation import snapshots
 from dystab_jax.pseudo_labels import PseudoLabels
@@ -54,7 +54,8 @@ def new_config(new_tiny_config, tiny_data, tmp_path_factory):
 
 def test_refinements_follow_the_loop():
     options = Bootstrap(
-        rounds=1, warm_up_epochs=0.0, dynamic_epochs=3.0, static_epochs=1.0, joint_epochs=0.0,
+        rounds=1, growth_rounds=1, warm_up_epochs=0.0, dynamic_epochs=3.0, static_epochs=1.0,
+        joint_epochs=0.0,
         label_flows=1, label_vote=True, label_cut=0.5, label_crf="none", label_fused=False,
         phi_updates=3, psi_updates=1, smallest_mask=0.0, patience=1, least_updates=0,
     )  # fmt: skip
@@ -153,7 +154,7 @@ def test_a_killed_run_ends_where_the_undisturbed_one_did(
             if int(path.name) > step:
                 shutil.rmtree(path)
     # Labels are read from where they were made, not made of χ as it is by now.
-    monkeypatch.setattr(bootstrap, "refine_predictions", None)
+    monkeypatch.setattr(pseudo_labels, "refine_predictions", None)
     steps = []
     compiled.before = lambda state: steps.append(int(state.step))
     run = dataclasses.replace(whole.run, workdir=tmp_path / "run")

@@ -20,6 +20,8 @@ FIXED_SECTIONS = ("seed", "data", "phi", "psi", "chi", "loss", "bootstrap")
 ADDED_SECTIONS = ("self_training", "supervised")
 # Where data lies and how fast it is read may differ from machine to machine.
 FREE_DATA_FIELDS = ("dir", "keep_in_memory", "most_memory_gb", "threads")
+# By these, videos are added to a run.
+GROWING = {"data.train", "data.videos", "bootstrap.growth_rounds"}
 
 
 def open_runs(
@@ -88,7 +90,7 @@ def _open_run(config: ConfigDict, workdir: Path, mode: str) -> Run:
     path = workdir / "config.json"
     stored = saved_config.read_json(path) if path.exists() else None
     if stored is not None and mode != "compile" and _has_learned(workdir):
-        _check_same(stored, run_facts.as_json(config), path)
+        _check_same(stored, run_facts.as_json(config), path, mode)
     run = Run.to_predict(config, workdir) if mode == "predict" else Run.of(config, workdir)
     if mode == "train":
         _store(config, workdir)
@@ -108,10 +110,12 @@ def _store(config: ConfigDict, workdir: Path) -> None:
     write_whole(workdir / "config.json", json.dumps(run_facts.as_json(config), indent=1) + "\n")
 
 
-def _check_same(stored: dict, given: dict, path: Path) -> None:
+def _check_same(stored: dict, given: dict, path: Path, mode: str) -> None:
     """Raises where a config differs from the one that its workdir was made with."""
     before, now = _flat(stored), _flat(given)
     free = {f"data.{field}" for field in FREE_DATA_FIELDS}
+    if mode == "train":
+        free |= GROWING  # training knows which videos there were
     added = [name for name in ADDED_SECTIONS if before.get(f"{name}.data")]
     fixed = [*FIXED_SECTIONS, *added]
     rounds = "bootstrap.rounds"

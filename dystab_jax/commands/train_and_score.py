@@ -18,7 +18,7 @@ from dystab_jax.commands.runs import open_runs
 from dystab_jax.commands.tensorboard import Board
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
-from dystab_jax.evaluation import score_run, snapshot_choice
+from dystab_jax.evaluation import score_run, snapshot_choice, snapshots
 from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.prediction import flow_of_training, report_videos
 from dystab_jax.prediction.engine import Engine, learned, set_adaptation
@@ -215,18 +215,24 @@ def _score(run: Run, specs: Sequence[str], again: bool) -> None:
     Args:
       run: trained.
       specs: prepared data sets.
-      again: whether to repeat what has been scored by the same rules.
+      again: whether to repeat what has been scored by the same rules; what the run was when
+        videos were added to it is scored once.
     """
     if not specs:
         return
-    for snapshot in snapshot_choice.chosen(run, run.config.eval.phases):
+    asked = eval_options.data_sets(run.config.eval.phases)
+    earlier = [phase for phase in snapshots.ends_of_stages(run) if phase not in asked]
+    score_run.keep_scores(run, earlier)
+    for snapshot in snapshot_choice.chosen(run, ",".join([*earlier, *asked])):
         waiting = [spec for spec in specs if not score_run.is_scored(run, snapshot, spec)]
-        if not again and not waiting:
-            print(f"phase {snapshot.phase} is scored already; --mode=eval would do it again")
+        anew = again and snapshot.phase not in earlier
+        if not anew and not waiting:
+            if snapshot.phase not in earlier:
+                print(f"phase {snapshot.phase} is scored already; --mode=eval would do it again")
             continue
         results = []
         # The report has a page of each data set, so all of them are scored for it.
-        for spec in specs if again or snapshot.last else waiting:
+        for spec in specs if anew or snapshot.last else waiting:
             show = _player(run, snapshot, spec) if snapshot.last else None
             results.append(result := score_run.score(run, snapshot, spec, show))
             for path, scores in {result.path: result.report, **result.others}.items():

@@ -22,6 +22,13 @@ class Key(NamedTuple):
     gap: int
 
 
+class Content(NamedTuple):
+    """Identifies a video: its name with its data set's, and a digest of what its records hold."""
+
+    name: str
+    digest: str
+
+
 class Listed(NamedTuple):
     """Lists a video of a split.
 

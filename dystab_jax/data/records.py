@@ -42,7 +42,7 @@ from dystab_jax.data.dataset_registry import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
 from dystab_jax.data.file_digest import digest_of_samples
 from dystab_jax.data.mask_files import decode_mask, decode_regions
-from dystab_jax.data.record_keys import REPREPARE, Index, Key, elsewhere, read_index
+from dystab_jax.data.record_keys import REPREPARE, Content, Index, Key, elsewhere, read_index
 from dystab_jax.data.record_keys import home_order as home_order  # for what writes records
 from dystab_jax.runtime.paths import user_path
 
@@ -149,6 +149,12 @@ class RecordSource(Sequence):
         files.append(self.directory / f"index-{self.split}.json")
         return {self.spec: digest_of_samples(files)}
 
+    def contents(self) -> dict[str, Content]:
+        """Returns what each video holds; in sets of earlier versions a digest of all files."""
+        known = {one.name: one.digest for one in self.index.videos}
+        whole = "" if all(known.values()) else self.fingerprint()[self.spec]
+        return {name: Content(f"{self.spec}/{name}", one or whole) for name, one in known.items()}
+
     @property
     def has_flow(self) -> bool:
         """Returns True for frame pairs of videos, False for still images."""
@@ -250,6 +256,11 @@ class JoinedSource(Sequence):
     def fingerprint(self) -> dict[str, str]:
         """Returns the digest of each part by its spec; see `RecordSource.fingerprint`."""
         return {part.spec: part.fingerprint()[part.spec] for part in self.parts}
+
+    def contents(self) -> dict[str, Content]:
+        """Returns what each video holds; names and digests are those of its own data set."""
+        own = [content for part in self.parts for content in part.contents().values()]
+        return dict(zip((one.name for one in self.index.videos), own, strict=True))
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -16,7 +16,7 @@ class TrainingSet:
 
     Attributes:
       decoded: where their arrays come from.
-      frames: of all videos, or of those drawn.
+      frames: of all videos, or of those drawn or chosen.
     """
 
     decoded: pipeline.Decoded
@@ -63,7 +63,8 @@ class TrainingSet:
         visited = [(frame.video, frame.name, len(frame.positions)) for frame in self.frames]
         source = self.decoded.source
         text = json.dumps([visited, source.fingerprint()])
-        return {"digest": hashlib.sha256(text.encode()).hexdigest(), "holds": self.describe()}
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return {"spec": source.spec, "digest": digest, "holds": self.describe()}
 
 
 def most_bytes(gigabytes: float) -> int:

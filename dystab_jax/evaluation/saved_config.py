@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from dystab_jax.runtime.paths import user_path
 
 LATER_FIELDS = {
+    "bootstrap.growth_rounds": 1,
     "bootstrap.label_crf": "none",
     "bootstrap.label_cut": 0.5,
     "bootstrap.label_fused": False,

@@ -1,9 +1,9 @@
 """Scores a trained run on a prepared data set with truth, and writes the masks it is scored by."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,7 +90,8 @@ def score(run: Run, snapshot: Snapshot, spec: str, show: Show | None = None) -> 
         "complete": snapshot.complete,
         "checkpoint": snapshot.step,
         "rules": _rules(run.config),
-        "run": run_facts.facts(run.config, snapshot.phase) | _counted(run.config.data),
+        "run": run_facts.counted(run.config.data)
+        | run_facts.facts(run.config, snapshot.phase, snapshot.stages),
     }
     reports = {
         protocol: registry.report(dataset, split, rows, oracle=options.oracle) | facts
@@ -101,6 +102,11 @@ def score(run: Run, snapshot: Snapshot, spec: str, show: Show | None = None) -> 
     if found.frame_j:
         reports[main]["confidence_rank_correlation"] = {
             model: rank_correlation(found.confidences, found.frame_j, model)
+            for model in ("phi", "chi")
+        }
+    if found.confidences:
+        reports[main]["mean_confidence"] = {
+            model: float(np.mean(np.concatenate([v[model] for v in found.confidences.values()])))
             for model in ("phi", "chi")
         }
     paths = {protocol: place / f"{name}-{protocol}.json" for protocol in others}
@@ -149,18 +155,13 @@ def is_scored(run: Run, snapshot: Snapshot, spec: str) -> bool:
     return (known.get("checkpoint"), known.get("rules")) == (snapshot.step, _rules(run.config))
 
 
-def _counted(data: ConfigDict) -> dict[str, int]:
-    """Counts the videos of the training data, which ``data.videos = 0`` stands for; {} if gone."""
-    try:
-        return {"all_videos": _count_videos(data.dir, data.train)}
-    except (OSError, ValueError):
-        return {}
-
-
-@cache
-def _count_videos(data_dir: str, spec: str) -> int:
-    """Counts the videos of a prepared data set; once, whatever a run is scored on."""
-    return len({key.video for key in records.index(records.open_source(data_dir, spec))})
+def keep_scores(run: Run, phases: Collection[str]) -> None:
+    """Copies what a run scored after these phases to their folders, before it is scored again."""
+    for path in (run.workdir / "eval").glob("*.json") if processes.is_first() else ():
+        known = json.loads(path.read_text())
+        if known.get("complete") and known["phase"] in phases:
+            write_whole(path.parent / known["phase"] / path.name, path.read_text())
+    processes.meet("earlier scores are kept")
 
 
 def _place(run: Run, snapshot: Snapshot) -> Path:

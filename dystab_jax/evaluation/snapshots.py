@@ -1,6 +1,9 @@
 """Loads the averaged networks as phases left them, to score them and to predict with them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from dystab_jax.build import NETWORKS, Run
 from dystab_jax.data import network_file
@@ -18,6 +21,7 @@ class Snapshot:
       step: of training.
       last: whether this is what the run ends in so far; only its masks are written.
       variables: averages by network.
+      stages: what it has learned from, as in ``data.stages.Stage``; empty: not known.
     """
 
     phase: str
@@ -25,6 +29,7 @@ class Snapshot:
     step: int
     last: bool
     variables: dict[str, Variables]
+    stages: Sequence[Mapping[str, Any]] = ()
 
     @property
     def chi_has_learned(self) -> bool:
@@ -54,7 +59,8 @@ def newest(run: Run) -> Snapshot:
     state, position = restored
     complete, step = position["complete"], int(state.step)
     variables = run.predictor.place(run.averages(state))
-    return Snapshot(position["phase"], complete, step, True, variables)
+    learned_from = position.get("stages", ())
+    return Snapshot(position["phase"], complete, step, True, variables, learned_from)
 
 
 def phase_steps(run: Run) -> dict[str, int]:
@@ -81,10 +87,25 @@ def at_end_of(run: Run, phase: str) -> Snapshot:
             f"{', '.join(steps) or 'none'} (log.keep_phases={run.config.log.keep_phases})"
         )
     stored = Checkpoints(run.workdir / PHASES, None)
-    variables, _ = stored.restore(_averages_like(run), steps[phase])
+    variables, position = stored.restore(_averages_like(run), steps[phase])
     stored.close()
-    last = steps[phase] == max(steps.values())
-    return Snapshot(phase, True, steps[phase], last, run.predictor.place(variables))
+    last, placed = steps[phase] == max(steps.values()), run.predictor.place(variables)
+    return Snapshot(phase, True, steps[phase], last, placed, position.get("stages", ()))
+
+
+def ends_of_stages(run: Run) -> list[str]:
+    """Returns the phases after which videos were added to the run, of those with a snapshot."""
+    directory = run.workdir / PHASES
+    if not directory.is_dir():
+        return []
+    stored = Checkpoints(directory, None)
+    positions = [stored.position(step) for step in stored.steps()]
+    stored.close()
+    return [
+        position["phase"]
+        for position, later in pairwise(positions)
+        if len(position.get("stages", ())) < len(later.get("stages", ()))
+    ]
 
 
 def _averages_like(run: Run) -> dict[str, Variables]:

@@ -20,7 +20,7 @@ from dystab_jax.evaluation.options import MODELS
 from dystab_jax.evaluation.protocols import registry
 from dystab_jax.evaluation.samples import PICTURE_WIDTH, Sample, spread
 from dystab_jax.evaluation.score_run import Evaluation, columns_of
-from dystab_jax.report import charts, pictures, run_description, video_pages
+from dystab_jax.report import charts, growth, pictures, run_description, video_pages
 from dystab_jax.report.charts import NAMES
 from dystab_jax.report.pictures import PANELS, flow_to_color
 from dystab_jax.report.templates import render
@@ -154,6 +154,8 @@ def write_report(workdir: Path, evaluations: Sequence[Evaluation], config: Confi
             "training": training,
             "masks": _masks(samples, report["rows"], played),
         }
+        if grown := growth.reports(workdir, report, name):
+            sections["growth"] = growth.chart(grown)
         if len(report["rows"][0]["per_sequence"]) <= MOST_IN_CHART:
             sections["by_sequence"] = charts.scores_by_sequence(report["rows"])
         if evaluation.confidences:

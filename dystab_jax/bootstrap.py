@@ -8,13 +8,12 @@ import grain
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dystab_jax.build import NETWORKS, Run
-from dystab_jax.data import pipeline, preparation, records, stages
+from dystab_jax.data import pipeline, preparation, stages
 from dystab_jax.data.stages import Stage
-from dystab_jax.data.training_set import TrainingSet
+from dystab_jax.data.training_set import TrainingSet, open_all
 from dystab_jax.pseudo_labels import Labeller, PseudoLabels
 from dystab_jax.runtime import parallel, processes
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
@@ -98,29 +97,6 @@ def train(
         return training.state
 
 
-def _open_data(config: ConfigDict, sections: Sections) -> dict[str, TrainingSet]:
-    """Opens what each kind of phase visits.
-
-    Raises:
-      FileNotFoundError, ValueError: data are not prepared, or have no truth where it is needed.
-    """
-    videos = TrainingSet.open(config, config.data.train, config.data.videos)
-    opened = dict.fromkeys(LOOP, videos)
-    if sections.self_training.data:
-        opened["self_training"] = TrainingSet.open(config, sections.self_training.data)
-    labelled = sections.supervised
-    if labelled.data:
-        for field in ("data", "select"):
-            source = records.open_source(config.data.dir, getattr(labelled, field))
-            if not source.has_flow or "mask" not in source[0]:
-                raise ValueError(
-                    f"supervised.{field} is {getattr(labelled, field)}, which has no videos "
-                    "with truth; name annotated ones, such as davis2016_labelled:fit"
-                )
-        opened["supervised"] = TrainingSet.open(config, labelled.data, truth=True)
-    return opened
-
-
 def _schedule(
     sections: Sections, data: dict[str, TrainingSet], planned: Sequence[Stage], batch_size: int
 ) -> tuple[Phase, ...]:
@@ -157,7 +133,8 @@ class Training:
         self._run = run
         self._interruption, self._board, self._profile = interruption, board, profile
         self._sections = Sections.of(config)
-        self._data = _open_data(config, self._sections)
+        opened = open_all(config)
+        self._data = dict.fromkeys(LOOP, opened.pop("loop")) | opened
         self._checkpoints = Checkpoints(run.workdir / "checkpoints", config.log.keep_checkpoints)
         self._snapshots = (
             Checkpoints(run.workdir / PHASES, None) if config.log.keep_phases else None
@@ -206,6 +183,9 @@ class Training:
         if begins and phase.kind == "static":
             chi_previous = jax.tree.map(jnp.copy, self.state.chi.average)
             self.state = self.state.replace(chi_previous=chi_previous)
+        for other in self._data.values():
+            if other is not self._data[phase.kind]:
+                other.decoded.release()
         with self.times.of(f"labels of {phase.name}"):
             labels = self.labels(phase)
         batches, shown = self.batches(phase, labels), self._data[LOOP[0]]

@@ -4,7 +4,6 @@ An epoch visits every frame once; which of its flows (frame gaps) it brings is d
 examples of a batch have one size; videos of other proportions are in other batches.
 """
 
-import math
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from dystab_jax.data import records
 from dystab_jax.data.resize import fit_mask, flip_flow, network_size, resize_flow, resize_image
 from dystab_jax.runtime import processes
+from dystab_jax.runtime.memory_room import Room
 
 Example = dict[str, np.ndarray]
 FLOWS = records.FLOW_FIELDS
@@ -82,7 +82,7 @@ class Decoded:
       keep: hold decoded arrays; needs about 7 bytes per pixel and frame pair, 3 per pixel of a
         still image.
       truth: whether examples hold the truth.
-      most_bytes: what is held at most; arrays beyond it are decoded each time. None: no bound.
+      room: for what is held; arrays beyond it are decoded each time. None: no bound.
 
     Attributes:
       source: see ``records.open_source``.
@@ -96,13 +96,13 @@ class Decoded:
         size: tuple[int, int],
         keep: bool,
         truth: bool = False,
-        most_bytes: int | None = None,
+        room: Room | None = None,
     ):
         self.source, self.size, self.keep = source, size, keep
         self.parts = ("image", *FLOWS, "mask") if truth else ("image", *FLOWS)
         self._part_of = {_NAMES.get(part, part): part for part in self.parts}
         self._kept: dict[tuple, np.ndarray | None] = {}
-        self._room = math.inf if most_bytes is None else most_bytes
+        self._room = room or Room()
         self._holding = threading.Lock()
         self._sizes: dict[str, tuple[int, int]] = {}
 
@@ -160,9 +160,14 @@ class Decoded:
     def _hold(self, place: tuple, array: np.ndarray | None) -> None:
         size = 0 if array is None else array.nbytes
         with self._holding:  # several threads decode
-            if place not in self._kept and size <= self._room:
+            if place not in self._kept and self._room.take(size):
                 self._kept[place] = array
-                self._room -= size
+
+    def release(self) -> None:
+        """Forgets what is held, and makes room for others."""
+        with self._holding:
+            self._room.give_back(sum(one.nbytes for one in self._kept.values() if one is not None))
+            self._kept.clear()
 
     def part(self, position: int, name: str) -> np.ndarray:
         """Returns one array of an example, see ``some``."""

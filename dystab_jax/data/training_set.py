@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
 from dystab_jax.data import pipeline, records
+from dystab_jax.runtime.memory_room import Room
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,12 @@ class TrainingSet:
 
     @classmethod
     def open(
-        cls, config: ConfigDict, spec: str, videos: int = 0, truth: bool = False
+        cls,
+        config: ConfigDict,
+        spec: str,
+        videos: int = 0,
+        truth: bool = False,
+        room: Room | None = None,
     ) -> "TrainingSet":
         """Opens prepared data.
 
@@ -33,6 +38,7 @@ class TrainingSet:
           spec: such as "davis2016:train".
           videos: how many are drawn; 0: all.
           truth: whether examples hold the truth.
+          room: for arrays that are kept, of several sets together; None: of this one.
 
         Raises:
           FileNotFoundError, ValueError: see ``records.open_source``; there are not so many videos.
@@ -41,7 +47,7 @@ class TrainingSet:
         source = records.open_source(data.dir, spec)
         size = data.image_size if source.has_flow else data.still_size
         decoded = pipeline.Decoded(
-            source, tuple(size), data.keep_in_memory, truth, most_bytes(data.most_memory_gb)
+            source, tuple(size), data.keep_in_memory, truth, room or Room.of(data.most_memory_gb)
         )
         frames = pipeline.frames_of(source)
         if videos:
@@ -67,14 +73,27 @@ class TrainingSet:
         return {"spec": source.spec, "digest": digest, "holds": self.describe()}
 
 
-def most_bytes(gigabytes: float) -> int:
-    """Returns what ``data.most_memory_gb`` stands for; 0 for half of the machine's memory.
+def open_all(config: ConfigDict) -> dict[str, TrainingSet]:
+    """Opens what a run learns from; what is kept in memory has one room together.
+
+    Returns:
+      "loop", and "self_training" and "supervised" where their sections name data.
 
     Raises:
-      ValueError: it is negative.
+      FileNotFoundError, ValueError: data are not prepared, or have no truth where it is needed.
     """
-    if gigabytes < 0:
-        raise ValueError(f"data.most_memory_gb is {gigabytes}; expected 0 or more")
-    if gigabytes:
-        return round(gigabytes * 1e9)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    room = Room.of(config.data.most_memory_gb)
+    opened = {"loop": TrainingSet.open(config, config.data.train, config.data.videos, room=room)}
+    if config.self_training.data:
+        opened["self_training"] = TrainingSet.open(config, config.self_training.data, room=room)
+    labelled = config.supervised
+    if labelled.data:
+        for field in ("data", "select"):
+            source = records.open_source(config.data.dir, labelled[field])
+            if not source.has_flow or "mask" not in source[0]:
+                raise ValueError(
+                    f"supervised.{field} is {labelled[field]}, which has no videos with truth; "
+                    "name annotated ones, such as davis2016_labelled:fit"
+                )
+        opened["supervised"] = TrainingSet.open(config, labelled.data, truth=True, room=room)
+    return opened

@@ -12,8 +12,8 @@ import pytest
 
 from dystab_jax.data import pipeline, records, resize
 from dystab_jax.data.pipeline import FLOWS, Augmentation, Decoded, TrainingFrame, augment, frames_of
-from dystab_jax.data.training_set import most_bytes
 from dystab_jax.flow_ops import warp
+from dystab_jax.runtime.memory_room import Room
 from tests.support.tiny_videos import sliding_texture
 
 PLAIN = Augmentation(flip=False, smallest_crop=1.0, color=0.0)
@@ -117,23 +117,32 @@ def test_arrays_that_records_share_are_kept_once(source):
 
 @pytest.mark.parametrize("images", [0, 1, 3])
 def test_no_more_is_held_than_there_is_room_for(source, images):
-    room = images * 24 * 32 * 3
-    decoded = Decoded(source, (24, 32), keep=True, most_bytes=room + 100)
+    size = images * 24 * 32 * 3
+    room = Room(size + 100)
+    decoded = Decoded(source, (24, 32), keep=True, room=room)
     for _ in range(2):
         for position in range(len(source)):
             decoded.some(position, ("image",))
     held = [array.nbytes for array in decoded._kept.values()]
-    assert sum(held) == room
+    assert sum(held) == size and room.left == 100
+    # Another set has what the first one leaves, and all once that has let go.
+    other = Decoded(source, (24, 32), keep=True, room=room)
+    other.part(0, "image")
+    assert not other._kept
+    decoded.release()
+    assert not decoded._kept and room.left == size + 100
+    other.part(0, "image")
+    assert len(other._kept) == min(images, 1)
     whole = Decoded(source, (24, 32), keep=False)
     for name, array in decoded[5].items():
         np.testing.assert_array_equal(array, whole[5][name])
 
 
 def test_a_bound_of_memory_in_gigabytes():
-    assert most_bytes(1.5) == 1_500_000_000
-    assert 1e8 < most_bytes(0) < 1e14
+    assert Room.of(1.5).left == 1_500_000_000
+    assert 1e8 < Room.of(0).left < 1e14
     with pytest.raises(ValueError, match="data.most_memory_gb is -1"):
-        most_bytes(-1.0)
+        Room.of(-1.0)
 
 
 @pytest.mark.parametrize("keep", [True, False])

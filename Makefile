@@ -49,8 +49,9 @@ $(VENV)/installed: requirements.txt
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-$(VENV)/installed-test: requirements-test.txt $(VENV)/installed
-	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-test.txt
+$(VENV)/installed-test: requirements-gcs.txt requirements-test.txt $(VENV)/installed
+	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-gcs.txt \
+	    -r requirements-test.txt
 	touch $@
 
 # Its own, since Beam brings older versions of what TFDS uses; with these TFDS warns.

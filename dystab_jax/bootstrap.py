@@ -15,7 +15,7 @@ from dystab_jax.data import pipeline, preparation, stages
 from dystab_jax.data.stages import Stage
 from dystab_jax.data.training_set import TrainingSet, open_all
 from dystab_jax.pseudo_labels import Labeller, PseudoLabels
-from dystab_jax.runtime import parallel, processes
+from dystab_jax.runtime import mirror, parallel, processes
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
 from dystab_jax.runtime.interruption import Interruption
 from dystab_jax.runtime.monitor import Guard, Log, Times
@@ -278,6 +278,9 @@ class Training:
         others = {k: one for k, one in self._fingerprints.items() if k not in LOOP}
         position |= {"iterator": iterator, "data": others}
         self._checkpoints.save(self.step, self.state, position)
+        if mirror.is_mirrored(self._run.workdir):
+            self._checkpoints.wait()
+            mirror.push(self._run.workdir)
 
     def _report(self, step: int, metrics: dict[str, jax.Array], phase: Phase, bar: tqdm) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}

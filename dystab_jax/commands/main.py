@@ -11,7 +11,7 @@ from data_prep.flow import NETWORKS, PRECISIONS, FlowOptions
 from dystab_jax.commands import compile_ahead, overrides, predict, train_and_score
 from dystab_jax.prediction.files import FORMATS
 from dystab_jax.prediction.flow_of_training import Asked
-from dystab_jax.runtime import processes
+from dystab_jax.runtime import mirror, processes
 from dystab_jax.runtime.compilation_cache import keep_compiled_programs
 from dystab_jax.runtime.cores import check_devices, use_cores
 from dystab_jax.runtime.free_memory import allocate_from_few_arenas
@@ -122,7 +122,9 @@ def main(argv: list[str]) -> None:
     try:
         _connect()
         with processes.ending_together((*train_and_score.USER_ERRORS, Interrupted)):
-            _work(user_path(_WORKDIR.value))
+            workdir = user_path(_WORKDIR.value)
+            with mirror.kept(workdir):
+                _work(workdir)
     except train_and_score.USER_ERRORS as error:
         processes.fail(f"error: {error}")
     except Interrupted as error:
@@ -154,8 +156,8 @@ def _work(workdir: Path) -> None:
     shipped = workdir == overrides.SHIPPED
     if shipped:
         print(f"networks that come with the program, {workdir / 'README.md'}")
-    elif not overrides.has_workdir(sys.argv):
-        print(f"workdir {workdir}")
+    elif mirror.is_mirrored(workdir) or not overrides.has_workdir(sys.argv):
+        print(f"workdir {mirror.address_of(workdir)}")
     if mode == "train":
         train_and_score.train(config, workdir, _ONLY.value, _PROFILE.value)
     elif mode == "eval":
@@ -210,6 +212,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line as absl does; what is wrong with the config is said in one line."""
     try:
         argv = overrides.name_installed_config(overrides.name_mode(argv))
+        argv = overrides.name_mirror(argv)
         argv = overrides.name_saved_config(overrides.name_workdir(argv))
         argv = overrides.name_config_file(argv)
         overrides.check_config(argv)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dystab_jax.prediction.segmenter import SHIPPED
+from dystab_jax.runtime.mirror import is_address, mirrored
 from dystab_jax.runtime.paths import user_path
 
 _CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -47,6 +48,15 @@ def name_workdir(argv: list[str]) -> list[str]:
     path, variant = divide(given)
     name = re.sub(r"[^\w.-]+", "-", "-".join(filter(None, [Path(path).stem, variant])))
     return [argv[0], f"--workdir={_RUNS / name}", *argv[1:]]
+
+
+def name_mirror(argv: list[str]) -> list[str]:
+    """Has a workdir in a bucket be the folder that mirrors it."""
+    workdir = _argument(argv, "workdir")
+    if workdir is None or not is_address(workdir):
+        return argv
+    folder = mirrored(workdir, make=_argument(argv, "mode") in (None, "train", "compile"))
+    return [argv[0], f"--workdir={folder}", *_without_argument(argv, "workdir")[1:]]
 
 
 def has_workdir(argv: list[str]) -> bool:

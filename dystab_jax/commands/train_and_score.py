@@ -26,7 +26,7 @@ from dystab_jax.prediction.files import check_formats
 from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.prediction.sources import is_image
 from dystab_jax.report import claims, figures, page, tables
-from dystab_jax.runtime import processes
+from dystab_jax.runtime import mirror, processes
 from dystab_jax.runtime.interruption import Interruption, ending_by_ctrl_c
 from dystab_jax.runtime.monitor import TrainingStopped
 from dystab_jax.runtime.profile import Profile
@@ -71,6 +71,7 @@ def train(
         tracing = Profile.parse(run.workdir / "profile", profile)
         with Board(run) as board, tracing or nullcontext():
             bootstrap.train(run, interruption, board, tracing)
+        mirror.meet(run.workdir, "training is done")
         _score(run, specs, again=False)
 
     Profile.parse(workdir, profile)  # a mistake shows before anything is written

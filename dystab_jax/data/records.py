@@ -30,6 +30,7 @@ of it in each record and no ``regions``, are read as well.
 """
 
 import contextlib
+import re
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -42,8 +43,10 @@ from dystab_jax.data.dataset_registry import data_set
 from dystab_jax.data.encodings import decode_flow, decode_image
 from dystab_jax.data.file_digest import digest_of_samples
 from dystab_jax.data.mask_files import decode_mask, decode_regions
-from dystab_jax.data.record_keys import REPREPARE, Content, Index, Key, elsewhere, read_index
+from dystab_jax.data.record_keys import REPREPARE, Content, Index, elsewhere, read_index
 from dystab_jax.data.record_keys import home_order as home_order  # for what writes records
+from dystab_jax.data.remote_sets import local_copy
+from dystab_jax.runtime.mirror import is_address
 from dystab_jax.runtime.paths import user_path
 
 VERSION = "1.0.0"
@@ -279,14 +282,19 @@ class JoinedSource(Sequence):
         return f"JoinedSource({self.spec!r}, {len(self)} records)"
 
 
-def dataset_directory(data_dir: str | Path, dataset: str, name: str | None = None) -> Path:
+def dataset_directory(
+    data_dir: str | Path, dataset: str, name: str | None = None, split: str | None = None
+) -> Path:
     """Returns where a prepared set lies: DATA_DIR/movers/1.0.0, DATA_DIR/folder/NAME/1.0.0.
 
-    Raises:
-      ValueError: see `user_path`.
+    Of an address such as gs://bucket/data, the set's own files and the records of a split are
+    copied to this host, see `local_copy`, which raises ValueError as `user_path` does.
     """
-    directory = user_path(data_dir) / dataset
-    return (directory / name if name else directory) / VERSION
+    subfolder = "/".join(filter(None, [dataset, name, VERSION]))
+    if is_address(data_dir):
+        needed = f"-{re.escape(stored_split(split))}[.]array_record" if split else "(?!)"
+        return local_copy(str(data_dir), subfolder, needed)
+    return user_path(data_dir) / subfolder
 
 
 def stored_split(split: str) -> str:
@@ -307,17 +315,12 @@ def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
       ValueError: malformed spec, no such data set, a split that it does not have, videos joined
         with still images, or an address in place of a folder.
     """
-    folder = user_path(data_dir)
+    folder = data_dir if is_address(data_dir) else user_path(data_dir)
     parts = [_open_one(folder, part.strip()) for part in spec.split("+")]
     return parts[0] if len(parts) == 1 else JoinedSource(parts)
 
 
-def index(source: RecordSource | JoinedSource) -> Sequence[Key]:
-    """Returns (video, frame, gap) of every record, in order, without reading the records."""
-    return source.keys
-
-
-def _open_one(data_dir: Path, spec: str) -> RecordSource:
+def _open_one(data_dir: str | Path, spec: str) -> RecordSource:
     dataset, colon, split = spec.partition(":")
     dataset, slash, name = dataset.partition("/")
     if (
@@ -329,7 +332,7 @@ def _open_one(data_dir: Path, spec: str) -> RecordSource:
             f"data set {spec!r} is not of the form DATASET:SPLIT, such as movers:train, "
             "davis2016:val or folder/NAME:train"
         )
-    directory = dataset_directory(data_dir, dataset, name)
+    directory = dataset_directory(data_dir, dataset, name, split)
     if not (directory / "dataset_info.json").is_file():
         try:
             options = "" if data_set(dataset).source is None else " --source=DIR"

@@ -80,4 +80,4 @@ def counted(data: ConfigDict) -> dict[str, int]:
 @cache
 def _count_videos(data_dir: str, spec: str) -> int:
     """Counts the videos of a prepared data set; once, whatever a run is scored on."""
-    return len({key.video for key in records.index(records.open_source(data_dir, spec))})
+    return len(records.open_source(data_dir, spec).index.videos)

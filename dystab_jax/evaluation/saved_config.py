@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from dystab_jax.runtime.mirror import is_address
 from dystab_jax.runtime.paths import user_path
 
 LATER_FIELDS = {
@@ -70,6 +71,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def with_absolute_data(config: ConfigDict) -> ConfigDict:
     """Returns the config with ``data.dir`` as it is found from every working directory."""
     config = config.copy_and_resolve_references()
+    if is_address(config.data.dir):
+        return config
     try:
         config.data.dir = str(user_path(config.data.dir))
     except ValueError as error:

@@ -21,7 +21,7 @@ from dystab_jax.evaluation.protocols.base import Video, as_array, scored_frames
 from dystab_jax.evaluation.samples import Row, Sample
 from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.evaluation.soft_maps import Predicted
-from dystab_jax.runtime import processes
+from dystab_jax.runtime import mirror, processes
 from dystab_jax.runtime.atomic_files import write_whole
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ def score(run: Run, snapshot: Snapshot, spec: str, show: Show | None = None) -> 
     paths[main] = place / f"{name}.json"
     for protocol, path in paths.items():
         write_whole(path, json.dumps(reports[protocol], indent=1) + "\n")
-    processes.meet("scores are written")
+    mirror.meet(run.workdir, "scores are written")
     further = {paths[protocol]: reports[protocol] for protocol in others}
     return Evaluation(
         reports[main],
@@ -161,7 +161,7 @@ def keep_scores(run: Run, phases: Collection[str]) -> None:
         known = json.loads(path.read_text())
         if known.get("complete") and known["phase"] in phases:
             write_whole(path.parent / known["phase"] / path.name, path.read_text())
-    processes.meet("earlier scores are kept")
+    mirror.meet(run.workdir, "earlier scores are kept")
 
 
 def _place(run: Run, snapshot: Snapshot) -> Path:

@@ -102,7 +102,7 @@ def from_records(data_dir: Path, spec: str, sequences: Sequence[str] | None = No
     source = records.open_source(data_dir, spec)
     # The first record of a frame; its other records differ in the flow.
     first: dict[str, dict[int, int]] = {}
-    for position, key in enumerate(records.index(source)):
+    for position, key in enumerate(source.keys):
         first.setdefault(key.video, {}).setdefault(key.frame, position)
     dataset, split = spec.rsplit(":", 1)
     if sequences is not None:

@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+
+from dystab_jax.runtime import mirror, processes
 
 PHASES = "phases"
 """Folder of a workdir that holds the averaged networks at the end of every phase."""
@@ -24,7 +27,16 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int | None = 2):
         self.directory = Path(directory).resolve()
+        # In a bucket's mirror each process has a folder of its own, and the first one writes.
+        self._alone = processes.count() > 1 and mirror.is_mirrored(self.directory)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+        if self._alone:
+            own = processes.index()
+            options.multiprocessing_options = ocp.options.MultiprocessingOptions(
+                primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"of-{own}"
+            )
+            options.create = False
+            self.directory.mkdir(parents=True, exist_ok=True)
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
             "position": ocp.JsonCheckpointHandler(),
@@ -35,8 +47,10 @@ class Checkpoints:
 
     def save(self, step: int, state: Arrays, position: dict[str, Any]) -> None:
         """Writes in the background; ``position`` is plain json: the phase, the data iterator."""
-        if step in self._manager.all_steps():
+        if step in self._manager.all_steps() or (self._alone and not processes.is_first()):
             return
+        if self._alone:
+            state = processes.local(state)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
         )
@@ -72,6 +86,8 @@ class Checkpoints:
         if step is None:
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        if self._alone:
+            abstract = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()
         )
@@ -87,7 +103,10 @@ class Checkpoints:
                 f"{self._where(step)} does not fit this config's networks and optimizers: "
                 f"{different}. Use the config it was trained with, or another --workdir"
             )
-        return restored.state, restored.position
+        state = restored.state
+        if self._alone:
+            state = jax.tree.map(lambda a, to: jax.device_put(a, to.sharding), state, like)
+        return state, restored.position
 
     def _where(self, step: int) -> str:
         return f"checkpoint {step} in {self.directory}"

@@ -1,13 +1,13 @@
 """Keeps compiled programs on disk, so that a second start compiles nothing."""
 
 import hashlib
-import os
 import platform
 from pathlib import Path
 
 import jax
 
 from dystab_jax.runtime.atomic_files import write_whole
+from dystab_jax.runtime.paths import cache_folder
 
 MOST_BYTES = 2 << 30
 """What was used longest ago goes when there is more. `configs/davis.py` has 0.1 GB."""
@@ -33,9 +33,8 @@ def keep_compiled_programs() -> Path | None:
     """
     if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
         return None
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "dystab-jax" / f"compiled-{_processor()}"
     try:
+        folder = cache_folder() / f"compiled-{_processor()}"
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder.parent / "README.txt", ABOUT, everyone=True)
     except (OSError, RuntimeError):  # no home, a disk that is full or may not be written

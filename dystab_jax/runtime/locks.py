@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -51,6 +51,15 @@ def hold(folder: Path, name: str = ".lock") -> Iterator[None]:
         file.truncate(0)
         file.write(json.dumps(_description()) + "\n")
         file.flush()
+        yield
+
+
+@contextmanager
+def wait_for(folder: Path, name: str) -> Iterator[None]:
+    """Holds the lock of a folder while entered; waits until no other process does."""
+    with open(folder / name, "a+") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

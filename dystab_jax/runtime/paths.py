@@ -1,5 +1,6 @@
 """Paths as users write them, on every command line and in every config."""
 
+import os
 import re
 from pathlib import Path
 
@@ -34,3 +35,8 @@ def user_path(given: str | Path) -> Path:
         except RuntimeError:  # no such user: it is a name like any other
             pass
     return path.absolute()
+
+
+def cache_folder() -> Path:
+    """Returns the program's folder in the user's cache; RuntimeError where there is no home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dystab-jax"

@@ -148,7 +148,7 @@ def test_part_of_another_size_is_named(raw, part):
 
 def test_keys_are_in_order_and_are_those_of_the_records(data_dir):
     source = records.open_source(data_dir, "folder/tiny:train")
-    keys = records.index(source)
+    keys = source.keys
     assert keys == sorted(keys) and len(set(keys)) == len(keys) == len(source)
     assert [(t, g) for video, t, g in keys if video == "b"] == [
         (0, 1), (0, 2), (1, -1), (1, 1), (2, -2), (2, -1),
@@ -161,7 +161,7 @@ def test_keys_are_in_order_and_are_those_of_the_records(data_dir):
 
 def test_validation_holds_the_frames_with_truth(data_dir):
     source = records.open_source(data_dir, "folder/tiny:val")
-    assert records.index(source) == [("b", 0, 1), ("b", 0, 2), ("b", 2, -2), ("b", 2, -1)]
+    assert source.keys == [("b", 0, 1), ("b", 0, 2), ("b", 2, -2), ("b", 2, -1)]
 
 
 def test_joined_sources_follow_one_another(data_dir):
@@ -177,7 +177,7 @@ def test_joined_sources_follow_one_another(data_dir):
         for part in (train, val)
         for key in part.keys
     ]
-    assert records.index(both) == expected
+    assert both.keys == expected
     assert list(both) == list(train) + list(val)
     assert both[-1] == val[-1] and both[len(train)]["dataset"] == "folder/tiny:val"
     with pytest.raises(IndexError):
@@ -283,7 +283,7 @@ def test_grain_reads_it(data_dir):
     source = records.open_source(data_dir, "folder/tiny:train")
     dataset = grain.MapDataset.source(source).shuffle(seed=3).map(records.decode_record)
     seen = [(record["video"], record["frame"], record["gap"]) for record in dataset]
-    assert sorted(seen) == records.index(source) and seen != records.index(source)
+    assert sorted(seen) == source.keys and seen != source.keys
 
 
 def test_unprepared_data_set_says_how_to_prepare_it(tmp_path):
@@ -338,8 +338,9 @@ def test_malformed_name_is_explained(tmp_path, spec):
         records.open_source(tmp_path, spec)
 
 
-def test_addresses_are_no_folders():
-    with pytest.raises(ValueError, match="gs://bucket/data is an address.*mount the bucket"):
+def test_addresses_need_what_opens_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(ValueError, match="gs://bucket/data cannot be opened.*requirements-gcs"):
         records.open_source("gs://bucket/data", "movers:train")
 
 

@@ -1,0 +1,286 @@
+"""Keeps runs in buckets: a run works in a folder of this host, and what it writes is copied there.
+
+A bucket has no appending, no renaming and no locks, which a run needs. So it works in a folder of
+the user's cache, filled from the bucket when it starts. What has changed since is uploaded with
+each checkpoint, after scoring and at the end. ``files.json``, written last, lists what belongs
+together: a program that is killed while it uploads leaves what it had uploaded before.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dystab_jax.runtime import locks, processes
+from dystab_jax.runtime.paths import cache_folder
+
+LISTING = "files.json"
+"""In the bucket: size and digest of each file that belongs to the run."""
+_OF_EACH_HOST = ("figures", "masks", "profile", "report", "tensorboard")
+"""Folders that a run need not have to go on; each process uploads what it wrote itself."""
+_mirrors: list["Mirror"] = []
+
+
+def open_address(address: str) -> tuple[Any, str]:
+    """Returns the file system of an address, such as gs://bucket/data, and the path in it.
+
+    Raises:
+      ValueError: the package that opens it is not installed, or there is no such kind of address.
+    """
+    import fsspec  # takes a third of a second
+
+    options = {"auto_mkdir": True} if address.startswith("file:") else {}
+    try:
+        return fsspec.core.url_to_fs(address, **options)
+    except ImportError as error:
+        raise ValueError(
+            f"{address} cannot be opened: {error}. For gs:// run `pip install -r "
+            "requirements-gcs.txt`"
+        ) from error
+
+
+class Mirror:
+    """Keeps a folder of this host and one in a bucket alike.
+
+    Attributes:
+      address: such as gs://bucket/runs/davis.
+      folder: of this host.
+    """
+
+    def __init__(self, address: str, folder: Path):
+        """Copies nothing yet."""
+        self.address, self.folder = address, folder
+        self._files, self._root = open_address(address.rstrip("/"))
+        self._uploaded: dict[str, tuple] = {}  # path to size and time of the file here
+        self._listing: dict[str, list] = {}
+
+    def pull(self) -> None:
+        """Makes the folder hold what the bucket's does.
+
+        Raises:
+          ValueError: the bucket cannot be read.
+        """
+        with self._naming("read"):
+            self._listing = self._read_listing()
+            for path in _files_in(self.folder):
+                if path not in self._listing and not _is_of_a_host(path):
+                    (self.folder / path).unlink()
+            for path, (_, digest) in self._listing.items():
+                here = self.folder / path
+                if not here.is_file() or _digest(here) != digest:
+                    self._download(path)
+                self._uploaded[path] = _stamp(here)
+            for folder in sorted(self.folder.rglob("*"), reverse=True):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()  # Orbax takes an empty one for a damaged checkpoint
+
+    def pull_reports(self) -> None:
+        """Fetches what other processes wrote for the report."""
+        with self._naming("read"):
+            self._files.invalidate_cache()
+            for found in self._files.find(f"{self._root}/report"):
+                path = found[len(self._root) + 1 :]
+                if not (self.folder / path).exists():
+                    self._download(path)
+
+    def push(self) -> None:
+        """Uploads what has changed here since.
+
+        Raises:
+          ValueError: the bucket cannot be written, or another program has written to it.
+        """
+        first = processes.is_first()
+        with self._naming("written"):
+            there = _files_in(self.folder)
+            if not first:
+                there = [path for path in there if _is_of_a_host(path)]
+            listing = {}
+            for path in there:
+                here = self.folder / path
+                with contextlib.suppress(FileNotFoundError):  # a temporary one
+                    stamp = _stamp(here)
+                    if self._uploaded.get(path) != stamp:
+                        listing[path] = [stamp[0], _digest(here)]
+                        self._files.put_file(str(here), f"{self._root}/{path}")
+                        self._uploaded[path] = stamp
+                    elif path in self._listing:
+                        listing[path] = self._listing[path]
+            if first:
+                self._write_listing({k: v for k, v in listing.items() if not _is_of_a_host(k)})
+
+    def _write_listing(self, listing: dict[str, list]) -> None:
+        if self._read_listing() != self._listing:
+            raise ValueError(
+                f"{self.address}: another program has written to it meanwhile; one run at a time "
+                "can have it. What this one learned since its last checkpoint is in "
+                f"{self.folder}"
+            )
+        gone = self._listing.keys() - listing.keys()
+        if listing != self._listing:
+            self._files.pipe_file(
+                f"{self._root}/{LISTING}", json.dumps({"files": listing}, indent=1).encode()
+            )
+        self._listing = listing
+        for path in gone:
+            self._uploaded.pop(path, None)
+            with contextlib.suppress(FileNotFoundError):
+                self._files.rm_file(f"{self._root}/{path}")
+
+    def _read_listing(self) -> dict[str, list]:
+        try:
+            return json.loads(self._files.cat_file(f"{self._root}/{LISTING}"))["files"]
+        except FileNotFoundError:
+            return {}
+
+    def _download(self, path: str) -> None:
+        here = self.folder / path
+        here.parent.mkdir(parents=True, exist_ok=True)
+        partial = here.with_name(f".{here.name}.partial")
+        self._files.get_file(f"{self._root}/{path}", str(partial))
+        partial.replace(here)
+
+    @contextlib.contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        """Names the address in errors of the file system, of which each kind has its own."""
+        try:
+            yield
+        except ValueError:
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{self.address} cannot be {what}: {reason}") from error
+
+
+def is_address(given: str | Path) -> bool:
+    """Returns whether this is an address such as gs://bucket/folder, not a path."""
+    return re.match(r"[a-z][a-z0-9+]*://", str(given)) is not None
+
+
+def mirrored(given: str, make: bool = True) -> str:
+    """Returns a folder of this host that holds what an address does; paths as they are.
+
+    The folder is this process's until it ends. Of several processes on one host each has its own.
+
+    Args:
+      given: path or address.
+      make: whether there may be nothing at the address yet.
+
+    Raises:
+      ValueError: it cannot be read, or there is nothing.
+    """
+    if not is_address(given):
+        return given
+    known = [one for one in _mirrors if one.address == given]
+    if not known:
+        name = re.sub(r"[^\w.-]+", "-", given.rstrip("/").rsplit("/", 1)[-1])
+        digest = hashlib.sha256(given.encode()).hexdigest()[:8]
+        mirror = Mirror(given, _free_folder(cache_folder() / "runs", f"{name}-{digest}"))
+        mirror.pull()
+        if not make and not mirror._listing:
+            raise ValueError(f"{given} holds no run: there is no {LISTING}")
+        known = [mirror]
+        _mirrors.append(mirror)
+    return str(known[0].folder)
+
+
+def address_of(path: Path) -> str:
+    """Returns the address that a folder mirrors, for messages; the path where it is none."""
+    mirror = _mirror_of(path)
+    return str(path) if mirror is None else mirror.address
+
+
+def is_mirrored(path: Path) -> bool:
+    """Returns whether a path lies in the mirror of a bucket."""
+    return _mirror_of(path) is not None
+
+
+def push(path: Path) -> None:
+    """Uploads what has changed in the folder that holds a path, where it mirrors a bucket."""
+    mirror = _mirror_of(path)
+    if mirror is not None:
+        mirror.push()
+
+
+@contextlib.contextmanager
+def kept(path: Path) -> Iterator[None]:
+    """Uploads what has changed when what is inside ends, also by an error."""
+    try:
+        yield
+    except Exception:
+        with contextlib.suppress(ValueError):
+            push(path)
+        raise
+    push(path)
+
+
+def meet(path: Path, where: str) -> None:
+    """Waits until every process is there and sees what the others have written.
+
+    Args:
+      path: in a run.
+      where: what has been done.
+    """
+    processes.meet(where)
+    mirror = _mirror_of(path)
+    if mirror is None or processes.count() == 1:
+        return
+    mirror.push()
+    processes.meet(f"{where}: uploaded")
+    if processes.is_first():
+        mirror.pull_reports()
+    else:
+        mirror.pull()
+
+
+def _mirror_of(path: Path) -> Mirror | None:
+    for mirror in _mirrors:
+        if path == mirror.folder or mirror.folder in path.parents:
+            return mirror
+    return None
+
+
+_held = contextlib.ExitStack()
+
+
+def _free_folder(parent: Path, name: str) -> Path:
+    """Returns a folder that no other process on this host uses, and holds it."""
+    number = 0
+    while True:
+        folder = parent / (f"{name}-{number}" if number else name)
+        try:
+            _held.enter_context(locks.hold(parent, f"{folder.name}.lock"))
+        except locks.FolderInUseError:
+            number += 1
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Returns the paths of all files that are whole and belong to a run."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(one for one in folders if "orbax-checkpoint-tmp" not in one)
+        for name in sorted(files):
+            if not (name.startswith(".") and name.endswith((".partial", ".lock", "write-test"))):
+                if name != ".lock":
+                    found.append((Path(place) / name).relative_to(folder).as_posix())
+    return found
+
+
+def _is_of_a_host(path: str) -> bool:
+    return path.partition("/")[0] in _OF_EACH_HOST
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    known = path.stat()
+    return known.st_size, known.st_mtime_ns
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from dystab_jax.runtime import processes
+from dystab_jax.runtime.mirror import LISTING, Mirror
 from dystab_jax.runtime.processes import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(count, arguments, folder):
+def start(count, arguments, folder, of_second=()):
     """Processes that are given ``arguments`` and how to find one another; their output in files."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -30,10 +31,11 @@ def start(count, arguments, folder):
     started = []
     for number in range(count):
         several = [f"--coordinator=localhost:{port}", f"--processes={count}", f"--process={number}"]
+        own = of_second if number == 1 else ()
         with (folder / f"{number}.txt").open("w") as output:
             started.append(
                 subprocess.Popen(
-                    [sys.executable, *arguments, *(several if count > 1 else [])],
+                    [sys.executable, *arguments, *own, *(several if count > 1 else [])],
                     cwd=ROOT,
                     env=environment,
                     stdout=output,
@@ -179,20 +181,44 @@ def command(data_dir, workdir):
     return ["run.py", "--config=configs/demo.py", f"--workdir={workdir}", *fields]
 
 
-def test_two_processes_go_on_with_a_run_of_one(tiny_data, tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    ((status, said),) = ends(start(1, command(tiny_data, one), one), one)
+@pytest.fixture(scope="module")
+def one(tiny_data, tmp_path_factory):
+    """The workdir of a run by one process."""
+    folder = tmp_path_factory.mktemp("one")
+    ((status, said),) = ends(start(1, command(tiny_data, folder), folder), folder)
     assert status == 0, said
+    return folder
+
+
+def rewind(one, two):
+    """Copies a run as it was at the end of the game: what comes then is done anew."""
     shutil.copytree(one, two)
-    # Back to the end of the game: what comes then is done anew, by two.
     for folder in ("pseudo_labels", "eval", "masks", "figures", "report", "tables"):
         shutil.rmtree(two / folder)
     for folder in ("checkpoints", "phases"):
         shutil.rmtree(two / folder / "6")
-    for number, (status, said) in enumerate(ends(start(2, command(tiny_data, two), two), two)):
+
+
+@pytest.mark.parametrize("place", ["a folder", "a bucket, and one host is slow"])
+def test_two_processes_go_on_with_a_run_of_one(one, tiny_data, tmp_path, place, monkeypatch):
+    two, workdir = tmp_path / "two", tmp_path / "two"
+    rewind(one, two)
+    in_bucket = place != "a folder"
+    if in_bucket:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        two, workdir = tmp_path / "bucket" / "run", f"file://{tmp_path}/bucket/run"
+        Mirror(workdir, tmp_path / "two").push()
+    started = start(2, command(tiny_data, workdir), tmp_path)
+    if in_bucket:
+        wait_for([two / "pseudo_labels" / "1-static.npz"])
+        started[1].send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        started[1].send_signal(signal.SIGCONT)
+    for number, (status, said) in enumerate(ends(started, tmp_path)):
         assert status == 0, said
         assert ("step 3 of 6" in said) == (number == 0)  # the second one is silent
+    if in_bucket:
+        (two / LISTING).unlink()
 
     lines = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (one, two)]
     assert len(lines[0]) == 6
@@ -203,11 +229,11 @@ def test_two_processes_go_on_with_a_run_of_one(tiny_data, tmp_path):
         {
             str(path.relative_to(folder))
             for path in folder.rglob("*.*")
-            if not {"state", "tensorboard"} & set(path.parts)
+            if not {"state", "tensorboard"} & set(path.parts) and path.suffix != ".txt"
         }
         for folder in (one, two)
     ]
-    assert files[1] - files[0] == {"1.txt"} and files[0] <= files[1]
+    assert files[0] - {".lock"} == files[1] - {".lock"}
     scores = [json.loads((f / "eval" / "folder-tiny-val.json").read_text()) for f in (one, two)]
     assert list(scores[0]["rows"][0]["per_sequence"]) == list(scores[1]["rows"][0]["per_sequence"])
     for first, second in zip(*(each["rows"] for each in scores), strict=True):
@@ -216,3 +242,23 @@ def test_two_processes_go_on_with_a_run_of_one(tiny_data, tmp_path):
     assert str(labels[0]["frames"]) == str(labels[1]["frames"])
     for name in set(labels[0].files) - {"frames"}:
         np.testing.assert_allclose(labels[0][name], labels[1][name], atol=1e-4, err_msg=name)
+
+
+def test_a_bad_file_of_one_host_ends_all_with_its_message(one, tiny_data, tmp_path):
+    rewind(one, tmp_path / "two")
+    other = tmp_path / "data"
+    shutil.copytree(tiny_data, other)
+    for path in other.rglob("*train*array_record*"):
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 2000] = bytes(2000)
+        path.write_bytes(content)
+    # Where data lie may differ from host to host; the second one's are damaged.
+    started = start(
+        2, [*command(tiny_data, tmp_path / "two"), "--heartbeat_timeout=10"], tmp_path,
+        of_second=[f"--config.data.dir={other}"],
+    )  # fmt: skip
+    (first, said), (second, reason) = ends(started, tmp_path)
+    assert first != 0 and second != 0
+    assert "process 1: error: folder/tiny:train" in reason and "--overwrite" in reason
+    assert "The same command on every host goes on from the newest checkpoint" in said

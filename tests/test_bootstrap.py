@@ -410,6 +410,19 @@ def test_guard_counts_measurements_in_a_row():
         guard.check("1-joint", {"phi/mask_area": 0.05})
 
 
+@pytest.mark.parametrize("area", [0.001, 0.999])
+def test_guard_warns_of_masks_of_nothing_or_all(area, capsys):
+    guard = Guard(0.01, 20)
+    for value in (area, area, 0.5, area, area):
+        guard.check("1-static", {"chi/mask_area": value})
+    assert not capsys.readouterr().out
+    for _ in range(3):
+        guard.check("1-static", {"chi/mask_area": area})
+    said = capsys.readouterr().out
+    assert said.count("warning: phase 1-static: chi/mask_area is") == 1
+    assert "bootstrap.least_updates" in said
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_guard_stops_at_what_is_not_finite(value):
     with pytest.raises(TrainingStopped, match=f"psi/loss is {value} in phase 0-warm_up"):

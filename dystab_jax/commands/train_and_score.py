@@ -259,7 +259,7 @@ def _write_tables(workdir: Path) -> list[Path]:
     written = tables.write(workdir)
     if written:
         claims.write(workdir)
-        print(f"tables  {written[0].parent}")
+        print(f"tables  {mirror.address_of(written[0].parent)}")
     return written
 
 

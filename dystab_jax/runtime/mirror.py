@@ -188,9 +188,12 @@ def mirrored(given: str, make: bool = True) -> str:
 
 
 def address_of(path: Path) -> str:
-    """Returns the address that a folder mirrors, for messages; the path where it is none."""
+    """Returns where a path is found by others: in the bucket, if it lies in a mirror."""
     mirror = _mirror_of(path)
-    return str(path) if mirror is None else mirror.address
+    if mirror is None:
+        return str(path)
+    inside = path.relative_to(mirror.folder).as_posix()
+    return mirror.address + ("" if inside == "." else f"/{inside}")
 
 
 def is_mirrored(path: Path) -> bool:

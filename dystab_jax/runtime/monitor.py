@@ -26,6 +26,9 @@ ADVICE = (
 DISTRUSTED_BATCHES = 5
 """Measured batches in a row without a trusted pseudo-label after which a message says so."""
 
+WORRYING = 3
+"""Measurements in a row with masks of nothing or all after which a message says so."""
+
 
 class TrainingStopped(RuntimeError):
     """Signals that training cannot go on in a useful way; says why and what to try."""
@@ -125,6 +128,13 @@ class Guard:
                         f"been under bootstrap.smallest_mask={smallest} (or over {1 - smallest}) "
                         f"for {self._empty[name]} measurements, bootstrap.patience="
                         f"{self._patience}. {ADVICE}"
+                    )
+                if self._empty[name] == WORRYING:
+                    tqdm.write(
+                        f"warning: phase {phase}: {name} is {value:.4f}, nothing or all is object, "
+                        f"in {WORRYING} measurements in a row. Such a network seldom recovers, and "
+                        "misleads the others; more video or more updates "
+                        "(bootstrap.least_updates) help"
                     )
         if "chi/trusted" in values:
             self._distrusted = 0 if values["chi/trusted"] else self._distrusted + 1

@@ -31,16 +31,20 @@ class PseudoLabels:
     and 1, and their L_A, ``confidence_phi`` and ``confidence_chi``, float32; those of
     self-training hold ``target``, uint8 [H, W, 1].
 
+    Attributes:
+      sizes: (height, width) of the masks of each frame, [N, 2].
+      confidences: of each kind, [N], by name.
+
     Args:
-      sizes: (height, width) of the masks of each frame, [N, 2], or of all, [2].
+      sizes: those, or (height, width) of all, [2].
       bits: of each kind of mask, [N, ⌈H·W/8⌉] packed; smaller masks leave the end of a row unused.
-      confidences: of each kind, [N].
+      confidences: those.
     """
 
     def __init__(self, sizes: Sequence | np.ndarray, bits: dict, confidences: dict):
         self._bits = bits
         self.sizes = np.broadcast_to(np.asarray(sizes), (len(self), 2))
-        self._confidences = confidences
+        self.confidences = confidences
 
     def __len__(self) -> int:
         return len(next(iter(self._bits.values())))
@@ -51,7 +55,7 @@ class PseudoLabels:
             name: np.unpackbits(bits[number], count=height * width).reshape(height, width, 1)
             for name, bits in self._bits.items()
         }
-        return label | {name: values[number] for name, values in self._confidences.items()}
+        return label | {name: values[number] for name, values in self.confidences.items()}
 
     def save(self, path: Path, frames: str = "") -> None:
         """Writes an npz that is either whole or absent.
@@ -61,7 +65,7 @@ class PseudoLabels:
           frames: digest of the frames that are labelled.
         """
         buffer = io.BytesIO()
-        np.savez(buffer, size=self.sizes, frames=frames, **self._bits, **self._confidences)
+        np.savez(buffer, size=self.sizes, frames=frames, **self._bits, **self.confidences)
         write_whole(path, buffer.getvalue())
 
     @classmethod

@@ -8,11 +8,13 @@ import shutil
 import signal
 
 import cv2
+import numpy as np
 import pytest
 
 from dystab_jax.commands import train_and_score
 from dystab_jax.data.stages import Stage, plan
 from dystab_jax.data.training_set import TrainingSet
+from dystab_jax.evaluation import snapshots
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.report import growth
 from dystab_jax.runtime.interruption import Interrupted, Interruption
@@ -176,6 +178,26 @@ def test_the_report_tells_what_more_videos_bring(session, tmp_path):
     assert growth.reports(tmp_path / "run", other, "folder-tiny-val") == []
     (texts,) = [re.findall(r"<text[^>]*>([^<]*)<", growth.chart(reports))]
     assert {"J", "mean L_A of a frame", "φ", "χ", "fused", "videos"} <= set(texts)
+
+
+def test_without_truth_the_labels_tell(session):
+    trainer, _, root = session
+    run = dataclasses.replace(trainer.run, workdir=root / "grown")
+    phases = snapshots.videos_by_phase(run)
+    # The warm-up leaves no snapshot.
+    assert phases == {name: int(name[0]) or 1 for name, _ in PHASES[1:]}
+    found = growth.label_confidences(run.workdir, phases)
+    assert found.keys() == {1, 2, 3} and found[1].keys() == {"phi"}
+    stored = np.load(root / "grown" / "pseudo_labels" / "3-static.npz")
+    assert found[3] == {
+        "phi": pytest.approx(stored["confidence_phi"].mean(), rel=1e-6),
+        "chi": pytest.approx(stored["confidence_chi"].mean(), rel=1e-6),
+    }
+    path = growth.write_label_confidences(run.workdir, phases)
+    assert path == root / "grown" / "report" / "growth.svg"
+    assert "mean L_A of a training frame" in path.read_text()
+    path.unlink()
+    assert growth.write_label_confidences(root / "one", {"0-dynamic": 1, "1-static": 1}) is None
 
 
 # -- which videos those are -----------------------------------------------------------------------

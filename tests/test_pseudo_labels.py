@@ -89,10 +89,10 @@ def test_labels_of_several_sizes_survive_storage(tmp_path):
 def test_labels_stored_with_one_size_for_all_are_read(tmp_path):
     labels, arrays = drawn_labels()
     path = tmp_path / "1-static.npz"
-    np.savez(path, size=(3, 5), frames="a digest", **labels._bits, **labels._confidences)
-    assert_equal(PseudoLabels.load(path, "a digest", [(3, 5)] * 5), arrays)
+    np.savez(path, size=(3, 5), frames="a digest", **labels._bits, **labels.confidences)
+    assert_equal(PseudoLabels.load(path, ("a digest",), [(3, 5)] * 5), arrays)
     with pytest.raises(ValueError, match="holds masks of other sizes"):
-        PseudoLabels.load(path, "a digest", [(3, 5)] * 4 + [(5, 3)])
+        PseudoLabels.load(path, ("a digest",), [(3, 5)] * 4 + [(5, 3)])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_labels_stored_with_one_size_for_all_are_read(tmp_path):
 def test_labels_of_impossible_sizes_are_damaged(tmp_path, size):
     labels, _ = drawn_labels()
     path = tmp_path / "1-static.npz"
-    np.savez(path, size=size, frames="", **labels._bits, **labels._confidences)
+    np.savez(path, size=size, frames="", **labels._bits, **labels.confidences)
     with pytest.raises(ValueError, match=f"{path} is damaged.*for masks of sizes"):
         PseudoLabels.load(path)
 
@@ -131,11 +131,11 @@ def test_labels_of_other_frames_are_refused(tmp_path):
     labels, arrays = drawn_labels()
     path = tmp_path / "1-static.npz"
     labels.save(path, "one digest")
-    assert_equal(PseudoLabels.load(path, "one digest"), arrays)
+    assert_equal(PseudoLabels.load(path, ("older", "one digest")), arrays)
     with pytest.raises(ValueError, match=f"{path} holds labels of other frames"):
-        PseudoLabels.load(path, "another")
+        PseudoLabels.load(path, ("another",))
     labels.save(path)  # as before there were digests
-    assert_equal(PseudoLabels.load(path, "another"), arrays)
+    assert_equal(PseudoLabels.load(path, ("another",)), arrays)
 
 
 @pytest.mark.parametrize("content", [b"", b"half of it", b"PK\x03\x04 half of it"])

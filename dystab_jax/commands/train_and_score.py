@@ -25,7 +25,7 @@ from dystab_jax.prediction.engine import Engine, learned, set_adaptation
 from dystab_jax.prediction.files import check_formats
 from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.prediction.sources import is_image
-from dystab_jax.report import claims, figures, page, tables
+from dystab_jax.report import claims, figures, growth, page, tables
 from dystab_jax.runtime import mirror, processes
 from dystab_jax.runtime.interruption import Interruption, ending_by_ctrl_c
 from dystab_jax.runtime.monitor import TrainingStopped
@@ -72,6 +72,9 @@ def train(
         with Board(run) as board, tracing or nullcontext():
             bootstrap.train(run, interruption, board, tracing)
         mirror.meet(run.workdir, "training is done")
+        phases = snapshots.videos_by_phase(run)
+        if processes.is_first() and (drawn := growth.write_label_confidences(run.workdir, phases)):
+            print(f"growth  {mirror.address_of(drawn)}")
         _score(run, specs, again=False)
 
     Profile.parse(workdir, profile)  # a mistake shows before anything is written

@@ -93,19 +93,25 @@ def at_end_of(run: Run, phase: str) -> Snapshot:
     return Snapshot(phase, True, steps[phase], last, placed, position.get("stages", ()))
 
 
-def ends_of_stages(run: Run) -> list[str]:
-    """Returns the phases after which videos were added to the run, of those with a snapshot."""
+def videos_by_phase(run: Run) -> dict[str, int]:
+    """Returns how many videos there were in each phase that has left a snapshot; 0: not known."""
     directory = run.workdir / PHASES
     if not directory.is_dir():
-        return []
+        return {}
     stored = Checkpoints(directory, None)
     positions = [stored.position(step) for step in stored.steps()]
     stored.close()
-    return [
-        position["phase"]
-        for position, later in pairwise(positions)
-        if len(position.get("stages", ())) < len(later.get("stages", ()))
-    ]
+    counted = {}
+    for position in positions:
+        stages = position.get("stages", ())
+        counted[position["phase"]] = len(stages[-1]["videos"]) if stages else 0
+    return counted
+
+
+def ends_of_stages(run: Run) -> list[str]:
+    """Returns the phases after which videos were added to the run, of those with a snapshot."""
+    phases = list(videos_by_phase(run).items())
+    return [phase for (phase, before), (_, after) in pairwise(phases) if 0 < before < after]
 
 
 def _averages_like(run: Run) -> dict[str, Variables]:

@@ -5,8 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dystab_jax.evaluation.score_run import columns_of
+from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.report import charts
+from dystab_jax.runtime.atomic_files import write_whole
 
 
 def reports(workdir: Path, current: Mapping[str, Any], stem: str) -> list[Mapping[str, Any]]:
@@ -34,6 +38,47 @@ def reports(workdir: Path, current: Mapping[str, Any], stem: str) -> list[Mappin
     return [found[videos] for videos in sorted(found)] if len(found) > 1 else []
 
 
+def label_confidences(
+    workdir: Path, videos_by_phase: Mapping[str, int]
+) -> dict[int, dict[str, float]]:
+    """Reads how well masks separated the flow of the training videos, for which no truth is needed.
+
+    Args:
+      workdir: of the run.
+      videos_by_phase: how many videos there were in each phase, in order.
+
+    Returns:
+      Mean L_A of φ's masks and of χ′'s over all training frames when χ learned from them for the
+      last time, by the number of videos; χ′ has none before it has learned.
+    """
+    found = {}
+    for phase, videos in videos_by_phase.items():
+        path = workdir / "pseudo_labels" / f"{phase}.npz"
+        if videos and phase.endswith("-static") and path.exists():
+            labels = PseudoLabels.load(path)
+            found[videos] = {
+                model: float(np.mean(labels.confidences[f"confidence_{model}"]))
+                for model in ("phi", "chi")
+                if model == "phi" or phase != "1-static"
+            }
+    return found
+
+
+def write_label_confidences(workdir: Path, videos_by_phase: Mapping[str, int]) -> Path | None:
+    """Draws `label_confidences` as WORKDIR/report/growth.svg; None where no videos were added."""
+    found = label_confidences(workdir, videos_by_phase)
+    if len(found) < 2:
+        return None
+    curves = {
+        model: [found[videos].get(model, float("nan")) for videos in found]
+        for model in ("phi", "chi")
+    }
+    svg = _draw(list(found), {"mean L_A of a training frame": curves})
+    path = workdir / "report" / "growth.svg"
+    write_whole(path, charts.as_file(svg))
+    return path
+
+
 def chart(grown: Sequence[Mapping[str, Any]]) -> str:
     """Draws scores of all models and mean L_A of φ and χ over the number of videos.
 
@@ -50,6 +95,12 @@ def chart(grown: Sequence[Mapping[str, Any]]) -> str:
         lines["mean L_A of a frame"] = {
             model: [one["mean_confidence"][model] for one in grown] for model in ("phi", "chi")
         }
+
+    return _draw(videos, lines)
+
+
+def _draw(videos: Sequence[int], lines: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Draws a panel for each title of ``lines``, with a curve for each model."""
 
     def draw(figure):
         panels = figure.subplots(1, len(lines), sharex=True, squeeze=False)[0]

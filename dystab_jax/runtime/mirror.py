@@ -73,7 +73,7 @@ class Mirror:
                 here = self.folder / path
                 if not here.is_file() or _digest(here) != digest:
                     self._download(path)
-                self._uploaded[path] = _stamp(here)
+                self._uploaded[path] = self._stamp(path)
             for folder in sorted(self.folder.rglob("*"), reverse=True):
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()  # Orbax takes an empty one for a damaged checkpoint
@@ -94,41 +94,42 @@ class Mirror:
           ValueError: the bucket cannot be written, or another program has written to it.
         """
         first = processes.is_first()
+        there = [one for one in _files_in(self.folder) if first or _is_of_a_host(one)]
         with self._naming("written"):
-            there = _files_in(self.folder)
-            if not first:
-                there = [path for path in there if _is_of_a_host(path)]
-            listing = {}
-            for path in there:
-                here = self.folder / path
-                with contextlib.suppress(FileNotFoundError):  # a temporary one
-                    stamp = _stamp(here)
-                    if self._uploaded.get(path) != stamp:
-                        listing[path] = [stamp[0], _digest(here)]
-                        self._files.put_file(str(here), f"{self._root}/{path}")
-                        self._uploaded[path] = stamp
-                    elif path in self._listing:
-                        listing[path] = self._listing[path]
-            if first:
-                self._write_listing({k: v for k, v in listing.items() if not _is_of_a_host(k)})
+            changed = [path for path in there if self._uploaded.get(path) != self._stamp(path)]
+            gone = self._listing.keys() - set(there) if first else set()
+            if not changed and not gone:  # a prediction disturbs no training
+                return
+            if first and self._read_listing() != self._listing:
+                raise ValueError(
+                    f"{self.address}: another program has written to it meanwhile; one run at a "
+                    "time can have it. What this one has learned since its last checkpoint is in "
+                    f"{self.folder}"
+                )
+            listing = {path: said for path, said in self._listing.items() if path not in gone}
+            for path in changed:
+                with contextlib.suppress(FileNotFoundError):  # it was a temporary one
+                    stamp, digest = self._stamp(path), _digest(self.folder / path)
+                    self._files.put_file(str(self.folder / path), f"{self._root}/{path}")
+                    self._uploaded[path] = stamp
+                    if not _is_of_a_host(path):
+                        listing[path] = [stamp[0], digest]
+            if listing != self._listing:
+                content = json.dumps({"files": listing}, indent=1).encode()
+                self._files.pipe_file(f"{self._root}/{LISTING}", content)
+                self._listing = listing
+            for path in gone:
+                self._uploaded.pop(path, None)
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.rm_file(f"{self._root}/{path}")
 
-    def _write_listing(self, listing: dict[str, list]) -> None:
-        if self._read_listing() != self._listing:
-            raise ValueError(
-                f"{self.address}: another program has written to it meanwhile; one run at a time "
-                "can have it. What this one learned since its last checkpoint is in "
-                f"{self.folder}"
-            )
-        gone = self._listing.keys() - listing.keys()
-        if listing != self._listing:
-            self._files.pipe_file(
-                f"{self._root}/{LISTING}", json.dumps({"files": listing}, indent=1).encode()
-            )
-        self._listing = listing
-        for path in gone:
-            self._uploaded.pop(path, None)
-            with contextlib.suppress(FileNotFoundError):
-                self._files.rm_file(f"{self._root}/{path}")
+    def _stamp(self, path: str) -> tuple[int, int] | None:
+        """Returns size and time of a file here; None where it is gone."""
+        try:
+            known = (self.folder / path).stat()
+        except FileNotFoundError:
+            return None
+        return known.st_size, known.st_mtime_ns
 
     def _read_listing(self) -> dict[str, list]:
         try:
@@ -277,11 +278,6 @@ def _files_in(folder: Path) -> list[str]:
 
 def _is_of_a_host(path: str) -> bool:
     return path.partition("/")[0] in _OF_EACH_HOST
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    known = path.stat()
-    return known.st_size, known.st_mtime_ns
 
 
 def _digest(path: Path) -> str:

@@ -18,6 +18,7 @@ import pytest
 
 from dystab_jax.data import records, remote_sets
 from dystab_jax.runtime import mirror
+from dystab_jax.runtime.addresses import open_address
 from dystab_jax.runtime.mirror import LISTING, Mirror
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,7 @@ def write(folder, **files):
 
 
 def listed(address):
-    files, root = mirror.open_address(address)
+    files, root = open_address(address)
     return sorted(path[len(root) + 1 :] for path in files.find(root))
 
 
@@ -253,7 +254,7 @@ def files_of(store, root, folder):
 
 
 def test_a_run_in_a_bucket_is_that_of_a_folder(place, in_a_folder, tiny_data, tmp_path, cache):
-    store, root = mirror.open_address(place)
+    store, root = open_address(place)
     store.put(f"{tiny_data}/", f"{root}/data/", recursive=True)
     places = [f"--config.data.dir={place}/data", f"--workdir={place}/run"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dystab_jax.prediction.segmenter import SHIPPED
-from dystab_jax.runtime.mirror import is_address, mirrored
+from dystab_jax.runtime.addresses import is_address
+from dystab_jax.runtime.mirror import mirrored
 from dystab_jax.runtime.paths import user_path
 
 _CONFIGS = Path(__file__).resolve().parents[2] / "configs"

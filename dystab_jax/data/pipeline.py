@@ -179,7 +179,7 @@ class Decoded:
         return network_size((int(raw["height"]), int(raw["width"])), self.size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrainingFrame:
     """Names a frame and the records that start at it.
 

@@ -46,7 +46,7 @@ from dystab_jax.data.mask_files import decode_mask, decode_regions
 from dystab_jax.data.record_keys import REPREPARE, Content, Index, elsewhere, read_index
 from dystab_jax.data.record_keys import home_order as home_order  # for what writes records
 from dystab_jax.data.remote_sets import local_copy
-from dystab_jax.runtime.mirror import is_address
+from dystab_jax.runtime.addresses import is_address
 from dystab_jax.runtime.paths import user_path
 
 VERSION = "1.0.0"

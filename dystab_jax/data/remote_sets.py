@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dystab_jax.runtime import locks
-from dystab_jax.runtime.mirror import open_address
+from dystab_jax.runtime.addresses import open_address
 from dystab_jax.runtime.paths import cache_folder
 
 DISK_GB = "DYSTAB_JAX_DISK_GB"

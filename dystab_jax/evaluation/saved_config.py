@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dystab_jax.runtime.mirror import is_address
+from dystab_jax.runtime.addresses import is_address
 from dystab_jax.runtime.paths import user_path
 
 LATER_FIELDS = {

@@ -13,9 +13,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dystab_jax.runtime import locks, processes
+from dystab_jax.runtime.addresses import is_address, open_address
 from dystab_jax.runtime.paths import cache_folder
 
 LISTING = "files.json"
@@ -23,24 +23,6 @@ LISTING = "files.json"
 _OF_EACH_HOST = ("figures", "masks", "profile", "report", "tensorboard")
 """Folders that a run need not have to go on; each process uploads what it wrote itself."""
 _mirrors: list["Mirror"] = []
-
-
-def open_address(address: str) -> tuple[Any, str]:
-    """Returns the file system of an address, such as gs://bucket/data, and the path in it.
-
-    Raises:
-      ValueError: the package that opens it is not installed, or there is no such kind of address.
-    """
-    import fsspec  # takes a third of a second
-
-    options = {"auto_mkdir": True} if address.startswith("file:") else {}
-    try:
-        return fsspec.core.url_to_fs(address, **options)
-    except ImportError as error:
-        raise ValueError(
-            f"{address} cannot be opened: {error}. For gs:// run `pip install -r "
-            "requirements-gcs.txt`"
-        ) from error
 
 
 class Mirror:
@@ -154,11 +136,6 @@ class Mirror:
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{self.address} cannot be {what}: {reason}") from error
-
-
-def is_address(given: str | Path) -> bool:
-    """Returns whether this is an address such as gs://bucket/folder, not a path."""
-    return re.match(r"[a-z][a-z0-9+]*://", str(given)) is not None
 
 
 def mirrored(given: str, make: bool = True) -> str:

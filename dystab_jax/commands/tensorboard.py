@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -82,17 +83,17 @@ class Board:
         predictor = self._run.predictor
         networks = predictor.place({"phi": state.phi.average, "chi": state.chi.average})
         rows = []
-        for name, image, flow in self._frames:
-            phi, _ = canonicalise(predictor.dynamic(networks["phi"], flow[None]))
-            chi = predictor.static(networks["chi"], image[None])
-            masks = [("phi", np.asarray(phi)), ("chi", chi)]
-            rows.append(
-                [
-                    (name, image),
-                    ("flow", pictures.flow_to_color(flow.astype(np.float32))),
-                    *((model, _grey(soft)) for model, soft in masks),
-                ]
-            )
+        # A batch takes as long with one frame as with several; those of portrait videos are apart.
+        for _, alike in groupby(self._frames, key=lambda frame: frame[1].shape):
+            names, images, flows = zip(*alike, strict=True)
+            phi, _ = canonicalise(predictor.dynamic(networks["phi"], np.stack(flows)))
+            chi = predictor.static(networks["chi"], np.stack(images))
+            for name, image, flow, *masks in zip(
+                names, images, flows, np.asarray(phi), chi, strict=True
+            ):
+                row = [(name, image), ("flow", pictures.flow_to_color(flow.astype(np.float32)))]
+                shown = zip(("phi", "chi"), masks, strict=True)
+                rows.append(row + [(model, _grey(soft)) for model, soft in shown])
         sheet = pictures.sheet(rows)
         self._write(Event(step=step, summary=summary.image("masks", sheet, dataformats="HWC")))
         self._file.flush()
@@ -120,4 +121,4 @@ def _choose(data: TrainingSet) -> list[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def _grey(soft: np.ndarray) -> np.ndarray:
-    return np.repeat(np.round(soft[0] * 255).astype(np.uint8), 3, -1)
+    return np.repeat(np.round(soft * 255).astype(np.uint8), 3, -1)

@@ -23,7 +23,7 @@ def facts(report: Mapping[str, Any], config: ConfigDict) -> dict[str, str]:
     height, width = data.image_size
     return {
         "training data": f"{data.train} at {width}×{height}, batches of {data.batch_size}, "
-        f"seed {config.seed}",
+        f"seed {config.seed}" + _growth(report),
         "scored on": f"{report['dataset']}:{report['split']}, protocol {report['protocol']}",
         "φ, motion": _describe_segmenter(config.phi),
         "χ, appearance": _describe_segmenter(config.chi),
@@ -44,6 +44,12 @@ def facts(report: Mapping[str, Any], config: ConfigDict) -> dict[str, str]:
         + "; the border rule says which region "
         f"is the object, {'once per video' if config.eval.vote else 'in every frame'}",
     }
+
+
+def _growth(report: Mapping[str, Any]) -> str:
+    """Says to how many videos a run grew; nothing of one that had all from the start."""
+    grown = report.get("run", {}).get("grown", ())
+    return f"; of {', then '.join(map(str, grown))} videos" if grown else ""
 
 
 def trusts_loss_a(report: Mapping[str, Any]) -> bool:

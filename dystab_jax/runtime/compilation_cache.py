@@ -14,10 +14,13 @@ MOST_BYTES = 2 << 30
 SHORTEST = 0.1
 """Seconds; what compiles faster is not kept: reading it would take as long."""
 ABOUT = """\
-Programs that DyStaB-JAX has compiled with JAX, for the machine's processors or accelerators. A
-second start finds them here and compiles nothing. This folder can be removed at any time. It holds
-2 GiB at most. JAX_COMPILATION_CACHE_DIR=FOLDER chooses another one,
-JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
+What DyStaB-JAX keeps on this machine. All of it can be removed while no run is at work.
+
+compiled-*  programs compiled with JAX for the machine's processors or accelerators: a second start
+            finds them here and compiles nothing. 2 GiB at most. JAX_COMPILATION_CACHE_DIR=FOLDER
+            chooses another folder, JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
+runs        copies of runs that are kept in buckets
+data        copies of prepared data sets that lie in buckets
 """
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from dystab_jax.data import records, remote_sets
+from dystab_jax.prediction import segmenter
 from dystab_jax.runtime import mirror
 from dystab_jax.runtime.addresses import open_address
 from dystab_jax.runtime.mirror import LISTING, Mirror
@@ -130,6 +131,16 @@ def test_two_programs_cannot_have_one_run(tmp_path):
     with pytest.raises(ValueError, match="memory://bucket/run: another program has written to it"):
         other.push()
     assert one._files.cat_file("/bucket/run/a") == b"1"
+
+
+def test_a_segmenter_takes_a_run_in_a_bucket(tmp_path, monkeypatch):
+    one = Mirror("memory://bucket/runs/mine", tmp_path / "one")
+    write(one.folder, config="1")
+    one.push()
+    monkeypatch.setattr(segmenter, "_open", lambda folder, *_: (folder / "config").read_text())
+    assert segmenter.Segmenter.from_workdir("memory://bucket/runs/mine")._engine == "1"
+    with pytest.raises(ValueError, match="memory://bucket/runs/other holds no run"):
+        segmenter.Segmenter.from_workdir("memory://bucket/runs/other")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from dystab_jax.prediction.segmented import SegmentedFrame
 from dystab_jax.prediction.sources import as_picture, as_video, is_image
 from dystab_jax.runtime.compilation_cache import keep_compiled_programs
 from dystab_jax.runtime.cores import use_cores
+from dystab_jax.runtime.mirror import mirrored
 from dystab_jax.runtime.paths import user_path
 
 SHIPPED = Path(__file__).resolve().parents[1] / "networks" / "weights" / "davis_small"
@@ -74,7 +75,7 @@ class Segmenter:
         """Takes the networks of a run, or of a folder to which they were exported.
 
         Args:
-          workdir: of a run of ``run.py``.
+          workdir: of a run of ``run.py``, a folder or an address such as gs://bucket/runs/mine.
           crf, adapt, flow_weights: see the constructor.
           flow: default: as that of the training data.
 
@@ -82,7 +83,8 @@ class Segmenter:
           ValueError, FileNotFoundError: it holds no run that has learned.
         """
         made = cls.__new__(cls)
-        made._engine = _open(user_path(workdir), crf, adapt, flow, flow_weights)
+        folder = user_path(mirrored(str(workdir), make=False))
+        made._engine = _open(folder, crf, adapt, flow, flow_weights)
         return made
 
     def __call__(self, source: Source) -> np.ndarray:

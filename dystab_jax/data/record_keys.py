@@ -78,23 +78,23 @@ class Index:
         self.__init__(**state)
 
     @classmethod
-    def joined(cls, parts: "Mapping[str, Index]") -> "Index":
+    def joined(cls, parts: "Sequence[tuple[str, Index]]") -> "Index":
         """Joins indices one after the other.
 
         A video whose name occurs in more than one of them gets its data set's name as well.
 
         Args:
-          parts: by data set.
+          parts: of each the data set's name.
         """
-        names = Counter(one.name for part in parts.values() for one in part.videos)
+        names = Counter(one.name for _, part in parts for one in part.videos)
         videos = [
             one._replace(name=f"{re.sub('[/:]', '-', spec)}-{one.name}")
             if names[one.name] > 1
             else one
-            for spec, part in parts.items()
+            for spec, part in parts
             for one in part.videos
         ]
-        return cls(videos, [rows for part in parts.values() for rows in part._rows()])
+        return cls(videos, [rows for _, part in parts for rows in part._rows()])
 
     def frames(self) -> Iterator[tuple[Listed, int, tuple[int, ...]]]:
         """Yields video, number and positions of the records of every frame, small gaps first."""

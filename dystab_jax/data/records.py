@@ -246,7 +246,7 @@ class JoinedSource(Sequence):
         self.has_flow = parts[0].has_flow
         self.spec = "+".join(part.spec for part in parts)
         self.parts = list(parts)
-        self.index = Index.joined({part.spec: part.index for part in parts})
+        self.index = Index.joined([(part.spec, part.index) for part in parts])
         self.keys, self.groups = self.index.keys, self.index.groups
         self.frame_names = self.index.frame_names
         self._ends = np.cumsum([len(part) for part in parts])

@@ -14,6 +14,7 @@ from PIL import Image
 from dystab_jax.commands import score_masks
 from dystab_jax.data import records
 from dystab_jax.data.mask_rule import davis_palette
+from dystab_jax.data.record_keys import Key
 from dystab_jax.evaluation import metrics
 from dystab_jax.evaluation.protocols import registry
 from tests.support.mask_encodings import ENCODINGS, coloured, random_masks
@@ -527,7 +528,7 @@ def test_prepared_regions_and_frames_without_truth(davis2017, monkeypatch):
     folder, video = davis2017
 
     class Source(list):
-        keys = [records.Key("a", frame, gap) for frame in range(5) for gap in (-1, 1)]
+        keys = [Key("a", frame, gap) for frame in range(5) for gap in (-1, 1)]
         frame_names = [f"{frame:05d}" for frame in range(5) for _ in range(2)]
 
         def some(self, position, parts):

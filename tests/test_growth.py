@@ -173,6 +173,7 @@ def test_the_report_tells_what_more_videos_bring(session, tmp_path):
     assert len({one["run"]["method"] for one in (*kept.values(), grown)}) == 3
     assert "With more videos" in page.read_text()
     assert "; of 1, then 2, then 3 videos" in page.read_text()
+    assert ", 1 more for videos that were added" in page.read_text()
     reports = growth.reports(tmp_path / "run", grown, "folder-tiny-val")
     assert [one["run"]["all_videos"] for one in reports] == [1, 2, 3]
     other = grown | {"rules": grown["rules"] | {"phi_cut": 0.9}}

@@ -36,7 +36,8 @@ def facts(report: Mapping[str, Any], config: ConfigDict) -> dict[str, str]:
         f"{loss.temporal_weight:g}, margin δ {loss.margin:g}",
         "schedule": f"{plan.warm_up_epochs:g} epochs of warm-up, {plan.dynamic_epochs:g} of φ and "
         f"ψ, then {plan.rounds} rounds of {plan.static_epochs:g} of χ and {plan.joint_epochs:g} of "
-        f"φ and ψ, at least {plan.get('least_updates', 0)} updates in each phase",
+        f"φ and ψ, at least {plan.get('least_updates', 0)} updates in each phase"
+        + (f", {plan.growth_rounds} more for videos that were added" if _growth(report) else ""),
         "after the loop": _refinement(config),
         "CRF": ", ".join(sorted({row["crf"] for row in report["rows"]})),
         "fusion": f"{report['rules']['fusion']}"

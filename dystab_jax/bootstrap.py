@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import grain
 import jax
@@ -35,6 +35,8 @@ from dystab_jax.schedule import (
 )
 from dystab_jax.state import State
 from dystab_jax.steps import Batch, Metrics, Steps
+
+T = TypeVar("T")
 
 
 def map_phase(phase: Phase, steps: Steps, options: Bootstrap, mesh: Mesh) -> Callable:
@@ -112,6 +114,11 @@ def _schedule(
     return schedule(options, first.frames, batch_size, refinements, growth)
 
 
+def _by_kind(parts: Mapping[str, T]) -> dict[str, T]:
+    """Returns what ``open_all`` tells apart by kind of phase; those of the loop share one."""
+    return dict.fromkeys(LOOP, parts["loop"]) | {k: v for k, v in parts.items() if k != "loop"}
+
+
 class Training:
     """Runs the phases of a config, one after the other, from where its workdir stands.
 
@@ -134,7 +141,8 @@ class Training:
         self._interruption, self._board, self._profile = interruption, board, profile
         self._sections = Sections.of(config)
         opened = open_all(config)
-        self._data = dict.fromkeys(LOOP, opened.pop("loop")) | opened
+        self._fingerprints = _by_kind({part: data.fingerprint() for part, data in opened.items()})
+        self._data = _by_kind(opened)
         self._checkpoints = Checkpoints(run.workdir / "checkpoints", config.log.keep_checkpoints)
         self._snapshots = (
             Checkpoints(run.workdir / PHASES, None) if config.log.keep_phases else None
@@ -142,7 +150,6 @@ class Training:
         restored = self._checkpoints.restore(run.abstract_state())
         self.state, position = restored or (run.new_state(), {"iterator": None})
         self._position = position["iterator"]
-        self._fingerprints = {kind: data.fingerprint() for kind, data in self._data.items()}
         self.stages = self._plan_stages(position)
         self.phases = _schedule(self._sections, self._data, self.stages, config.data.batch_size)
         self._check_growth(len(position.get("stages", self.stages)))

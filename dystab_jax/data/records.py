@@ -313,7 +313,7 @@ def open_source(data_dir: str | Path, spec: str) -> RecordSource | JoinedSource:
     Raises:
       FileNotFoundError: not prepared; the message holds the command that prepares it.
       ValueError: malformed spec, no such data set, a split that it does not have, videos joined
-        with still images, or an address in place of a folder.
+        with still images, or an address that cannot be opened.
     """
     folder = data_dir if is_address(data_dir) else user_path(data_dir)
     parts = [_open_one(folder, part.strip()) for part in spec.split("+")]

@@ -1,5 +1,6 @@
 """Copies prepared data sets from a bucket to this host, once."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dystab_jax.runtime import locks
-from dystab_jax.runtime.addresses import open_address
+from dystab_jax.runtime.addresses import naming, open_address
 from dystab_jax.runtime.paths import cache_folder
 
 DISK_GB = "DYSTAB_JAX_DISK_GB"
@@ -43,14 +44,10 @@ def local_copy(address: str, subfolder: str, files: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (copies / "README.txt").write_text(ABOUT)
     with locks.wait_for(folder, ".copying"):
-        try:
+        there: dict[str, Any] = {}
+        with naming(address, "read"), contextlib.suppress(FileNotFoundError):
             store.invalidate_cache()
             there = store.find(source, detail=True)
-        except FileNotFoundError:
-            there = {}
-        except Exception as error:  # each kind of file system has its own
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{address} cannot be read: {reason}") from error
         origin = folder / ".origin.json"
         known = json.loads(origin.read_text()) if origin.exists() else {}
         named = {path.rsplit("/", 1)[-1]: (path, said) for path, said in there.items()}

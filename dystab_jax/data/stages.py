@@ -51,11 +51,11 @@ class Stage:
 
     def is_of(self, other: "Stage") -> bool:
         """Returns whether both are of the same videos, in the same order."""
-        return list(self.videos.items()) == list(other.videos.items())
+        return self.digest == other.digest
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain json."""
-        return asdict(self) | {"videos": dict(self.videos)}
+        return asdict(self)
 
     def choose(self, data: TrainingSet) -> TrainingSet:
         """Returns the frames of the stage's videos, in its order, out of those of more videos."""

@@ -33,8 +33,7 @@ def facts(
     Returns:
       Plain json: training data, number of videos (0: all) and, where it is known, how many there
       were and how many at the end of each stage of a run that grew, seed, λ_TC, what χ learns by,
-      on what
-      it trained itself, whose labels were used, and ``method``, the same for all runs whose
+      on what it trained itself, whose labels were used, and ``method``, the same for all runs whose
       configs, up to this phase, differ in nothing but training data, seed, evaluation and logs.
     """
     plain = as_json(config)

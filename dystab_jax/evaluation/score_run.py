@@ -90,8 +90,8 @@ def score(run: Run, snapshot: Snapshot, spec: str, show: Show | None = None) -> 
         "complete": snapshot.complete,
         "checkpoint": snapshot.step,
         "rules": _rules(run.config),
-        "run": run_facts.counted(run.config.data)
-        | run_facts.facts(run.config, snapshot.phase, snapshot.stages),
+        "run": run_facts.facts(run.config, snapshot.phase, snapshot.stages)
+        | ({} if snapshot.stages else run_facts.counted(run.config.data)),
     }
     reports = {
         protocol: registry.report(dataset, split, rows, oracle=options.oracle) | facts

@@ -65,13 +65,7 @@ def newest(run: Run) -> Snapshot:
 
 def phase_steps(run: Run) -> dict[str, int]:
     """Returns the last step of each phase that has left a snapshot, in their order."""
-    directory = run.workdir / PHASES
-    if not directory.is_dir():
-        return {}
-    stored = Checkpoints(directory, None)
-    steps = {stored.position(step)["phase"]: step for step in stored.steps()}
-    stored.close()
-    return steps
+    return {position["phase"]: step for step, position in _positions(run).items()}
 
 
 def at_end_of(run: Run, phase: str) -> Snapshot:
@@ -95,14 +89,8 @@ def at_end_of(run: Run, phase: str) -> Snapshot:
 
 def videos_by_phase(run: Run) -> dict[str, int]:
     """Returns how many videos there were in each phase that has left a snapshot; 0: not known."""
-    directory = run.workdir / PHASES
-    if not directory.is_dir():
-        return {}
-    stored = Checkpoints(directory, None)
-    positions = [stored.position(step) for step in stored.steps()]
-    stored.close()
     counted = {}
-    for position in positions:
+    for position in _positions(run).values():
         stages = position.get("stages", ())
         counted[position["phase"]] = len(stages[-1]["videos"]) if stages else 0
     return counted
@@ -112,6 +100,17 @@ def ends_of_stages(run: Run) -> list[str]:
     """Returns the phases after which videos were added to the run, of those with a snapshot."""
     phases = list(videos_by_phase(run).items())
     return [phase for (phase, before), (_, after) in pairwise(phases) if 0 < before < after]
+
+
+def _positions(run: Run) -> dict[int, dict[str, Any]]:
+    """Reads what was saved beside the networks at the end of each phase, by step, in order."""
+    directory = run.workdir / PHASES
+    if not directory.is_dir():
+        return {}
+    stored = Checkpoints(directory, None)
+    positions = {step: stored.position(step) for step in stored.steps()}
+    stored.close()
+    return positions
 
 
 def _averages_like(run: Run) -> dict[str, Variables]:

@@ -1,6 +1,8 @@
 """Addresses such as gs://bucket/folder, in place of paths."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +28,23 @@ def open_address(address: str) -> tuple[Any, str]:
             f"{address} cannot be opened: {error}. For gs:// run `pip install -r "
             "requirements-gcs.txt`"
         ) from error
+
+
+@contextmanager
+def naming(address: str, what: str) -> Iterator[None]:
+    """Names an address in errors of its file system, of which each kind has its own.
+
+    Args:
+      address: that is worked with.
+      what: "read" or "written".
+
+    Raises:
+      ValueError: in place of any error.
+    """
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{address} cannot be {what}: {reason}") from error

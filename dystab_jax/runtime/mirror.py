@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dystab_jax.runtime import locks, processes
-from dystab_jax.runtime.addresses import is_address, open_address
+from dystab_jax.runtime.addresses import is_address, naming, open_address
 from dystab_jax.runtime.paths import cache_folder
 
 LISTING = "files.json"
@@ -46,7 +46,7 @@ class Mirror:
         Raises:
           ValueError: the bucket cannot be read.
         """
-        with self._naming("read"):
+        with naming(self.address, "read"):
             self._listing = self._read_listing()
             for path in _files_in(self.folder):
                 if path not in self._listing and not _is_of_a_host(path):
@@ -62,7 +62,7 @@ class Mirror:
 
     def pull_reports(self) -> None:
         """Fetches what other processes wrote for the report."""
-        with self._naming("read"):
+        with naming(self.address, "read"):
             self._files.invalidate_cache()
             for found in self._files.find(f"{self._root}/report"):
                 path = found[len(self._root) + 1 :]
@@ -77,7 +77,7 @@ class Mirror:
         """
         first = processes.is_first()
         there = [one for one in _files_in(self.folder) if first or _is_of_a_host(one)]
-        with self._naming("written"):
+        with naming(self.address, "written"):
             changed = [path for path in there if self._uploaded.get(path) != self._stamp(path)]
             gone = self._listing.keys() - set(there) if first else set()
             if not changed and not gone:  # a prediction disturbs no training
@@ -125,17 +125,6 @@ class Mirror:
         partial = here.with_name(f".{here.name}.partial")
         self._files.get_file(f"{self._root}/{path}", str(partial))
         partial.replace(here)
-
-    @contextlib.contextmanager
-    def _naming(self, what: str) -> Iterator[None]:
-        """Names the address in errors of the file system, of which each kind has its own."""
-        try:
-            yield
-        except ValueError:
-            raise
-        except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{self.address} cannot be {what}: {reason}") from error
 
 
 def mirrored(given: str, make: bool = True) -> str:
@@ -248,8 +237,7 @@ def _files_in(folder: Path) -> list[str]:
         folders[:] = sorted(one for one in folders if "orbax-checkpoint-tmp" not in one)
         for name in sorted(files):
             if not (name.startswith(".") and name.endswith((".partial", ".lock", "write-test"))):
-                if name != ".lock":
-                    found.append((Path(place) / name).relative_to(folder).as_posix())
+                found.append((Path(place) / name).relative_to(folder).as_posix())
     return found
 
 

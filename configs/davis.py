@@ -67,9 +67,9 @@ def get_config(variant: str = "") -> ConfigDict:
         image_size=(192, 384),  # ours: as in the public CIS code, which the paper builds on
         still_size=(432, 432),  # ours: of single images, as in the public code of [46]
         batch_size=16,  # ours: over all devices; the paper does not say
-        keep_in_memory=False,  # ours: decoded pairs, 7 bytes a pixel
+        keep_in_memory=True,  # ours: decoded pairs, 7 bytes a pixel
         most_memory_gb=0.0,  # of these; 0: half of the machine's memory
-        threads=8,
+        threads=0,  # ours: that load; 0: one for each core, 32 at most
         augmentation=dict(flip=True, smallest_crop=0.8, color=0.2),  # ours
     )
 
@@ -129,6 +129,7 @@ def get_config(variant: str = "") -> ConfigDict:
         label_fused=False,  # ours: later, where Eq. (7) takes χ′'s masks, take those of φ and χ′
         phi_updates=3,  # Sec. 4
         psi_updates=1,  # Sec. 4
+        chi_updates=1,  # ours: of χ in a step; more where steps take a TPU few milliseconds
         smallest_mask=0.01,
         patience=20,
     )
@@ -197,8 +198,6 @@ def _small(config: ConfigDict) -> None:
     config.data.image_size = (192, 352)
     config.data.still_size = (224, 224)
     config.data.batch_size = 8
-    config.data.keep_in_memory = True
-    config.data.threads = 2
     config.phi.model.backbone = "small"
     config.phi.model.output_stride = 4
     config.phi.model.shrink = 2  # χ gains from the full size; φ at half of it costs a quarter

@@ -15,7 +15,7 @@ from dystab_jax.data import pipeline, preparation, stages
 from dystab_jax.data.stages import Stage
 from dystab_jax.data.training_set import TrainingSet, open_all
 from dystab_jax.pseudo_labels import Labeller, PseudoLabels
-from dystab_jax.runtime import mirror, parallel, processes
+from dystab_jax.runtime import cores, mirror, parallel, processes
 from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
 from dystab_jax.runtime.interruption import Interruption
 from dystab_jax.runtime.monitor import Guard, Log, Times
@@ -247,7 +247,7 @@ class Training:
             updates=phase.updates,
             batch_size=config.data.batch_size,
             augmentation=self._sections.augmentation,
-            threads=config.data.threads,
+            threads=cores.threads(config.data.threads),
             labels=labels,
             arrays=KINDS[phase.kind].reads,
         )

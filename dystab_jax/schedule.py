@@ -32,6 +32,7 @@ class Bootstrap:
       label_crf: a name of ``crf.PRESETS``, by which φ's masks are refined before χ learns them.
       label_fused: after the first round χ is held to the masks of φ and χ′ together, not of χ′.
       phi_updates, psi_updates: in one round of the game (3 and 1 in the paper).
+      chi_updates: in one step of χ's phases.
       smallest_mask: share of the image; a run whose masks stay below is stopped.
       patience: logged measurements for which they may stay below.
       least_updates: of φ, ψ or χ in each phase of the loop, also where the epochs of a small corpus
@@ -51,6 +52,7 @@ class Bootstrap:
     label_fused: bool
     phi_updates: int
     psi_updates: int
+    chi_updates: int
     smallest_mask: float
     patience: int
     least_updates: int
@@ -63,7 +65,7 @@ class Bootstrap:
         if not 0 < self.label_cut < 1:
             raise ValueError(f"bootstrap.label_cut is {self.label_cut}; expected between 0 and 1")
         for name in (field.name for field in fields(self) if field.name != "label_crf"):
-            smallest = 1 if name in ("phi_updates", "label_flows") else 0
+            smallest = 1 if name in ("phi_updates", "chi_updates", "label_flows") else 0
             value = getattr(self, name)
             if value < smallest:
                 raise ValueError(f"bootstrap.{name} is {value}; expected {smallest} or more")
@@ -137,6 +139,8 @@ class Sections:
         for field in ("every", "checkpoint_every", "keep_checkpoints"):
             if config.log[field] < 1:
                 raise ValueError(f"log.{field} is {config.log[field]}; expected 1 or more")
+        if config.data.threads < 0:
+            raise ValueError(f"data.threads is {config.data.threads}; expected 0 or more")
         sections = cls(
             unpack(Bootstrap, config.bootstrap, "bootstrap"),
             unpack(SelfTraining, config.self_training, "self_training"),
@@ -314,7 +318,8 @@ def schedule(
             end = max(
                 end, start + math.ceil(options.least_updates / learning_updates(options, kind))
             )
-        updates = options.phi_updates + options.psi_updates if KINDS[kind].plays else 1
+        updates = learning_updates(options, kind)
+        updates += options.psi_updates if KINDS[kind].plays else 0
         if kind in REFINEMENTS and end == start:
             raise ValueError(
                 f"{kind}.epochs is too small: {examples:g} examples in phase {name}, in batches of "
@@ -327,7 +332,9 @@ def schedule(
 
 def learning_updates(options: Bootstrap, kind: str) -> int:
     """Returns the updates in one step of a phase, of the network that it is about."""
-    return options.phi_updates if KINDS[kind].plays else 1
+    if KINDS[kind].plays:
+        return options.phi_updates
+    return options.chi_updates if KINDS[kind].labels else 1
 
 
 def steps_of(options: Bootstrap, kind: str, examples: float, batch_size: int) -> int:

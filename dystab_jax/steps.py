@@ -322,16 +322,18 @@ class Steps:
     def single_round(
         self, state: State, batch: Batch, update: str, **fixed
     ) -> tuple[State, Metrics]:
-        """Makes one update.
+        """Makes one update after the other, of one kind.
 
         Args:
           state: what changes is up to the update.
-          batch: arrays [1, B, ...].
+          batch: arrays [updates, B, ...].
           update: name of the method.
           **fixed: its further arguments.
+
+        Returns:
+          The state and the metrics of the last update.
         """
-        minibatch = jax.tree.map(lambda array: array[0], batch)
-        state, metrics = getattr(self, update)(state, minibatch, **fixed)
+        state, metrics = self._repeat(partial(getattr(self, update), **fixed), state, batch)
         return state.replace(step=state.step + 1), metrics
 
 

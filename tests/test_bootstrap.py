@@ -40,6 +40,7 @@ PAPER = {
     "label_fused": False,
     "phi_updates": 3,
     "psi_updates": 1,
+    "chi_updates": 1,
     "smallest_mask": 0.01,
     "patience": 20,
     "least_updates": 0,
@@ -80,6 +81,16 @@ def test_schedule_of_the_paper_by_hand():
         Phase("3-static", "static", 6500, 8375, updates=1, first=False),
         Phase("3-joint", "joint", 8375, 9000, updates=4, first=False),
     )
+
+
+def test_a_step_of_chi_may_be_several_updates():
+    options = Bootstrap(**PAPER | {"chi_updates": 8, "rounds": 1})
+    warm_up, game, static, joint = schedule(options, frames=2000, batch_size=16)
+    # 15 epochs of 125 minibatches are 1,875 updates of χ, 234 times eight.
+    assert (static.end - static.start, static.updates) == (234, 8)
+    assert (warm_up.updates, game.updates, joint.updates) == (1, 4, 4)
+    (*_, refined) = schedule(options, 2000, 16, [("self_training", "self_training", 1600)])
+    assert (refined.end - refined.start, refined.updates) == (12, 8)
 
 
 def test_videos_that_are_added_make_rounds_of_their_own():
@@ -186,6 +197,7 @@ def test_what_too_few_frames_change_is_said():
         ({"least_updates": -1}, "least_updates is -1"),
         ({"phi_updates": 0}, "phi_updates is 0"),
         ({"psi_updates": -1}, "psi_updates is -1"),
+        ({"chi_updates": 0}, "chi_updates is 0"),
         ({"joint_epochs": -0.5}, "joint_epochs is -0.5"),
         ({"rounds": -1}, "rounds is -1"),
     ],
@@ -466,6 +478,12 @@ def test_intervals_of_zero_stop(session, tmp_path, field):
     trainer, _, _ = session
     with pytest.raises(ValueError, match=rf"log.{field} is 0; expected 1 or more"):
         trainer.train(tmp_path / "run", **{f"log__{field}": 0})
+
+
+def test_threads_below_zero_stop(session, tmp_path):
+    trainer, _, _ = session
+    with pytest.raises(ValueError, match="data.threads is -1; expected 0 or more"):
+        trainer.train(tmp_path / "run", data__threads=-1)
 
 
 def test_missing_data_tells_how_to_prepare_them(session, tmp_path):

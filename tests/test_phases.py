@@ -57,7 +57,7 @@ def test_refinements_follow_the_loop():
         rounds=1, growth_rounds=1, warm_up_epochs=0.0, dynamic_epochs=3.0, static_epochs=1.0,
         joint_epochs=0.0,
         label_flows=1, label_vote=True, label_cut=0.5, label_crf="none", label_fused=False,
-        phi_updates=3, psi_updates=1, smallest_mask=0.0, patience=1, least_updates=0,
+        phi_updates=3, psi_updates=1, chi_updates=1, smallest_mask=0.0, patience=1, least_updates=0,
     )  # fmt: skip
     refinements = [("self_training", "self_training", 90.0), ("supervised-1", "supervised", 25.0)]
     assert schedule(options, 40, 10, refinements) == (

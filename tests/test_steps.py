@@ -196,6 +196,24 @@ def test_other_rounds_are_one_update(state, update, fixed):
     )
 
 
+@pytest.mark.parametrize("unrolled", [True, False])
+def test_several_updates_of_chi_are_those_one_by_one(state, unrolled):
+    batch = tiny_batch(updates=2)
+    steps = dataclasses.replace(STEPS, unrolled=unrolled)
+    run = compiled("single_round", steps, update="update_chi", first=False)
+    after, metrics = run(state, batch)
+    assert (after.step, after.chi.updates) == (1, 2)
+    one_by_one = state
+    for number in range(2):
+        minibatch = {name: array[number] for name, array in batch.items()}
+        one_by_one, measured = compiled("update_chi", first=False)(one_by_one, minibatch)
+    for name, value in measured.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), after.chi, one_by_one.chi
+    )
+
+
 # -- what phi and psi learn from ------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from dystab_jax.runtime.addresses import is_address
 from dystab_jax.runtime.paths import user_path
 
 LATER_FIELDS = {
+    "bootstrap.chi_updates": 1,
     "bootstrap.growth_rounds": 1,
     "bootstrap.label_crf": "none",
     "bootstrap.label_cut": 0.5,

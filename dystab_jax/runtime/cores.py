@@ -1,11 +1,13 @@
-"""The devices of this machine; on a CPU, one for each core."""
+"""The cores and devices of this machine; on a CPU, one device for each core."""
 
 import os
 
 import jax
 
 MOST = 4
-"""Each device holds a state of its own."""
+"""Devices of a CPU; each holds a state of its own."""
+MOST_THREADS = 32
+"""That load: each keeps two batches ahead in memory."""
 
 
 def use_cores() -> None:
@@ -19,7 +21,7 @@ def use_cores() -> None:
     chosen = "JAX_NUM_CPU_DEVICES" in os.environ
     chosen |= "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not chosen:
-        jax.config.update("jax_num_cpu_devices", min(MOST, _count()))
+        jax.config.update("jax_num_cpu_devices", min(MOST, count()))
 
 
 def check_devices() -> None:
@@ -39,7 +41,12 @@ def check_devices() -> None:
         ) from error
 
 
-def _count() -> int:
+def threads(asked: int) -> int:
+    """Returns how many threads load examples, where 0 asks for one on each core."""
+    return asked or min(MOST_THREADS, count())
+
+
+def count() -> int:
     """Counts the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))

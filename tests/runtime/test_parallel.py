@@ -156,7 +156,7 @@ def test_cores_that_do_not_divide_the_batches_rest(tiny_config, tmp_path, data, 
 USE_CORES = """
 import sys
 from dystab_jax.runtime import cores
-cores._count = lambda: int(sys.argv[1])
+cores.count = lambda: int(sys.argv[1])
 cores.use_cores()
 import jax
 print(len(jax.devices()))

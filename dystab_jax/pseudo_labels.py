@@ -10,7 +10,8 @@ import numpy as np
 
 from dystab_jax.build import Run
 from dystab_jax.data.array_files import read_arrays
-from dystab_jax.data.pipeline import Decoded, Example, TrainingFrame, own_videos
+from dystab_jax.data.augmentation import Example
+from dystab_jax.data.pipeline import Decoded, TrainingFrame, own_videos
 from dystab_jax.data.training_set import TrainingSet
 from dystab_jax.inference import Predictor, Reading, chunks
 from dystab_jax.object_choice import FLOOR, SHARPNESS, fuse_masks, trust_in_phi

@@ -8,7 +8,7 @@ from functools import partial
 from ml_collections import ConfigDict
 
 from dystab_jax.build import unpack
-from dystab_jax.data.pipeline import Augmentation
+from dystab_jax.data.augmentation import Augmentation
 from dystab_jax.refinement.crf import PRESETS
 from dystab_jax.steps import Steps
 

@@ -13,7 +13,7 @@ import pytest
 import configs
 from dystab_jax.build import Run, initial_state, make_steps, unpack
 from dystab_jax.commands.runs import expand
-from dystab_jax.data.pipeline import Augmentation
+from dystab_jax.data.augmentation import Augmentation
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.networks.optimizers import make_optimizer
 from dystab_jax.runtime import parallel

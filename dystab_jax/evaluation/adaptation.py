@@ -16,7 +16,7 @@ import numpy as np
 
 from dystab_jax import inference
 from dystab_jax.build import Run, unpack
-from dystab_jax.data.pipeline import Augmentation, Example, augment
+from dystab_jax.data.augmentation import Augmentation, Example, augment
 from dystab_jax.inference import VideoPrediction
 from dystab_jax.refinement import crf
 from dystab_jax.runtime import parallel

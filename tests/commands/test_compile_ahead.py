@@ -9,6 +9,7 @@ import pytest
 from dystab_jax.build import Run, unpack
 from dystab_jax.commands import compile_ahead
 from dystab_jax.data import pipeline, records
+from dystab_jax.data.augmentation import Augmentation
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.runtime import parallel
 from dystab_jax.schedule import KINDS, Bootstrap, Phase, step_of
@@ -41,7 +42,7 @@ def test_abstract_batches_are_those_of_the_pipeline(run, kind):
         seed=0,
         updates=phase.updates,
         batch_size=config.data.batch_size,
-        augmentation=pipeline.Augmentation(True, 0.8, 0.2),
+        augmentation=Augmentation(True, 0.8, 0.2),
         threads=1,
         labels=labels if kind == "static" else None,
         arrays=KINDS[kind].reads,

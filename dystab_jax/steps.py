@@ -322,16 +322,13 @@ class Steps:
     def single_round(
         self, state: State, batch: Batch, update: str, **fixed
     ) -> tuple[State, Metrics]:
-        """Makes one update after the other, of one kind.
+        """Makes one update after the other, of one kind; returns the metrics of the last.
 
         Args:
           state: what changes is up to the update.
           batch: arrays [updates, B, ...].
           update: name of the method.
           **fixed: its further arguments.
-
-        Returns:
-          The state and the metrics of the last update.
         """
         state, metrics = self._repeat(partial(getattr(self, update), **fixed), state, batch)
         return state.replace(step=state.step + 1), metrics

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
@@ -22,6 +22,7 @@ from dystab_jax.state import Variables
 from dystab_jax.steps import Steps
 
 T = TypeVar("T")
+Arrays = dict[str, jax.ShapeDtypeStruct]
 PIECE = 60
 """Frames that a long video is cut into."""
 AHEAD = 2
@@ -114,6 +115,29 @@ class Predictor:
         self._static = parallel.map_prediction(steps.predict_static, mesh)
         self._evidence = parallel.map_prediction(steps.measure_evidence, mesh)
         self._ratio_clip = steps.options.ratio_clip
+
+    def programs(self, size: tuple[int, int]) -> Iterator[tuple[str, Callable, str, Arrays]]:
+        """Yields what runs on the devices for videos of a size: name, function, network, arrays.
+
+        Args:
+          size: (height, width) of the networks.
+        """
+        batch = NamedSharding(self.mesh, PartitionSpec(parallel.AXIS))
+
+        def array(channels: int, dtype: Any) -> jax.ShapeDtypeStruct:
+            shape = (self.batch_size, *size, channels)
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=batch)
+
+        flow, image, mask = array(2, np.float16), array(3, np.uint8), array(1, np.bool_)
+        yield "predict φ", self._dynamic, "phi", {"flow": flow}
+        yield "predict χ", self._static, "chi", {"image": image}
+        yield "confidence", self._evidence, "psi", {"flow": flow, "image": image, "mask": mask}
+
+    def compile(self, variables: dict[str, Variables], size: tuple[int, int]) -> None:
+        """Compiles, or finds compiled, all that ``video`` runs for videos of a size."""
+        for _, function, network, arrays in self.programs(size):
+            if network in variables:
+                function.lower(variables[network], arrays).compile()
 
     def place(self, variables: Variables) -> Variables:
         """Variables of a training state, on the devices that this predictor uses."""

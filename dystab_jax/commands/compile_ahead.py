@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from dystab_jax.build import Run, unpack
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.commands.tpu_chips import device_of, roofline
+from dystab_jax.inference import Predictor
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.parallel import AXIS
@@ -142,21 +143,9 @@ def programs(run: Run) -> Iterator[Program]:
             own, others = state.split(KINDS[phase.kind].networks)
             yield Program(name, step, (own, training_batch(phase, run)), _size(others))
     averages = run.averages(state)
-    height, width = config.data.image_size
-    batch = _Shapes(mesh, (config.eval.batch_size,), batch_axis=0)
-    flow, image = batch.flow(height, width), batch.image(height, width)
-    steps = run.steps
-    for name, function, network, arrays in (
-        ("predict φ", steps.predict_dynamic, "phi", {"flow": flow}),
-        ("predict χ", steps.predict_static, "chi", {"image": image}),
-        (
-            "confidence",
-            steps.measure_evidence,
-            "psi",
-            {"flow": flow, "image": image, "mask": batch(height, width, 1, dtype=jnp.bool_)},
-        ),
-    ):
-        yield Program(name, parallel.map_prediction(function, mesh), (averages[network], arrays))
+    predictor = Predictor(run.steps, mesh, config.eval.batch_size)
+    for name, function, network, arrays in predictor.programs(tuple(config.data.image_size)):
+        yield Program(name, function, (averages[network], arrays))
 
 
 def _size(tree: Any) -> int:

@@ -3,7 +3,10 @@
 import math
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
+from threading import Event
 
 import cv2
 import numpy as np
@@ -41,6 +44,10 @@ def set_adaptation(config: ConfigDict, adapt: bool | None) -> None:
         adaptation.rounds = max(1, adaptation.rounds) if adapt else 0
 
 
+class _Stopped(Exception):
+    """Signals that no more frames of a video are wanted."""
+
+
 class Engine:
     """Holds networks and the rules by which masks are read from them."""
 
@@ -57,6 +64,7 @@ class Engine:
         self._recipe = replace(recipe, max_gap=min(recipe.max_gap, reach))
         adapts = run.config.eval.adaptation.rounds and "chi" in variables
         self._adapter = Adapter(run) if adapts else None
+        self._compiled: set[tuple[int, int]] = set()
 
     def image(self, image: Picture, name: str) -> SegmentedFrame:
         """Segments an image by itself: χ at ``data.still_size``, then ``eval.still_crf``.
@@ -88,9 +96,8 @@ class Engine:
         Raises:
           ValueError, FileNotFoundError: something is wrong with the video; names file or frame.
         """
-        size = tuple(self._run.config.data.image_size)
         shot, earlier = 0, NOTHING
-        for piece in read_pieces(video, self._recipe, size, progress.read):
+        for piece in self._read(video, progress):
             if piece.shot != shot:
                 shot, earlier = piece.shot, NOTHING
             progress.predicts(len(piece.names))
@@ -107,6 +114,37 @@ class Engine:
             progress.predicted(len(piece.names))
             give_back()
             yield from self._refined(piece, prediction, fused)
+
+    def _read(self, video: FrameSource, progress: Progress) -> Iterator[Piece]:
+        """Yields the pieces of a video; while one is masked, the next one is read.
+
+        Programs are compiled while the first one is read.
+        """
+        size = tuple(self._run.config.data.image_size)
+        stopped, compiling = Event(), []
+
+        def read_one(size: tuple[int, int]) -> None:
+            if stopped.is_set():
+                raise _Stopped
+            if size not in self._compiled:
+                self._compiled.add(size)
+                compiling.append(pool.submit(self._compile, size))
+            progress.read()
+
+        pieces = read_pieces(video, self._recipe, size, read_one)
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                following = pool.submit(next, pieces, None)
+                while (piece := following.result()) is not None:
+                    wait(compiling)
+                    following = pool.submit(next, pieces, None)
+                    yield piece
+            finally:
+                stopped.set()
+
+    def _compile(self, size: tuple[int, int]) -> None:
+        with suppress(Exception):  # it comes again, and is reported, where the program is needed
+            self._run.predictor.compile(self._variables, size)
 
     def _predict(
         self, video: str, piece: Piece, earlier: Earlier, progress: Progress

@@ -7,6 +7,7 @@ from tqdm import tqdm
 READING, PREDICTING, REFINING = 5, 2, 5
 """Shares of the time of a frame: reading with its flow; networks; CRF and files."""
 _WHOLE = READING + PREDICTING + REFINING
+_READING = "reading and flow"
 _FORMAT = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 _WITHOUT_LENGTH = "{desc} [{elapsed}]"
 
@@ -49,12 +50,13 @@ class Bar(Progress):
         self._name, self._frames = name, frames
         style = _FORMAT if frames else _WITHOUT_LENGTH
         self._bar = tqdm(total=frames * _WHOLE or None, desc=name, bar_format=style)
-        self._show("reading and flow")
+        self._predicted = 0
+        self._show(_READING)
 
     def read(self) -> None:
         super().read()
         self._forward(READING)
-        self._show("reading and flow")
+        self._show(self._stage)  # frames may be read while others are masked
 
     def predicts(self, frames: int) -> None:
         self._show(f"networks ({frames} frames)")
@@ -62,12 +64,13 @@ class Bar(Progress):
 
     def predicted(self, frames: int) -> None:
         self._forward(PREDICTING * frames)
+        self._predicted += frames
         self._show("CRF and files")
 
     def done(self) -> None:
         super().done()
         self._forward(REFINING)
-        self._show("CRF and files")
+        self._show(_READING if self.done_frames == self._predicted else "CRF and files")
 
     def say(self, text: str) -> None:
         tqdm.write(text)
@@ -90,6 +93,7 @@ class Bar(Progress):
         self._bar.update(work)
 
     def _show(self, stage: str) -> None:
+        self._stage = stage
         of = f" of {self._frames}" if self._frames and stage else ""
         doing = f", {stage}" if stage else ""
         text = f"{self._name}: {self.done_frames}{of} masks{doing}"

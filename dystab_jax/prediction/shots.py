@@ -64,7 +64,7 @@ def read_pieces(
     video: FrameSource,
     recipe: Recipe,
     image_size: tuple[int, int],
-    on_frame: Callable[[], Any] = lambda: None,
+    on_frame: Callable[[tuple[int, int]], Any] = lambda size: None,
 ) -> Iterator[Piece]:
     """Yields the pieces of a video in order; every frame is in one of them.
 
@@ -75,7 +75,7 @@ def read_pieces(
       video: where frames come from.
       recipe: how flow is computed.
       image_size: (height, width) of the networks; see `dystab_jax.data.resize.network_size`.
-      on_frame: called after each frame.
+      on_frame: called after each frame with its (height, width) for the networks.
 
     Raises:
       ValueError, FileNotFoundError: see ``read_with_flow``.
@@ -100,7 +100,7 @@ def read_pieces(
                 small = resize_flow(flow, size).astype(np.float16)
                 waiting.flows[owner].append((to, small))
         length += 1
-        on_frame()
+        on_frame(size)
         # Not as soon as they have all their flows: the last piece would be a short one, and its
         # frames decide together which region is the object.
         if len(waiting.names) == 2 * PIECE:

@@ -1,6 +1,7 @@
 """The Python door: what it takes and gives, by tiny networks that were exported."""
 
 import json
+import time
 
 import cv2
 import jax
@@ -14,6 +15,7 @@ from dystab_jax.build import Run, initial_state
 from dystab_jax.data import network_file
 from dystab_jax.data.resize import resize_image
 from dystab_jax.evaluation import run_facts
+from dystab_jax.inference import PIECE
 from tests.support.tiny_videos import sliding_texture, write_frames
 
 FRAMES = sliding_texture(5, height=49, width=65)
@@ -81,13 +83,60 @@ def test_frames_come_with_what_led_to_their_masks(segmenter):
 
 
 def test_masks_come_before_an_endless_video_ends(segmenter):
+    drawn = []
+
     def endless():
         while True:
-            yield from FRAMES
+            for frame in FRAMES:
+                drawn.append(len(drawn))
+                yield frame
 
     frames = segmenter.frames(endless())
     assert [next(frames).name for _ in range(3)] == ["00000", "00001", "00002"]
     frames.close()
+    # At most the next piece has been read meanwhile, and nothing is read from here on.
+    count = len(drawn)
+    assert 2 * PIECE <= count <= 3 * PIECE + 2
+    time.sleep(0.2)
+    assert len(drawn) == count
+
+
+def test_an_error_comes_behind_the_frames_before_it(segmenter):
+    def breaking():
+        for t in range(2 * PIECE + 3):
+            yield FRAMES[t % 5]
+        raise ValueError("the cable is out")
+
+    frames, seen = segmenter.frames(breaking()), []
+    with pytest.raises(ValueError, match="the cable is out"):
+        for frame in frames:
+            seen.append(frame.name)
+    assert seen == [f"{t:05d}" for t in range(PIECE)]
+
+
+def test_programs_are_compiled_while_the_first_frames_are_read(workdir, monkeypatch):
+    segmenter, asked = Segmenter.from_workdir(workdir), []
+    predictor = segmenter._engine._run.predictor
+    compile_all, run = predictor.compile, predictor._run
+    monkeypatch.setattr(predictor, "compile", lambda *a: (asked.append(a[1]), compile_all(*a)))
+    first, compiled = [], []
+
+    def watched(*arguments):
+        first.append(len(asked))
+        compiled.clear()
+        result = run(*arguments)
+        assert not compiled, "a program was compiled that should have been there"
+        return result
+
+    monkeypatch.setattr(predictor, "_run", watched)
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    masks = segmenter(FRAMES)
+    assert masks.shape == (5, 49, 65)
+    assert asked == [(32, 48)] and first[0] == 1
+    segmenter(FRAMES)
+    assert asked == [(32, 48)]
 
 
 def test_rules_are_those_of_the_config_unless_asked_otherwise(workdir):

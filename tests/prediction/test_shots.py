@@ -26,10 +26,10 @@ RED, GREEN = (255, 60, 60), (60, 255, 60)
 def test_a_cut_begins_a_shot_and_no_flow_reaches_over_it():
     frames = np.concatenate([tinted(4, RED), tinted(3, GREEN), tinted(2, RED)])
     counted = []
-    pieces = read(frames, max_gap=3, on_frame=lambda: counted.append(1))
+    pieces = read(frames, max_gap=3, on_frame=counted.append)
     assert [(piece.shot, len(piece.names)) for piece in pieces] == [(0, 4), (1, 3), (2, 2)]
     assert [name for piece in pieces for name in piece.names] == [f"{t:05d}" for t in range(9)]
-    assert len(counted) == 9
+    assert counted == [SIZE] * 9
     for piece in pieces:
         length = len(piece.names)
         for t, flows in enumerate(piece.flows):

@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 from benchmarks.settings import load_config
 from dystab_jax.bootstrap import Phase, Training
 from dystab_jax.build import Run
-from dystab_jax.commands import train_and_score
+from dystab_jax.commands.user_errors import USER_ERRORS
 from dystab_jax.pseudo_labels import PseudoLabels
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.cores import use_cores
@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = [*arguments.set, f"data.dir={arguments.data_dir}"]
     try:
         _run(load_config(arguments.config, settings), arguments)
-    except train_and_score.USER_ERRORS as error:
+    except USER_ERRORS as error:
         sys.exit(f"error: {error}")
 
 

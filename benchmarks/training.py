@@ -36,7 +36,7 @@ import jax
 from benchmarks.settings import load_config
 from benchmarks.training_steps import PREDICTIONS, UPDATES, Ours, Step, Theirs, draw_batch
 from dystab_jax.build import Run
-from dystab_jax.commands import train_and_score
+from dystab_jax.commands.user_errors import USER_ERRORS
 from dystab_jax.runtime.cores import use_cores
 from dystab_jax.runtime.huge_pages import restart_with_huge_pages
 
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
             results = measure_memory(options, rows)
         else:
             results = measure_times(run, device, rows, options)
-    except train_and_score.USER_ERRORS as error:
+    except USER_ERRORS as error:
         sys.exit(f"error: {error}")
     if options.json:
         facts = {"config": options.config, "overrides": _overrides(options), **_versions()}

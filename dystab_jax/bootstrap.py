@@ -16,9 +16,10 @@ from dystab_jax.data.stages import Stage
 from dystab_jax.data.training_set import TrainingSet, open_all
 from dystab_jax.pseudo_labels import Labeller, PseudoLabels
 from dystab_jax.runtime import cores, mirror, parallel, processes
-from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
+from dystab_jax.runtime.checkpoints import Checkpoints
 from dystab_jax.runtime.interruption import Interruption
 from dystab_jax.runtime.monitor import Guard, Log, Times
+from dystab_jax.runtime.paths import PHASES
 from dystab_jax.runtime.profile import Profile
 from dystab_jax.schedule import (
     KINDS,

@@ -8,7 +8,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_prep.flow import NETWORKS, PRECISIONS, FlowOptions
-from dystab_jax.commands import compile_ahead, overrides, predict, train_and_score
+from dystab_jax.commands import masks, overrides, predict
+from dystab_jax.commands.user_errors import USER_ERRORS
 from dystab_jax.prediction.files import FORMATS
 from dystab_jax.prediction.flow_of_training import Asked
 from dystab_jax.runtime import mirror, processes
@@ -121,11 +122,11 @@ def main(argv: list[str]) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be any bytes
     try:
         _connect()
-        with processes.ending_together((*train_and_score.USER_ERRORS, Interrupted)):
+        with processes.ending_together((*USER_ERRORS, Interrupted)):
             workdir = user_path(_WORKDIR.value)
             with mirror.kept(workdir):
                 _work(workdir)
-    except train_and_score.USER_ERRORS as error:
+    except USER_ERRORS as error:
         processes.fail(f"error: {error}")
     except Interrupted as error:
         print(error, file=sys.stderr)
@@ -158,17 +159,7 @@ def _work(workdir: Path) -> None:
         print(f"networks that come with the program, {workdir / 'README.md'}")
     elif mirror.is_mirrored(workdir) or not overrides.has_workdir(sys.argv):
         print(f"workdir {mirror.address_of(workdir)}")
-    if mode == "train":
-        train_and_score.train(config, workdir, _ONLY.value, _PROFILE.value)
-    elif mode == "eval":
-        train_and_score.evaluate(config, workdir, _ONLY.value)
-    elif mode == "compile":
-        compile_ahead.compile_config(config, workdir, _TOPOLOGY.value, _ONLY.value)
-    elif mode == "tables":
-        train_and_score.write_tables(workdir)
-    elif mode == "export":
-        train_and_score.export_networks(config, workdir, user_path(_OUTPUT.value))
-    else:
+    if mode == "predict":
         weights = user_path(_FLOW_WEIGHTS.value) if _FLOW_WEIGHTS.value else None
         # The flow network that they were trained with is not shipped.
         by_default = FlowOptions.estimator if shipped and weights is None else None
@@ -182,7 +173,21 @@ def _work(workdir: Path) -> None:
         )
         wanted = predict.Wanted(_FORMAT.value, _INSTANCES.value)
         places = user_path(_INPUT.value), user_path(_OUTPUT.value)
-        train_and_score.predict_masks(config, workdir, *places, asked, wanted, _ADAPT.value)
+        masks.predict_masks(config, workdir, *places, asked, wanted, _ADAPT.value)
+        return
+    # Imported here: it takes a second, which a prediction does without.
+    from dystab_jax.commands import compile_ahead, train_and_score
+
+    if mode == "train":
+        train_and_score.train(config, workdir, _ONLY.value, _PROFILE.value)
+    elif mode == "eval":
+        train_and_score.evaluate(config, workdir, _ONLY.value)
+    elif mode == "compile":
+        compile_ahead.compile_config(config, workdir, _TOPOLOGY.value, _ONLY.value)
+    elif mode == "tables":
+        train_and_score.write_tables(workdir)
+    else:
+        train_and_score.export_networks(config, workdir, user_path(_OUTPUT.value))
 
 
 def _connect() -> None:
@@ -219,5 +224,5 @@ def parse_flags(argv: list[str]) -> list[str]:
         return app.parse_flags_with_usage(argv)
     except (KeyError, AttributeError, TypeError) as error:
         sys.exit(f"error: {overrides.explain_override(argv, error)}")
-    except train_and_score.USER_ERRORS as error:
+    except USER_ERRORS as error:
         sys.exit(f"error: {error}")

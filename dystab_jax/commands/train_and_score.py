@@ -2,44 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from data_prep.prepare import prepare
-from data_prep.video import Recipe
 from dystab_jax import bootstrap
 from dystab_jax.build import Run
-from dystab_jax.commands import export, predict
-from dystab_jax.commands.predict import Wanted
+from dystab_jax.commands import export
+from dystab_jax.commands.masks import rules_of
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.commands.tensorboard import Board
+from dystab_jax.commands.user_errors import USER_ERRORS, RunsNotDoneError
 from dystab_jax.data.records import dataset_directory
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import score_run, snapshot_choice, snapshots
 from dystab_jax.evaluation.snapshots import Snapshot
-from dystab_jax.prediction import flow_of_training, report_videos
-from dystab_jax.prediction.engine import Engine, learned, set_adaptation
-from dystab_jax.prediction.files import check_formats
-from dystab_jax.prediction.flow_of_training import Asked
-from dystab_jax.prediction.sources import is_image
+from dystab_jax.prediction import report_videos
 from dystab_jax.report import claims, figures, growth, page, tables
 from dystab_jax.runtime import mirror, processes
-from dystab_jax.runtime.interruption import Interruption, ending_by_ctrl_c
-from dystab_jax.runtime.monitor import TrainingStopped
+from dystab_jax.runtime.interruption import Interruption
 from dystab_jax.runtime.profile import Profile
-
-
-class RunsNotDoneError(RuntimeError):
-    """Signals that some of several runs could not be done; the others are."""
-
-
-USER_ERRORS = (ValueError, OSError, TrainingStopped, RunsNotDoneError)
-"""Errors whose message is for the user, without a traceback."""
-
-AS_IN_TRAINING = Asked()
 
 
 def train(
@@ -134,61 +118,6 @@ def write_tables(workdir: Path) -> None:
         )
 
 
-def predict_masks(
-    config: ConfigDict | None,
-    workdir: Path,
-    source: Path,
-    output: Path,
-    asked: Asked = AS_IN_TRAINING,
-    wanted: Wanted = predict.DEFAULT,
-    adapt: bool | None = None,
-) -> None:
-    """Writes masks of an image, a folder of frames or a video, and what else is wanted.
-
-    Flow is computed as that of the training data where ``asked`` does not say otherwise.
-
-    Args:
-      config: as in ``train``.
-      workdir: of one run, or of exported networks.
-      source, output, wanted: see `predict.predict`.
-      asked: how flow is computed.
-      adapt: whether networks learn from each video first; None: as ``eval.adaptation`` says.
-    """
-    check_formats(wanted.formats, wanted.instances)
-    (run,) = open_runs(config, workdir, "predict")
-    set_adaptation(run.config, adapt)
-    eval_options.check(run.config)
-    recipe = Recipe()
-    if not is_image(source):
-        recipe, notes = flow_of_training.choose(run, asked)
-        for note in notes:
-            print(note if note.startswith("warning: ") else f"note: {note}")
-    (snapshot,) = snapshot_choice.chosen(run, "last")
-    rules = [*_rules(run, snapshot), ("CRF", run.config.eval.crf)]
-    if recipe.max_gap:
-        rules.append(("flow", f"{recipe.flow.estimator}, gaps up to {recipe.max_gap}"))
-    variables = learned(snapshot)
-    if "chi" not in variables:
-        print(f"warning: {workdir} is in phase {snapshot.phase}; chi has learned nothing yet")
-    engine = Engine(run, variables, recipe)
-    with ending_by_ctrl_c():
-        written = predict.predict(engine, source, output, replace(wanted, notes=rules))
-    pages = [path for path in written if path.name == predict.PAGE]
-    print(f"{len(written)} files in {output}")
-    for page_file in pages:
-        print(f"page    {page_file}")
-
-
-def _rules(run: Run, snapshot: Snapshot) -> list[tuple[str, str]]:
-    """Says for a page how masks are made; without folders, which are of this machine."""
-    options = run.config.eval
-    made = f"{run.workdir.name}, trained on {run.config.data.train}, phase {snapshot.phase}"
-    rules = [("networks", made), ("fusion", options.fusion)]
-    if options.adaptation.rounds:
-        rules.append(("adaptation", "the networks have learned from each piece of the video first"))
-    return rules
-
-
 def export_networks(config: ConfigDict | None, workdir: Path, output: Path) -> None:
     """Writes what a run has learned to a small folder that predicts as the workdir does.
 
@@ -251,7 +180,7 @@ def _player(run: Run, snapshot: Snapshot, spec: str) -> score_run.Show:
     """Returns what writes a page of each video that is scored, for the report."""
     options = run.config.eval
     refined = options.crf if "fused" in eval_options.data_sets(options.crf_models) else "none"
-    notes = [*_rules(run, snapshot), ("CRF", refined), ("scored on", spec)]
+    notes = [*rules_of(run, snapshot), ("CRF", refined), ("scored on", spec)]
     notes.append(("protocol of J", eval_options.protocols_of(spec, options.protocol)[0]))
     if options.oracle:
         notes.append(("oracle", "the truth has chosen which of φ's regions is the object"))

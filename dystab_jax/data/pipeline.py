@@ -7,8 +7,8 @@ examples of a batch have one size; videos of other proportions are in other batc
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import grain
 import jax
 import numpy as np
 
@@ -17,6 +17,9 @@ from dystab_jax.data.augmentation import FLOWS, Augmentation, Example, augment, 
 from dystab_jax.data.resize import fit_mask, network_size, resize_flow, resize_image
 from dystab_jax.runtime import processes
 from dystab_jax.runtime.memory_room import Room
+
+if TYPE_CHECKING:
+    import grain
 
 Records = records.RecordSource | records.JoinedSource
 
@@ -212,7 +215,7 @@ def training_batches(
     threads: int,
     labels: "Sequence[Example] | None" = None,
     arrays: Collection[str] | None = None,
-) -> grain.DatasetIterator:
+) -> "grain.DatasetIterator":
     """Iterates without end over batches with arrays [updates, this process's share of B, ...].
 
     The order of the examples and their augmentation depend on the seed alone, not on the number
@@ -232,6 +235,9 @@ def training_batches(
       arrays: names of those that batches hold; None for all there are. What is left out costs no
         time and changes nothing else.
     """
+
+    # Imported here: it takes half a second, which a prediction does without.
+    import grain
 
     def load(number: int, rng: np.random.Generator) -> Example:
         frame = frames[number]
@@ -253,7 +259,7 @@ def training_batches(
     def by_update(batch: Example) -> Example:
         return {name: a.reshape(updates, share, *a.shape[1:]) for name, a in batch.items()}
 
-    def of_one_size(numbers: Sequence[int], seed: int) -> grain.MapDataset:
+    def of_one_size(numbers: Sequence[int], seed: int) -> "grain.MapDataset":
         dataset = grain.MapDataset.source(numbers).seed(seed).shuffle().repeat().random_map(load)
         return dataset[jax.process_index() :: count].batch(updates * share).map(by_update)
 

@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator
 
 from dystab_jax.build import Run
-from dystab_jax.evaluation import score_run, snapshots
+from dystab_jax.evaluation import snapshots
 from dystab_jax.evaluation.snapshots import Snapshot
 from dystab_jax.runtime.atomic_files import write_whole
-from dystab_jax.runtime.checkpoints import PHASES
+from dystab_jax.runtime.paths import PHASES
 
 SUPERVISED = "supervised"
 SELECTION = "selection.json"
@@ -45,6 +45,9 @@ def _best_check(run: Run) -> Snapshot:
             f"eval.phases names {SUPERVISED}, but {run.workdir} has no supervised check; train "
             "with supervised.data and log.keep_phases=True"
         )
+    # Imported here: it takes half a second, which a prediction does without.
+    from dystab_jax.evaluation import score_run
+
     path, spec = run.workdir / PHASES / SELECTION, run.config.supervised.select
     known = json.loads(path.read_text()) if path.exists() else {}
     scores = known.get(spec, {})

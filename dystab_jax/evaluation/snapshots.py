@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dystab_jax.build import NETWORKS, Run
 from dystab_jax.data import network_file
-from dystab_jax.runtime.checkpoints import PHASES, Checkpoints
+from dystab_jax.runtime.paths import PHASES
 from dystab_jax.state import Variables
+
+if TYPE_CHECKING:
+    from dystab_jax.runtime.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def newest(run: Run) -> Snapshot:
     directory = run.workdir / "checkpoints"
     restored = None
     if directory.is_dir():
-        checkpoints = Checkpoints(directory, run.config.log.keep_checkpoints)
+        checkpoints = _open(directory, run.config.log.keep_checkpoints)
         restored = checkpoints.restore(run.abstract_state())
         checkpoints.close()
     if restored is None:
@@ -80,7 +84,7 @@ def at_end_of(run: Run, phase: str) -> Snapshot:
             f"{run.workdir / PHASES} has no snapshot of phase {phase!r}; there are: "
             f"{', '.join(steps) or 'none'} (log.keep_phases={run.config.log.keep_phases})"
         )
-    stored = Checkpoints(run.workdir / PHASES, None)
+    stored = _open(run.workdir / PHASES)
     variables, position = stored.restore(_averages_like(run), steps[phase])
     stored.close()
     last, placed = steps[phase] == max(steps.values()), run.predictor.place(variables)
@@ -107,10 +111,17 @@ def _positions(run: Run) -> dict[int, dict[str, Any]]:
     directory = run.workdir / PHASES
     if not directory.is_dir():
         return {}
-    stored = Checkpoints(directory, None)
+    stored = _open(directory)
     positions = {step: stored.position(step) for step in stored.steps()}
     stored.close()
     return positions
+
+
+def _open(directory: Path, keep: int | None = None) -> "Checkpoints":
+    """Opens checkpoints; imports Orbax, which takes a third of a second, only now."""
+    from dystab_jax.runtime.checkpoints import Checkpoints
+
+    return Checkpoints(directory, keep)
 
 
 def _averages_like(run: Run) -> dict[str, Variables]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy  # its parts are imported when they are used: a second, which few need
 
 from dystab_jax.array_types import Picture
 from dystab_jax.prediction.appearance import color_distance, color_histogram
@@ -137,7 +137,7 @@ class ObjectTracker:
         claims = (shared > 0) & (shared >= least)
         kept = shared * claims
         weights = self._likeness(regions, image, claims, large)
-        rows, columns = linear_sum_assignment(kept * weights, maximize=True)
+        rows, columns = scipy.optimize.linear_sum_assignment(kept * weights, maximize=True)
         owners = {
             int(r): [int(n)] for r, n in zip(rows, columns, strict=True) if r and claims[r, n]
         }
@@ -205,7 +205,8 @@ class ObjectTracker:
         if cut:
             costs[~_clearly_best(costs)] = np.inf
         never = 1e3
-        for row, column in zip(*linear_sum_assignment(np.minimum(costs, never)), strict=True):
+        assigned = scipy.optimize.linear_sum_assignment(np.minimum(costs, never))
+        for row, column in zip(*assigned, strict=True):
             if costs[row, column] < never:
                 owners[candidates[row]] = [gone[column]]
                 del spare[candidates[row]]

@@ -9,10 +9,6 @@ import orbax.checkpoint as ocp
 
 from dystab_jax.runtime import mirror, processes
 
-PHASES = "phases"
-"""Folder of a workdir that holds the averaged networks at the end of every phase."""
-
-
 Arrays = Any
 """A tree of arrays: a ``State``, or the averaged variables of the networks."""
 

@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+PHASES = "phases"
+"""Folder of a workdir that holds the averaged networks at the end of every phase."""
 _ADDRESS = r"(gs|s3|https?|ftp|hdfs|file|az|abfss?):/"
 """Beginning of an address of which Path has made one slash of two."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dystab_jax import bootstrap
-from dystab_jax.commands import train_and_score
+from dystab_jax.commands import masks, train_and_score
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.data import preparation
 from dystab_jax.evaluation import score_run, snapshots
@@ -61,7 +61,7 @@ def test_exported_networks_predict_as_the_workdir_does(compiled, tiny_config, tm
     )
     assert score_run.mean_j(exported, after, "folder/tiny:val") == pytest.approx(j, abs=0.01)
     video = tiny_data.parent / "videos" / "video0"
-    train_and_score.predict_masks(None, output, video, tmp_path / "masks")
+    masks.predict_masks(None, output, video, tmp_path / "masks")
     written = sorted((tmp_path / "masks" / "masks").iterdir())
     assert len(written) == 4 and cv2.imread(str(written[0]), 0).shape == (48, 64)
 

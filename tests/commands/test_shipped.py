@@ -12,7 +12,7 @@ import pytest
 from absl.testing import flagsaver
 
 from data_prep.datasets.drawing import draw_video
-from dystab_jax.commands import main, overrides, train_and_score
+from dystab_jax.commands import main, masks, overrides
 from dystab_jax.data import network_file
 from tests.support.tiny_videos import write_frames
 
@@ -59,7 +59,7 @@ def test_masks_without_training(tmp_path):
 )
 def test_flow_is_dis_unless_weights_are_given(monkeypatch, given, flow):
     arrived = []
-    monkeypatch.setattr(train_and_score, "predict_masks", lambda *a: arrived.append(a[4].flow))
+    monkeypatch.setattr(masks, "predict_masks", lambda *a: arrived.append(a[4].flow))
     with flagsaver.flagsaver(mode="predict", input="in", output="out", **given):
         main._work(FOLDER)
     assert arrived == [flow]
@@ -67,7 +67,7 @@ def test_flow_is_dis_unless_weights_are_given(monkeypatch, given, flow):
 
 def test_a_run_of_ones_own_keeps_its_flow(monkeypatch, tmp_path):
     arrived = []
-    monkeypatch.setattr(train_and_score, "predict_masks", lambda *a: arrived.append(a[4].flow))
+    monkeypatch.setattr(masks, "predict_masks", lambda *a: arrived.append(a[4].flow))
     with flagsaver.flagsaver(mode="predict", input="in", output="out"):
         main._work(tmp_path)
     assert arrived == [None]

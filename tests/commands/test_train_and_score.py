@@ -15,7 +15,7 @@ from absl.testing import flagsaver
 from benchmarks.settings import load_config
 from data_prep.flow import FlowOptions
 from data_prep.video import Recipe
-from dystab_jax.commands import main, overrides, predict, runs, train_and_score
+from dystab_jax.commands import main, masks, overrides, predict, runs, train_and_score
 from dystab_jax.evaluation import options as eval_options
 from dystab_jax.evaluation import saved_config
 from dystab_jax.evaluation.snapshots import Snapshot
@@ -311,7 +311,7 @@ def test_from_training_to_masks(tmp_path, tiny_config, capsys):
 
     image = tmp_path / "image.png"
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8))
-    train_and_score.predict_masks(None, workdir, image, tmp_path / "out")
+    masks.predict_masks(None, workdir, image, tmp_path / "out")
     assert cv2.imread(str(tmp_path / "out" / "image.png"), 0).shape == (50, 70)
     assert "note:" not in capsys.readouterr().out  # an image needs no flow
     kept = json.loads((workdir / "preparation.json").read_text())
@@ -324,16 +324,14 @@ def test_prediction_takes_flow_as_in_training(tmp_path, tiny_config, monkeypatch
     (tmp_path / "preparation.json").write_text(json.dumps({"folder/tiny:train": kept}))
     run = SimpleNamespace(config=tiny_config, workdir=tmp_path)
     snapshot = Snapshot("1-joint", True, 3, True, {"chi": {}})
-    monkeypatch.setattr(train_and_score, "open_runs", lambda *_: [run])
-    monkeypatch.setattr(train_and_score.snapshot_choice, "chosen", lambda *_: [snapshot])
-    monkeypatch.setattr(train_and_score, "Engine", lambda *given: given[-1])
-    monkeypatch.setattr(
-        train_and_score.predict, "predict", lambda *given: asked_for.append(given[0]) or []
-    )
-    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path)
+    monkeypatch.setattr(masks, "open_runs", lambda *_: [run])
+    monkeypatch.setattr(masks.snapshot_choice, "chosen", lambda *_: [snapshot])
+    monkeypatch.setattr(masks, "Engine", lambda *given: given[-1])
+    monkeypatch.setattr(masks.predict, "predict", lambda *given: asked_for.append(given[0]) or [])
+    masks.predict_masks(None, tmp_path, tmp_path, tmp_path)
     said = capsys.readouterr().out
     assert "note: flow as in training: --flow=dis --flow_size=320x192 --max_gap=1\n" in said
-    train_and_score.predict_masks(None, tmp_path, tmp_path, tmp_path, Asked(max_gap=2))
+    masks.predict_masks(None, tmp_path, tmp_path, tmp_path, Asked(max_gap=2))
     assert asked_for == [
         Recipe(FlowOptions("dis"), 1, (320, 192)),
         Recipe(FlowOptions("dis"), 2, (320, 192)),
@@ -342,7 +340,7 @@ def test_prediction_takes_flow_as_in_training(tmp_path, tiny_config, monkeypatch
 
 def test_the_flags_of_prediction_arrive(tmp_path, monkeypatch):
     arrived = []
-    monkeypatch.setattr(train_and_score, "predict_masks", lambda *given: arrived.append(given[4:]))
+    monkeypatch.setattr(masks, "predict_masks", lambda *given: arrived.append(given[4:]))
     with flagsaver.flagsaver(
         workdir=str(tmp_path), mode="predict", input="in", output="out", flow="raft_small",
         flow_weights=str(tmp_path / "w.pth"), flow_size="320x192", flow_iterations=6,

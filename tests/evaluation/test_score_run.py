@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dystab_jax import inference
-from dystab_jax.commands import runs, score_masks, train_and_score
+from dystab_jax.commands import masks, runs, score_masks, train_and_score
 from dystab_jax.data.spool import Spool
 from dystab_jax.evaluation import mask_layouts, score_run, snapshot_choice, snapshots
 from dystab_jax.evaluation import options as eval_options
@@ -477,7 +477,7 @@ def test_masks_of_new_pictures_are_made_by_the_last_snapshot(session, monkeypatc
     monkeypatch.setattr(
         train_and_score.predict, "predict", lambda variables, *_: used.append(variables) or []
     )
-    train_and_score.predict_masks(None, session.workdir, tmp_path / "in", tmp_path / "out")
+    masks.predict_masks(None, session.workdir, tmp_path / "in", tmp_path / "out")
     assert same(used, [snapshots.newest(open_run(session)).variables])
 
 

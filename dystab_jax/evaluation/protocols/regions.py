@@ -5,8 +5,8 @@ Brox for FBMS-59. Both look for the best one-to-one assignment over a whole sequ
 """
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Integer
-from scipy.optimize import linear_sum_assignment
 
 Numbers = Integer[np.ndarray, "H W"]
 """0 = background, else the number of an object."""
@@ -33,5 +33,5 @@ def assign(scores: Float[np.ndarray, "P N"]) -> dict[int, int]:
     Returns:
       {column: row}, of all columns or of as many as there are rows.
     """
-    rows, columns = linear_sum_assignment(scores, maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(scores, maximize=True)
     return dict(zip(columns.tolist(), rows.tolist(), strict=True))

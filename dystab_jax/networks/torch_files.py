@@ -130,6 +130,9 @@ class _TensorUnpickler(pickle.Unpickler):
             ("pathlib", "Path"),
             ("pathlib", "PosixPath"),
             ("pathlib", "WindowsPath"),
+            ("pathlib._local", "Path"),  # of Python 3.13
+            ("pathlib._local", "PosixPath"),
+            ("pathlib._local", "WindowsPath"),
             ("torch", "Size"),
             ("torch", "device"),
         ),

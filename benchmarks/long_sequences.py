@@ -23,13 +23,16 @@ from dystab_jax.prediction.overlay_video import OverlayVideo
 FIELDS = (
     "data.train=folder/long:train eval.data=folder/long:val eval.protocol=all_frames eval.crf=none "
     "bootstrap.rounds=1 bootstrap.dynamic_epochs=0 bootstrap.joint_epochs=0 "
-    "bootstrap.static_epochs=0.01 bootstrap.least_updates=1 data.keep_in_memory=False"
+    "bootstrap.static_epochs=0.001 bootstrap.least_updates=1 data.keep_in_memory=False "
+    "data.batch_size=2"  # a step of χ with more would need more than all that is measured
 ).split()
 
 
 def prepare_long(clip: list[np.ndarray], length: int, folder: Path) -> Path:
     """Prepares a video of so many frames, all of them with truth; returns the data directory."""
     (folder / "videos").mkdir()
+    height, width = (side // 2 * 2 for side in clip[0].shape[:2])  # as video files have them
+    clip = [frame[:height, :width] for frame in clip]
     with OverlayVideo(folder / "videos" / "long.mp4", RATE) as writer:
         for frame in there_and_back(clip, length):
             writer.write(frame)

@@ -11,6 +11,7 @@ import pickle
 import pickletools
 import zipfile
 from collections import OrderedDict
+from itertools import product
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -127,12 +128,8 @@ class _TensorUnpickler(pickle.Unpickler):
             ("numpy._core.multiarray", "scalar"),
             ("numpy.core.multiarray", "_reconstruct"),
             ("numpy._core.multiarray", "_reconstruct"),
-            ("pathlib", "Path"),
-            ("pathlib", "PosixPath"),
-            ("pathlib", "WindowsPath"),
-            ("pathlib._local", "Path"),  # of Python 3.13
-            ("pathlib._local", "PosixPath"),
-            ("pathlib._local", "WindowsPath"),
+            # The latter of Python 3.13.
+            *product(("pathlib", "pathlib._local"), ("Path", "PosixPath", "WindowsPath")),
             ("torch", "Size"),
             ("torch", "device"),
         ),

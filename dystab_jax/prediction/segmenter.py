@@ -106,8 +106,9 @@ class Segmenter:
     def frames(self, source: Source) -> Iterator[SegmentedFrame]:
         """Yields frames with their masks; memory does not grow with the length of the source.
 
-        They come in pieces: once a shot is over, or 60 of 120 frames that have been read. Where the
-        source ends by an error, frames that have not come yet are lost.
+        They come in pieces: once a shot is over, or 60 of 120 frames that have been read. The next
+        piece is read, in a thread, while one is masked. Where the source ends by an error, frames
+        that have not come yet are lost.
 
         Args and errors as in ``__call__``.
         """

@@ -301,9 +301,9 @@ def test_from_training_to_masks(tmp_path, tiny_config, capsys):
     assert report["oracle"] is False
     assert report["sequences"] == 3
     assert (workdir / "report" / "index.html").stat().st_size > 10_000
-    masks = sorted((workdir / "masks" / name / "fused").rglob("*.png"))
-    assert len(masks) == report["frames"] == 12
-    assert set(np.unique(cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED))) <= {0, 255}
+    written = sorted((workdir / "masks" / name / "fused").rglob("*.png"))
+    assert len(written) == report["frames"] == 12
+    assert set(np.unique(cv2.imread(str(written[0]), cv2.IMREAD_UNCHANGED))) <= {0, 255}
 
     train_and_score.evaluate(None, workdir)
     again = json.loads((workdir / "eval" / f"{name}.json").read_text())

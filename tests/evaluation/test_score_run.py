@@ -473,9 +473,9 @@ def test_tables_have_the_scores(session):
 
 def test_masks_of_new_pictures_are_made_by_the_last_snapshot(session, monkeypatch, tmp_path):
     used = []
-    monkeypatch.setattr(train_and_score, "Engine", lambda run, variables, *_: variables)
+    monkeypatch.setattr(masks, "Engine", lambda run, variables, *_: variables)
     monkeypatch.setattr(
-        train_and_score.predict, "predict", lambda variables, *_: used.append(variables) or []
+        masks.predict, "predict", lambda variables, *_: used.append(variables) or []
     )
     masks.predict_masks(None, session.workdir, tmp_path / "in", tmp_path / "out")
     assert same(used, [snapshots.newest(open_run(session)).variables])

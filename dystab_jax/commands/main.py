@@ -199,7 +199,8 @@ def _connect() -> None:
         allocate_from_few_arenas()
     if not _COORDINATOR.value:
         use_cores()
-    keep_compiled_programs()
+    if _MODE.value != "compile":  # a machine without a TPU cannot read its programs again
+        keep_compiled_programs()
     cluster = Cluster(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _TIMEOUT.value)
     if _MODE.value in ("train", "eval") and processes.connect(cluster, _DISTRIBUTED.value):
         if not processes.is_first():

@@ -32,6 +32,7 @@ from benchmarks.settings import load_config
 from data_prep.datasets.drawing import draw_video
 from data_prep.prepare import prepare
 from dystab_jax.build import Run, unpack
+from dystab_jax.commands.compile_ahead import step_name, training_batch
 from dystab_jax.data.augmentation import Augmentation
 from dystab_jax.data.pipeline import training_batches
 from dystab_jax.data.training_set import TrainingSet
@@ -221,19 +222,8 @@ def measure_handing(config: ConfigDict, phase: Phase, examples: int) -> float:
     run = Run.of(own, Path("unused"), parallel.make_mesh(jax.devices()[:CHIPS]))
     state, _ = run.new_state().split(KINDS[phase.kind].networks)
     step = parallel.map_step(lambda state, batch: (state, {}), run.mesh)
-    shape = (phase.updates, examples)
-    height, width = own.data.image_size
-    arrays = {
-        "image": np.zeros((*shape, height, width, 3), np.uint8),
-        "flow_forward": np.zeros((*shape, height, width, 2), np.float16),
-        "flow_backward": np.zeros((*shape, height, width, 2), np.float16),
-        "motion_mask": np.zeros((*shape, height, width, 1), np.uint8),
-        "static_mask": np.zeros((*shape, height, width, 1), np.uint8),
-        "confidence_phi": np.zeros(shape, np.float32),
-        "confidence_chi": np.zeros(shape, np.float32),
-        "ellipse": np.zeros((*shape, 5), np.float32),
-    }
-    batch = {name: arrays[name] for name in KINDS[phase.kind].reads}
+    shapes = training_batch(phase, run)
+    batch = {name: np.zeros(one.shape, one.dtype) for name, one in shapes.items()}
     seconds = []
     for _ in range(SAMPLES):
         jax.block_until_ready(state)
@@ -251,18 +241,13 @@ def chip_seconds(compiled: dict[str, Any], phase: Phase, options: Bootstrap) -> 
     """
     seconds = {one["step"]: one["roofline_seconds"] for one in compiled["steps"]}
     plays = KINDS[phase.kind].plays
-    needed = {_name(phase)} | ({"warm_up"} if plays and options.psi_updates else set())
+    needed = {step_name(phase)} | ({"warm_up"} if plays and options.psi_updates else set())
     if not needed <= seconds.keys():
         return None
     if not plays:
-        return phase.updates * seconds[_name(phase)]
+        return phase.updates * seconds[step_name(phase)]
     psi = seconds["warm_up"] if options.psi_updates else 0.0
-    return options.phi_updates * (seconds[_name(phase)] - psi) + options.psi_updates * psi
-
-
-def _name(phase: Phase) -> str:
-    """Returns how ``--mode=compile`` calls a phase's step."""
-    return f"{phase.kind}, first" if phase.first else phase.kind
+    return options.phi_updates * (seconds[step_name(phase)] - psi) + options.psi_updates * psi
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -287,7 +272,7 @@ def main(argv: list[str] | None = None) -> None:
     loading = config.data.threads or min(MOST_THREADS, asked.cores)
     phases = {}
     for phase in schedule(options, 10**9, config.data.batch_size):
-        phases.setdefault(_name(phase), phase)
+        phases.setdefault(step_name(phase), phase)
     print(
         f"{per_chip} examples a chip, {CHIPS} chips a host; milliseconds of a step, and share of\n"
         f"the time in which chips work\n{'slice':12}{'step':16}{'threads':>8}{'load':>8}"

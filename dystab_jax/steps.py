@@ -311,10 +311,11 @@ class Steps:
 
     def _repeat(self, update: Callable, state: State, batch: Batch) -> tuple[State, Metrics]:
         """Updates once for each part of arrays [updates, B, ...]; returns the last metrics."""
-        if not self.unrolled:
+        count = len(jax.tree.leaves(batch)[0])
+        if count > 1 and not self.unrolled:
             state, measured = jax.lax.scan(update, state, batch)
             return state, jax.tree.map(lambda values: values[-1], measured)
-        for index in range(len(jax.tree.leaves(batch)[0])):
+        for index in range(count):
             minibatch = jax.tree.map(lambda array, i=index: array[i], batch)
             state, measured = update(state, minibatch)
         return state, measured

@@ -24,7 +24,6 @@ from ml_collections import ConfigDict
 from dystab_jax.build import Run, unpack
 from dystab_jax.commands.runs import open_runs
 from dystab_jax.commands.tpu_chips import device_of, roofline
-from dystab_jax.inference import Predictor
 from dystab_jax.runtime import parallel
 from dystab_jax.runtime.atomic_files import write_whole
 from dystab_jax.runtime.parallel import AXIS
@@ -139,13 +138,18 @@ def programs(run: Run) -> Iterator[Program]:
         if (phase.kind, phase.first) not in seen:
             seen.add((phase.kind, phase.first))
             step = parallel.map_step(step_of(phase, run.steps, options), mesh)
-            name = f"{phase.kind}, first" if phase.first else phase.kind
             own, others = state.split(KINDS[phase.kind].networks)
-            yield Program(name, step, (own, training_batch(phase, run)), _size(others))
+            batch = training_batch(phase, run)
+            yield Program(step_name(phase), step, (own, batch), _size(others))
     averages = run.averages(state)
-    predictor = Predictor(run.steps, mesh, config.eval.batch_size)
-    for name, function, network, arrays in predictor.programs(tuple(config.data.image_size)):
+    size = tuple(config.data.image_size)
+    for name, function, network, arrays in run.predictor.programs(size):
         yield Program(name, function, (averages[network], arrays))
+
+
+def step_name(phase: Phase) -> str:
+    """Returns what a phase's step is called; χ's first one is another than those that follow."""
+    return f"{phase.kind}, first" if phase.first else phase.kind
 
 
 def _size(tree: Any) -> int:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import pods
-from benchmarks.pods import Host, _name, chip_seconds, simulate
+from benchmarks.pods import Host, chip_seconds, simulate
+from dystab_jax.commands.compile_ahead import step_name
 from dystab_jax.schedule import Bootstrap, schedule
 from tests.test_bootstrap import PAPER
 
@@ -46,7 +47,7 @@ def test_what_a_chip_does_for_a_step():
     times = {"warm_up": 2.0, "dynamic": 10.0, "static, first": 3.0}
     compiled = {"steps": [{"step": k, "roofline_seconds": one} for k, one in times.items()]}
     options = Bootstrap(**PAPER | {"chi_updates": 4})
-    phases = {_name(phase): phase for phase in schedule(options, 2000, 16)}
+    phases = {step_name(phase): phase for phase in schedule(options, 2000, 16)}
     seconds = {name: chip_seconds(compiled, phase, options) for name, phase in phases.items()}
     # Three updates of φ, 8 s each, and one of ψ; four of χ. The others were not compiled.
     assert seconds == {
